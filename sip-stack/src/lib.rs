@@ -1,0 +1,17 @@
+//! SIP as a stack of cores without sockets or clock: messages, transactions, dialogs, legs, SDP and
+//! the location of servers. The drivers live in [`net`], behind the default feature of that name.
+//!
+//! Knows nothing of media, tenants or trunks.
+
+pub mod dialog;
+pub mod endpoint;
+pub mod framing;
+pub mod leg;
+pub mod locate;
+pub mod message;
+#[cfg(feature = "net")]
+pub mod net;
+pub mod sdp;
+pub mod transaction;
+pub mod transport;
+pub mod uri;
