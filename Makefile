@@ -1,0 +1,44 @@
+# trunkgate: everything that is run on this tree.
+CARGO ?= cargo
+TOOLS := $(CURDIR)/target/tools
+DENY_VERSION := 0.19.0
+
+.PHONY: demo test soak bench lint ci peers cores docs deny build
+
+demo: ## two tenants, two carriers, calls in both directions; nothing else needed
+	$(CARGO) run --release -- demo
+
+build:
+	$(CARGO) build --profile ci -p gateway
+
+peers: ## independent clients that the black-box tests speak to (Debian packages, PyPI wheels)
+	@tests/peers/install
+
+test: peers build ## all tests: crates, then the binary against real peers
+	$(CARGO) test --profile ci --workspace
+
+cores: ## the cores build and pass without sockets, clocks or tokio
+	$(CARGO) check --profile ci --no-default-features -p sip-stack -p media-relay
+	$(CARGO) test --profile ci --no-default-features -p sip-stack -p media-relay --lib
+
+soak: peers build ## what takes longer than a gate may
+	TRUNKGATE_SOAK=1 $(CARGO) test --profile ci -p tests -- --nocapture soak
+
+bench:
+	$(CARGO) bench --profile dist -p benches
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --profile ci --workspace --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile ci --workspace --no-deps
+
+deny: $(TOOLS)/bin/cargo-deny
+	$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
+
+$(TOOLS)/bin/cargo-deny:
+	$(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --no-default-features --root $(TOOLS)
+
+ci: ## the whole gate, with minutes per stage
+	@.ci/stages lint cores test docs deny
