@@ -1,0 +1,390 @@
+//! The resolved configuration: what the rest of the gateway works with.
+//!
+//! Everything here is already checked: names are resolved to indices, relative paths to paths,
+//! left-out keys to their defaults. Nothing in it can be invalid any more. Indices (`edge`,
+//! `realm`, `media`, `trunk`, `tenant`) are positions in the vectors of the same [`Config`] and
+//! mean nothing in another one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::country::Country;
+use crate::numbers::Numbers;
+
+/// A whole configuration: `gateway.toml` with every file of its tenants' directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The node itself.
+    pub gateway: Gateway,
+    /// What is logged and how.
+    pub log: Log,
+    /// Our identities towards the cloud; `[teams]`, when present, is the first, named "default".
+    pub edges: Vec<Edge>,
+    /// Our networks towards carriers; `[carrier]`, when present, is the first, named "carrier".
+    pub realms: Vec<Realm>,
+    /// Named sets of media addresses; edges and realms refer to them.
+    pub media: Vec<MediaPool>,
+    /// Media threads, at least 1.
+    pub workers: usize,
+    /// Where metrics and health are served; `None`: nowhere.
+    pub admin: Option<SocketAddr>,
+    /// How names are resolved.
+    pub dns: Dns,
+    /// SIP peers that are no tenants. Shared ones first, then those of the tenants.
+    pub trunks: Vec<Trunk>,
+    /// Customers, in the order of their names.
+    pub tenants: Vec<Tenant>,
+}
+
+/// `[gateway]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Unique per node: 1 to 64 letters, digits, `-`, `.`, `_`.
+    pub node: String,
+    /// Base name, lower case; the default of an edge's name.
+    pub fqdn: String,
+    /// Directory for what must survive a restart.
+    pub state: PathBuf,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is written.
+    pub level: LogLevel,
+    /// One line of text or one JSON object per event.
+    pub format: LogFormat,
+    /// Whether phone numbers and addresses are masked (not so at TRACE).
+    pub mask_numbers: bool,
+}
+
+/// Levels of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// The daemon cannot do its job.
+    Error,
+    /// Worth waking someone.
+    Warn,
+    /// A change an operator cares about.
+    Info,
+    /// A deviation.
+    Debug,
+    /// Every message.
+    Trace,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// One identity of ours towards the cloud: name, TLS listener, certificate, proxies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// "default" for `[teams]`.
+    pub name: String,
+    /// Base name, lower case: the carrier trunk. Tenants' names are derived from it.
+    pub fqdn: String,
+    /// TLS listener; a client certificate is required there.
+    pub listen: SocketAddr,
+    /// Host names of the cloud's proxies, in order of preference; never empty.
+    pub proxies: Vec<String>,
+    /// Port of the proxies.
+    pub port: u16,
+    /// The peer's certificate must carry one of these names; never empty.
+    pub certificate_names: Vec<String>,
+    /// Whom we trust to have issued it.
+    pub roots: Roots,
+    /// Source addresses that may connect; never empty.
+    pub networks: Vec<IpNet>,
+    /// Time between two OPTIONS to one proxy, 60 s to 180 s.
+    pub options_interval: Duration,
+    /// PEM file: leaf first, then intermediates.
+    pub certificate: PathBuf,
+    /// The key of `certificate`.
+    pub key: Key,
+    /// The public address when behind NAT.
+    pub advertise: Option<IpAddr>,
+    /// DSCP of signalling packets, 0 to 63; `None`: unmarked.
+    pub dscp_sip: Option<u8>,
+    /// Index in [`Config::media`].
+    pub media: usize,
+}
+
+/// Trust anchors of an edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Roots {
+    /// Those shipped with the gateway.
+    Shipped,
+    /// A PEM file with one or more certificates.
+    File(PathBuf),
+}
+
+/// Where a private key (PEM) comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// A file.
+    File(PathBuf),
+    /// An environment variable that holds the PEM text.
+    Env(String),
+}
+
+/// One network of ours towards carriers and other peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Realm {
+    /// "carrier" for `[carrier]`.
+    pub name: String,
+    /// Never empty.
+    pub listen: Vec<Listener>,
+    /// The public address when behind NAT; always present when a listener has no own address.
+    pub advertise: Option<IpAddr>,
+    /// DSCP of signalling packets, 0 to 63; `None`: unmarked.
+    pub dscp_sip: Option<u8>,
+    /// Present when one of the listeners is TLS.
+    pub tls: Option<RealmTls>,
+    /// Index in [`Config::media`].
+    pub media: usize,
+}
+
+/// What a realm presents and trusts on TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealmTls {
+    /// PEM file: leaf first, then intermediates.
+    pub certificate: PathBuf,
+    /// The key of `certificate`.
+    pub key: Key,
+    /// PEM file of the roots by which peers are verified; `None`: the system's trust store.
+    pub roots: Option<PathBuf>,
+}
+
+/// A socket on which SIP is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Listener {
+    /// UDP, TCP or TLS.
+    pub transport: Transport,
+    /// Its address; the port is never 0.
+    pub address: SocketAddr,
+}
+
+/// How SIP travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A plain stream.
+    Tcp,
+    /// An encrypted stream.
+    Tls,
+}
+
+/// A named set of media addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaPool {
+    /// As in `[media]`; a realm's own inline pool carries the realm's name.
+    pub name: String,
+    /// Never empty.
+    pub addresses: Vec<MediaAddress>,
+}
+
+/// One local address with its UDP ports for RTP and RTCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaAddress {
+    /// Local address, never 0.0.0.0 or ::.
+    pub address: IpAddr,
+    /// What peers are told instead, when behind NAT.
+    pub advertise: Option<IpAddr>,
+    /// At least one even port with its odd neighbour, none below 1024.
+    pub ports: RangeInclusive<u16>,
+    /// DSCP of media packets, 0 to 63; `None`: unmarked.
+    pub dscp: Option<u8>,
+}
+
+/// `[dns]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Lower-case names with fixed addresses.
+    pub hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// Resolvers to ask; empty: the system's.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// A SIP peer that is no tenant: a carrier, a contact centre, a PBX.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// Unique among all trunks, also those of tenants.
+    pub name: String,
+    /// Index in [`Config::realms`].
+    pub realm: usize,
+    /// The tenant whose file defines it and to which alone it belongs; index in
+    /// [`Config::tenants`].
+    pub owner: Option<usize>,
+    /// How its national numbers are read.
+    pub country: Option<Country>,
+    /// Where calls to it go, in order of preference; never empty.
+    pub peers: Vec<Peer>,
+    /// Who may call us as this trunk, together with `matches`; empty: nobody.
+    pub networks: Vec<IpNet>,
+    /// From where its media may come.
+    pub media_networks: MediaNetworks,
+    /// Chooses among trunks with the same source network.
+    pub matches: Match,
+    /// Whether its media are encrypted.
+    pub srtp: Srtp,
+}
+
+/// One address of a trunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// UDP, TCP or TLS.
+    pub transport: Transport,
+    /// A name or an address.
+    pub host: Host,
+    /// `None`: located by RFC 3263 when `host` is a name, else the transport's default port.
+    pub port: Option<u16>,
+}
+
+/// A host: a name (lower case) or an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// To be resolved.
+    Name(String),
+    /// Literal.
+    Ip(IpAddr),
+}
+
+/// From where a trunk's media may come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaNetworks {
+    /// From the address given in its SDP.
+    pub signalled: bool,
+    /// From these as well.
+    pub networks: Vec<IpNet>,
+}
+
+/// Which of several trunks with the same source network a request means. Every key that is
+/// present must fit. Where more than one trunk fits, the one with more keys wins, then the longer
+/// `called_prefix`; a trunk without any key takes what no other takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Match {
+    /// The called number in E.164 begins so, e.g. "+4420".
+    pub called_prefix: Option<String>,
+    /// The host of the Request-URI, lower case, a name or an address.
+    pub uri_host: Option<String>,
+    /// The trunk group of RFC 4904.
+    pub tgrp: Option<String>,
+}
+
+/// Whether a trunk's media are encrypted with SDES keys (RFC 4568).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Srtp {
+    /// RTP/AVP only.
+    Off,
+    /// RTP/SAVP only.
+    Required,
+}
+
+/// A customer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Unique.
+    pub name: String,
+    /// By which names it is known, one per edge; never empty.
+    pub names: Vec<TenantName>,
+    /// Outbound trunks in order of preference; index in [`Config::trunks`].
+    pub trunks: Vec<usize>,
+    /// All trunks from which a call to it may come: `trunks` and those of the key
+    /// `inbound_trunks`, without repetition.
+    pub inbound_trunks: Vec<usize>,
+    /// Its numbers, public and private.
+    pub numbers: Numbers,
+    /// Concurrent calls; `None`: unlimited.
+    pub max_calls: Option<u32>,
+    /// How its national numbers are read.
+    pub country: Option<Country>,
+}
+
+/// A tenant's name at one edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantName {
+    /// Index in [`Config::edges`].
+    pub edge: usize,
+    /// Lower case, at most 63 characters, unique at all edges, covered by the edge's certificate.
+    pub fqdn: String,
+}
+
+impl Match {
+    /// Whether no key is present.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl MediaAddress {
+    /// Pairs of an even port and its odd neighbour.
+    pub fn pairs(&self) -> usize {
+        let first = usize::from(*self.ports.start()).next_multiple_of(2);
+        (usize::from(*self.ports.end()) + 1).saturating_sub(first) / 2
+    }
+}
+
+impl MediaPool {
+    /// Pairs of ports over all addresses: each stream of a call takes one on each side.
+    pub fn pairs(&self) -> usize {
+        self.addresses.iter().map(MediaAddress::pairs).sum()
+    }
+}
+
+impl Transport {
+    /// As written in the configuration: `udp`, `tcp`, `tls`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+
+    /// The port when none is given and none is located (RFC 3261 §19.1.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport.as_str(), self.address)
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Ip(IpAddr::V4(ip)) => ip.fmt(f),
+            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport.as_str(), self.host)?;
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}

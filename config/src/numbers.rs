@@ -1,0 +1,148 @@
+//! Phone numbers as data: single numbers and ranges, compact also for millions.
+//!
+//! A number is "+" and 1 to 15 digits. It is **public** when it can be a full international number
+//! (ITU-T E.164) and **private** otherwise: fewer than 8 digits, a leading 0 (no country code
+//! begins so), or country code 1 with other than 11 digits. Teams allows private numbers such as
+//! +1001 in several tenants; they are unique per trunk only.
+
+use std::fmt;
+
+/// One number. Ordered by length, then by value, so that a range of equally long numbers is a
+/// range of this type.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Number(u64);
+
+/// First and last number of a range, both included, of equal length.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NumberRange {
+    /// First number.
+    pub first: Number,
+    /// Last number.
+    pub last: Number,
+}
+
+/// A set of numbers: sorted ranges that neither overlap nor touch.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Numbers(Box<[NumberRange]>);
+
+impl Number {
+    /// Digits of the longest number (E.164).
+    pub const MAX_DIGITS: usize = 15;
+
+    /// Reads "+" and 1 to 15 digits, nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('+')?;
+        if digits.is_empty() || digits.len() > Self::MAX_DIGITS {
+            return None;
+        }
+        // The leading 1 keeps the length: "+01" and "+1" differ, and numbers sort by length first.
+        digits
+            .bytes()
+            .try_fold(1u64, |sum, digit| {
+                digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0'))
+            })
+            .map(Self)
+    }
+
+    /// Number of digits.
+    pub fn digits(self) -> u32 {
+        self.0.ilog10()
+    }
+
+    /// Whether it cannot be a full international number, see the module's text.
+    pub fn is_private(self) -> bool {
+        let digits = self.digits();
+        let value = self.0 - 10u64.pow(digits);
+        let leading = value / 10u64.pow(digits - 1);
+        digits < 8 || leading == 0 || (leading == 1 && digits != 11)
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.digits();
+        let value = self.0 - 10u64.pow(digits);
+        write!(f, "+{value:0width$}", width = digits as usize)
+    }
+}
+
+impl fmt::Debug for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl NumberRange {
+    /// How many numbers it holds.
+    pub fn count(self) -> u64 {
+        self.last.0 - self.first.0 + 1
+    }
+}
+
+impl fmt::Display for NumberRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            self.first.fmt(f)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+impl fmt::Debug for NumberRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Numbers {
+    /// The set of all numbers in `ranges`, which may overlap and stand in any order.
+    pub fn new(mut ranges: Vec<NumberRange>) -> Self {
+        ranges.sort_unstable();
+        let mut merged: Vec<NumberRange> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last)
+                    if range.first.0 <= last.last.0 + 1
+                        && range.first.digits() == last.last.digits() =>
+                {
+                    last.last = last.last.max(range.last);
+                }
+                Some(_) | None => merged.push(range),
+            }
+        }
+        Self(merged.into_boxed_slice())
+    }
+
+    /// Whether the number written `text` ("+" and digits) is in the set.
+    pub fn contains(&self, text: &str) -> bool {
+        Number::parse(text).is_some_and(|number| self.contains_number(number))
+    }
+
+    /// Whether `number` is in the set.
+    pub fn contains_number(&self, number: Number) -> bool {
+        let after = self.0.partition_point(|range| range.first <= number);
+        after > 0 && number <= self.0[after - 1].last
+    }
+
+    /// The ranges, sorted, neither overlapping nor touching.
+    pub fn ranges(&self) -> &[NumberRange] {
+        &self.0
+    }
+
+    /// How many numbers the set holds.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|range| range.count()).sum()
+    }
+
+    /// Whether the set holds no number.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.0).finish()
+    }
+}
