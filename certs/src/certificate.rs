@@ -216,3 +216,108 @@ fn time(seconds: i64) -> SystemTime {
     let at = if seconds < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) };
     at.unwrap_or(UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
+        date_time_ymd,
+    };
+
+    use super::*;
+
+    fn params(names: &[&str]) -> CertificateParams {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        CertificateParams::new(names).unwrap()
+    }
+
+    fn read(params: &CertificateParams) -> Certificate {
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        Certificate::read(certificate.der()).unwrap()
+    }
+
+    #[test]
+    fn names_and_addresses_are_listed() {
+        let read = read(&params(&["SBC.test", "*.sbc.test", "127.0.0.9", "::1"]));
+        assert_eq!(read.names(), ["sbc.test", "*.sbc.test"]);
+        assert_eq!(
+            read.addresses(),
+            ["127.0.0.9".parse::<IpAddr>().unwrap(), "::1".parse().unwrap()]
+        );
+        assert!(!read.is_authority());
+    }
+
+    #[test]
+    fn tr_014_a_wildcard_covers_one_label() {
+        let read = read(&params(&["sbc.test", "*.sbc.test", "127.0.0.9"]));
+        let covered = ["sbc.test", "t001.sbc.test", "T001.SBC.Test", "sbc.test.", "127.0.0.9"];
+        let foreign = [
+            "a.b.sbc.test",
+            ".sbc.test",
+            "test",
+            "xsbc.test",
+            "",
+            "127.0.0.8",
+            "*.a.sbc.test",
+            "::1",
+        ];
+        assert!(covered.iter().all(|name| read.covers(name)));
+        for name in foreign {
+            assert!(!read.covers(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_common_name_counts_only_without_other_names() {
+        let mut with = params(&["sbc.test"]);
+        let mut name = DistinguishedName::new();
+        name.push(DnType::CommonName, "Other.test");
+        with.distinguished_name = name.clone();
+        let mut without = params(&[]);
+        without.distinguished_name = name;
+        assert!(!read(&with).covers("other.test"));
+        assert!(read(&without).covers("other.test"));
+    }
+
+    #[test]
+    fn usage_is_told_apart() {
+        let with = |usage: &[ExtendedKeyUsagePurpose]| {
+            let mut params = params(&["sbc.test"]);
+            params.extended_key_usages = usage.to_vec();
+            read(&params).usage()
+        };
+        use ExtendedKeyUsagePurpose::{Any, ClientAuth, ServerAuth};
+        let listed = |server, client| Usage::Listed { server, client };
+        assert_eq!(with(&[]), Usage::Unrestricted);
+        assert_eq!(with(&[ServerAuth]), listed(true, false));
+        assert_eq!(with(&[ClientAuth]), listed(false, true));
+        assert_eq!(with(&[ServerAuth, ClientAuth]), listed(true, true));
+        assert_eq!(with(&[Any]), listed(true, true));
+        assert!(Usage::Unrestricted.allows_server() && !Usage::Unrestricted.lists_server());
+        assert!(listed(true, false).allows_server() && listed(true, false).lists_server());
+        assert!(!listed(false, true).allows_server() && !listed(false, true).lists_server());
+    }
+
+    #[test]
+    fn tr_014_days_left_are_counted() {
+        let mut params = params(&["sbc.test"]);
+        params.not_before = date_time_ymd(2026, 1, 1);
+        params.not_after = date_time_ymd(2026, 3, 1);
+        let read = read(&params);
+        let day = Duration::from_secs(86_400);
+        let (first, last) = (read.not_before(), read.not_after());
+        assert_eq!(read.days_left(first), 59);
+        assert_eq!(read.days_left(last), 0);
+        assert_eq!(read.days_left(last + Duration::from_secs(1)), -1);
+        assert_eq!(read.days_left(last + 2 * day), -3);
+        assert!(read.is_current(first) && read.is_current(last));
+        assert!(!read.is_current(first - day) && !read.is_current(last + day));
+    }
+
+    #[test]
+    fn junk_is_no_certificate() {
+        for bytes in [&b""[..], b"junk", &[0x30, 0x82, 0xff, 0xff], &[0x30, 0x00]] {
+            assert_eq!(Certificate::read(&CertificateDer::from(bytes)), None);
+        }
+    }
+}

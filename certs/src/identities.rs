@@ -83,3 +83,48 @@ impl Table {
         self.by_name.get(&name).or_else(|| self.by_name.get(&wildcard_of(&name)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn identity(names: &[&str]) -> Arc<Identity> {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let pem = CertificateParams::new(names).unwrap().self_signed(&key).unwrap().pem();
+        let (path, key) = (Path::new("test"), key.serialize_pem());
+        Arc::new(Identity::from_pem((pem.as_bytes(), path), (key.as_bytes(), path)).unwrap())
+    }
+
+    #[test]
+    fn exact_before_wildcard_before_main() {
+        let (main, wild) = (identity(&["main.test"]), identity(&["*.sbc.test"]));
+        let exact = identity(&["t001.sbc.test", "main.test"]);
+        let own = Identities::new(Arc::clone(&main), vec![wild.clone(), exact.clone()]);
+        let chosen = |name: &str, expected: &Arc<Identity>| {
+            assert!(Arc::ptr_eq(&own.choose(Some(name)), expected), "{name}");
+        };
+        chosen("t001.sbc.test", &exact);
+        chosen("T001.sbc.Test", &exact);
+        chosen("t002.sbc.test", &wild);
+        chosen("a.t002.sbc.test", &main);
+        chosen("sbc.test", &main);
+        chosen("main.test", &main);
+        chosen("localhost", &main);
+        assert!(Arc::ptr_eq(&own.choose(None), &main));
+    }
+
+    #[test]
+    fn a_replacement_is_whole() {
+        let (old, new) = (identity(&["a.test"]), identity(&["a.test"]));
+        let own = Identities::new(Arc::clone(&old), vec![identity(&["b.test"])]);
+        own.replace(Arc::clone(&new), Vec::new());
+        assert!(Arc::ptr_eq(&own.choose(Some("a.test")), &new));
+        assert!(Arc::ptr_eq(&own.choose(Some("b.test")), &new));
+        assert!(Arc::ptr_eq(&own.main(), &new));
+    }
+}

@@ -109,3 +109,69 @@ impl Origin<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn pair(name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn build(certificate: &str, key: &str) -> Result<Identity, Error> {
+        let certificate = (certificate.as_bytes(), Path::new("sbc.pem"));
+        Identity::from_pem(certificate, (key.as_bytes(), Path::new("sbc.key")))
+    }
+
+    #[test]
+    fn files_are_loaded_also_when_they_are_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (certificate, key) = pair("sbc.test");
+        let path = dir.path().join("both.pem");
+        std::fs::write(&path, certificate + &key).unwrap();
+        let identity = Identity::load(&path, &path).unwrap();
+        assert!(identity.leaf().covers("sbc.test"));
+        assert_eq!(identity.chain().len(), 1);
+    }
+
+    #[test]
+    fn a_foreign_key_is_refused() {
+        let ((certificate, _), (_, key)) = (pair("sbc.test"), pair("sbc.test"));
+        let error = build(&certificate, &key).unwrap_err().to_string();
+        assert_eq!(error, "sbc.key: the key does not belong to the first certificate in sbc.pem");
+    }
+
+    #[test]
+    fn a_leaf_that_is_not_first_is_named() {
+        let ((issuer, _), (leaf, key)) = (pair("issuer.test"), pair("sbc.test"));
+        let error = build(&(issuer + &leaf), &key).unwrap_err().to_string();
+        let expected = "sbc.pem: the key sbc.key belongs to certificate 2; put it first, then its intermediates";
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn a_damaged_certificate_is_named() {
+        let (certificate, key) = pair("sbc.test");
+        let damaged = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
+        let error = build(&(certificate + damaged), &key).unwrap_err();
+        assert!(matches!(error, Error::Damaged { position: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused() {
+        let (certificate, _) = pair("sbc.test");
+        let key = "-----BEGIN PRIVATE KEY-----\nAQID\n-----END PRIVATE KEY-----\n";
+        assert!(matches!(build(&certificate, key), Err(Error::UnusableKey { .. })));
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let (certificate, key) = pair("sbc.test");
+        let shown = format!("{:?}", build(&certificate, &key).unwrap());
+        assert!(shown.contains("sbc.test") && !shown.contains("key"), "{shown}");
+    }
+}

@@ -41,11 +41,8 @@ pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
 pub fn parse_key(text: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     let path = || path.to_owned();
     match PrivateKeyDer::from_pem_slice(text) {
-        Ok(_) if is_encrypted(text) => Err(Error::EncryptedKey { path: path() }),
         Ok(key) => Ok(key),
-        Err(pem::Error::NoItemsFound) if is_encrypted(text) => {
-            Err(Error::EncryptedKey { path: path() })
-        }
+        Err(_) if is_encrypted(text) => Err(Error::EncryptedKey { path: path() }),
         Err(pem::Error::NoItemsFound) => Err(Error::NoKey { path: path() }),
         Err(source) => Err(Error::Armour { path: path(), position: 1, source }),
     }
@@ -60,4 +57,61 @@ fn is_encrypted(text: &[u8]) -> bool {
     [&b"BEGIN ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"]
         .iter()
         .any(|mark| text.windows(mark.len()).any(|part| part == *mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_error(text: &str) -> String {
+        parse_key(text.as_bytes(), Path::new("sbc.key")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn certificates_come_in_order_and_other_text_is_skipped() {
+        let text = b"subject=a\n-----BEGIN CERTIFICATE-----\nAQ==\n-----END CERTIFICATE-----\n\
+            junk\n-----BEGIN PUBLIC KEY-----\nAQ==\n-----END PUBLIC KEY-----\n\
+            -----BEGIN CERTIFICATE-----\r\nAg==\r\n-----END CERTIFICATE-----\r\n";
+        let found = parse_certificates(text, Path::new("a.pem")).unwrap();
+        assert_eq!(found, [CertificateDer::from(vec![1]), CertificateDer::from(vec![2])]);
+    }
+
+    #[test]
+    fn a_file_without_certificate_is_named() {
+        let error = parse_certificates(b"hello", Path::new("certs/sbc.pem")).unwrap_err();
+        assert!(error.to_string().starts_with("certs/sbc.pem: no certificate in this file"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = read_certificates(Path::new("/nowhere/sbc.pem")).unwrap_err();
+        assert!(error.to_string().starts_with("/nowhere/sbc.pem: cannot be read: "));
+    }
+
+    #[test]
+    fn damaged_armour_names_the_section() {
+        let text = b"-----BEGIN CERTIFICATE-----\nAQ==\n-----END CERTIFICATE-----\n\
+            -----BEGIN CERTIFICATE-----\nA*==\n-----END CERTIFICATE-----\n";
+        let error = parse_certificates(text, Path::new("a.pem")).unwrap_err();
+        assert!(matches!(error, Error::Armour { position: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn keys_of_all_three_kinds_are_read() {
+        for label in ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"] {
+            let text = format!("-----BEGIN {label}-----\nAQ==\n-----END {label}-----\n");
+            assert!(parse_key(text.as_bytes(), Path::new("a.key")).is_ok(), "{label}");
+        }
+    }
+
+    #[test]
+    fn encrypted_and_absent_keys_are_told_apart() {
+        let pkcs8 =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAQ==\n-----END ENCRYPTED PRIVATE KEY-----";
+        let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n\
+            AQ==\n-----END RSA PRIVATE KEY-----\n";
+        assert!(key_error(pkcs8).contains("the private key is encrypted"));
+        assert!(key_error(old).contains("the private key is encrypted"));
+        assert!(key_error("").contains("no private key in this file"));
+    }
 }

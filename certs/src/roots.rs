@@ -144,3 +144,50 @@ pub const SYSTEM_STORES: [&str; 6] = [
     "/etc/ssl/cert.pem",                  // Alpine, BSD, macOS
     "/usr/local/share/certs/ca-root-nss.crt", // FreeBSD
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn tr_012_the_seven_roots_have_their_fingerprints() {
+        let roots = Roots::microsoft().unwrap();
+        assert_eq!(roots.store().len(), 7);
+        for (read, shipped) in roots.certificates().iter().zip(&MICROSOFT) {
+            assert_eq!(hex(read.fingerprint()), shipped.sha256, "{}", shipped.name);
+            assert!(
+                read.subject().ends_with(&format!("CN={}", shipped.name)),
+                "{}",
+                read.subject()
+            );
+            assert_eq!(read.subject(), read.issuer());
+            assert!(read.is_authority());
+        }
+    }
+
+    #[test]
+    fn a_file_must_hold_usable_roots_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("roots.pem");
+        let damaged = b"-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
+        std::fs::write(&path, [MICROSOFT[0].pem, MICROSOFT[1].pem].concat()).unwrap();
+        assert_eq!(Roots::load(&path).unwrap().certificates().len(), 2);
+        std::fs::write(&path, [MICROSOFT[0].pem, damaged].concat()).unwrap();
+        assert!(matches!(Roots::load(&path), Err(Error::Damaged { position: 2, .. })));
+        assert_eq!(Roots::lenient(&path).unwrap().certificates().len(), 1);
+        std::fs::write(&path, damaged).unwrap();
+        assert!(matches!(Roots::lenient(&path), Err(Error::NoCertificate { .. })));
+    }
+
+    #[test]
+    fn the_system_store_is_read_where_there_is_one() {
+        match Roots::system() {
+            Ok(roots) => assert!(roots.certificates().len() > 10),
+            Err(error) => assert!(matches!(error, Error::NoSystemRoots), "{error}"),
+        }
+    }
+}

@@ -331,3 +331,24 @@ impl Counts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_to_check_must_be_names() {
+        let roots = Roots::microsoft().unwrap();
+        let none: [&str; 0] = [];
+        assert!(matches!(ClientVerifier::new(&roots, &none), Err(Error::NoNames)));
+        let error = ServerVerifier::new(&roots, &["sip.a.test", "a b"]).unwrap_err();
+        assert!(error.to_string().starts_with("\"a b\" is neither a host name nor"), "{error}");
+    }
+
+    #[test]
+    fn clients_get_no_list_of_issuers() {
+        let verifier = ClientVerifier::any_name(&Roots::microsoft().unwrap());
+        assert!(verifier.root_hint_subjects().is_empty());
+        assert!(verifier.client_auth_mandatory());
+    }
+}
