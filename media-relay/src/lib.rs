@@ -1,1 +1,19 @@
-//! Skeleton.
+//! RTP, RTCP and SRTP: what the media plane knows about packets, keys, streams and ports.
+//!
+//! - [`packet`]: reading, rewriting and building RTP (RFC 3550) and RTCP, telling them apart
+//!   (RFC 5761, RFC 7983), telephone events (RFC 4733). The door to `rtp-rs`.
+//! - [`srtp`]: SRTP and SRTCP contexts (RFC 3711, RFC 7714). The door to the ciphers.
+//!
+//! Everything outside `net` is a core: no socket, no clock, no lock, and no allocation for a
+//! packet. This crate knows no SIP and no SDP.
+//!
+//! # Departures from an RFC
+//! - SRTCP is always authenticated and never accepted without its tag; RFC 3711 leaves no choice,
+//!   but stacks exist that skip the tag when the packet is not encrypted.
+//! - A sender refuses to protect an index twice or an index far behind the newest one (RFC 3711
+//!   §3.3 does not ask for it): that would use the same key stream for two payloads.
+//! - A stream first heard after its first rollover is tried with rollover counters 0 and 1
+//!   (RFC 3711 §3.3.1 assumes that the counter is signalled).
+
+pub mod packet;
+pub mod srtp;
