@@ -1,1 +1,146 @@
-//! Skeleton.
+//! Framing of a byte stream into messages (RFC 3261 §7.5, §18.3): CRLF line ends, Content-Length
+//! required, keep-alives of RFC 5626 §3.5.1 between messages.
+//!
+//! Once the place where a message ends is in doubt the stream is lost: the first fault is the last
+//! frame, and the connection must be closed after the refusal has been sent.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::message::{HeaderId, Limits, ParseError, ParseErrorKind, content_length, line_end};
+
+/// Cuts a stream into frames. Holds at most one message and what was read with it; empty, it owns
+/// no memory.
+#[derive(Debug)]
+pub struct Framer {
+    buffer: BytesMut,
+    limits: Limits,
+    state: State,
+}
+
+/// What a stream carries.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// One whole message, in a buffer of exactly its size: a message that is kept pins no more.
+    Message(Bytes),
+    /// A double CRLF between messages: answer one CRLF (RFC 5626 §3.5.1).
+    KeepAlive,
+    /// The stream cannot be read any further: send the refusal, if there is one, and close. Nothing
+    /// comes after it.
+    Broken(ParseError),
+}
+
+#[derive(Debug)]
+enum State {
+    /// Before a start line.
+    Between,
+    /// In a header block, whose lines up to here have been looked at.
+    Headers { line: usize },
+    /// The header block is whole; the message ends here.
+    Body { end: usize },
+    /// After a fault.
+    Broken,
+}
+
+impl Framer {
+    /// A framer at the beginning of a stream.
+    pub fn new(limits: Limits) -> Self {
+        Self { buffer: BytesMut::new(), limits, state: State::Between }
+    }
+
+    /// Adds what was read. After a fault it is dropped.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if !matches!(self.state, State::Broken) {
+            self.buffer.extend_from_slice(bytes);
+        }
+    }
+
+    /// The buffer to read into directly, instead of [`Self::push`]; only append to it.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// Whether a message has begun and is not whole: the time until it must be is running.
+    pub fn is_partial(&self) -> bool {
+        match self.state {
+            State::Between => self.buffer.iter().any(|&b| !matches!(b, b'\r' | b'\n')),
+            State::Headers { .. } | State::Body { .. } => true,
+            State::Broken => false,
+        }
+    }
+
+    /// The next frame; `None` until more has been read. Drain it after each [`Self::push`].
+    #[expect(clippy::should_implement_trait, reason = "more may come after None")]
+    pub fn next(&mut self) -> Option<Frame> {
+        loop {
+            match self.state {
+                State::Between => {
+                    if self.buffer.starts_with(b"\r\n\r\n") {
+                        self.buffer.advance(4);
+                        return Some(Frame::KeepAlive);
+                    }
+                    match &self.buffer[..] {
+                        [] => {
+                            self.buffer = BytesMut::new();
+                            return None;
+                        }
+                        b"\r" | b"\r\n" | b"\r\n\r" => return None,
+                        [b'\r', b'\n', ..] => self.buffer.advance(2),
+                        [..] => {}
+                    }
+                    self.state = State::Headers { line: 0 };
+                }
+                State::Headers { line } => match self.headers(line) {
+                    Ok(true) => {}
+                    Ok(false) => return None,
+                    Err(kind) => return Some(self.broken(kind)),
+                },
+                State::Body { end } => {
+                    if self.buffer.len() < end {
+                        return None;
+                    }
+                    let message = Bytes::copy_from_slice(&self.buffer[..end]);
+                    self.buffer.advance(end);
+                    self.state = State::Between;
+                    return Some(Frame::Message(message));
+                }
+                State::Broken => return None,
+            }
+        }
+    }
+
+    /// Looks at the lines that have become whole; says whether the header block is.
+    fn headers(&mut self, mut line: usize) -> Result<bool, ParseErrorKind> {
+        let block = &self.buffer[..self.buffer.len().min(self.limits.header_bytes)];
+        loop {
+            match line_end(block, line) {
+                Ok(end) if end == line => {
+                    let head = line + 2;
+                    let body = content_length(&block[..head])?
+                        .ok_or(ParseErrorKind::Missing(HeaderId::ContentLength))?;
+                    let room = self.limits.message_bytes.saturating_sub(head);
+                    let body = usize::try_from(body).map_err(|_| ParseErrorKind::TooLarge)?;
+                    if body > room {
+                        return Err(ParseErrorKind::TooLarge);
+                    }
+                    self.state = State::Body { end: head + body };
+                    return Ok(true);
+                }
+                Ok(end) => line = end + 2,
+                Err(ParseErrorKind::Unterminated) => {
+                    if block.len() == self.limits.header_bytes {
+                        return Err(ParseErrorKind::TooLarge);
+                    }
+                    self.state = State::Headers { line };
+                    return Ok(false);
+                }
+                Err(kind) => return Err(kind),
+            }
+        }
+    }
+
+    fn broken(&mut self, kind: ParseErrorKind) -> Frame {
+        self.state = State::Broken;
+        let raw = std::mem::take(&mut self.buffer).freeze();
+        Frame::Broken(ParseError::new(kind, &raw))
+    }
+}

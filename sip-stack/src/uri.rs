@@ -1,1 +1,298 @@
-//! Skeleton.
+//! URIs as SIP uses them (RFC 3261 §19.1, tel: of RFC 3966, any other scheme as opaque text).
+//!
+//! A view over the bytes as received: nothing is unescaped or normalised unless asked, because a
+//! remote target must go back byte for byte.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::message::Params;
+
+/// A parsed view of a URI. Borrows the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uri<'a> {
+    raw: &'a [u8],
+    scheme: Scheme,
+    user: Option<&'a [u8]>,
+    password: Option<&'a [u8]>,
+    host: Host<'a>,
+    port: Option<u16>,
+    params: &'a [u8],
+    headers: Option<&'a [u8]>,
+}
+
+/// The scheme of a URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `sip:`
+    Sip,
+    /// `sips:`
+    Sips,
+    /// `tel:`
+    Tel,
+    /// Anything else; the URI is opaque.
+    Other,
+}
+
+/// The host of a sip or sips URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host<'a> {
+    /// A name as received (compare ignoring case); empty for tel: and unknown schemes.
+    Name(&'a str),
+    /// An address.
+    Ip(IpAddr),
+}
+
+/// Why text is not a URI that we take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UriError {
+    /// No scheme before a colon.
+    #[error("no scheme")]
+    Scheme,
+    /// White space, a control byte, an angle bracket or a quote.
+    #[error("a byte that no URI may hold")]
+    Byte,
+    /// The user part before `@` is empty.
+    #[error("empty user part")]
+    User,
+    /// The host is empty or holds a byte that no host may.
+    #[error("malformed host")]
+    Host,
+    /// The port is not a number from 0 to 65535.
+    #[error("malformed port")]
+    Port,
+    /// A tel number without a digit.
+    #[error("malformed telephone number")]
+    Number,
+}
+
+impl<'a> Uri<'a> {
+    /// Reads a URI without angle brackets.
+    ///
+    /// # Errors
+    /// See [`UriError`].
+    pub fn parse(raw: &'a [u8]) -> Result<Self, UriError> {
+        let colon = memchr::memchr(b':', raw).ok_or(UriError::Scheme)?;
+        let (scheme, rest) = (&raw[..colon], &raw[colon + 1..]);
+        let named = scheme.iter().all(|&b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        if !named || !scheme.first().is_some_and(u8::is_ascii_alphabetic) {
+            return Err(UriError::Scheme);
+        }
+        if rest.iter().any(|&b| b <= b' ' || matches!(b, 0x7f | b'<' | b'>' | b'"')) {
+            return Err(UriError::Byte);
+        }
+        if scheme.eq_ignore_ascii_case(b"sip") {
+            Self::sip(raw, Scheme::Sip, rest)
+        } else if scheme.eq_ignore_ascii_case(b"sips") {
+            Self::sip(raw, Scheme::Sips, rest)
+        } else if scheme.eq_ignore_ascii_case(b"tel") {
+            Self::tel(raw, rest)
+        } else if rest.is_empty() {
+            Err(UriError::Host)
+        } else {
+            Ok(Self { ..Self::empty(raw, Scheme::Other) })
+        }
+    }
+
+    const fn empty(raw: &'a [u8], scheme: Scheme) -> Self {
+        Self {
+            raw,
+            scheme,
+            user: None,
+            password: None,
+            host: Host::Name(""),
+            port: None,
+            params: &[],
+            headers: None,
+        }
+    }
+
+    fn sip(raw: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Result<Self, UriError> {
+        let mut uri = Self::empty(raw, scheme);
+        // The user part may hold `;` and `?`, never `@`: so the first `@` ends it, unless it stands
+        // behind the host part's own `?` or `;`, which an unescaped `@` there forbids.
+        let mut tail = rest;
+        if let Some(at) = memchr::memchr(b'@', rest) {
+            let info = &rest[..at];
+            let (user, password) = match memchr::memchr(b':', info) {
+                Some(colon) => (&info[..colon], Some(&info[colon + 1..])),
+                None => (info, None),
+            };
+            if user.is_empty() {
+                return Err(UriError::User);
+            }
+            uri.user = Some(user);
+            uri.password = password;
+            tail = &rest[at + 1..];
+        }
+        if let Some(question) = memchr::memchr(b'?', tail) {
+            uri.headers = Some(&tail[question + 1..]);
+            tail = &tail[..question];
+        }
+        if let Some(semicolon) = memchr::memchr(b';', tail) {
+            uri.params = &tail[semicolon..];
+            tail = &tail[..semicolon];
+        }
+        (uri.host, uri.port) = host_port(tail)?;
+        Ok(uri)
+    }
+
+    fn tel(raw: &'a [u8], rest: &'a [u8]) -> Result<Self, UriError> {
+        let mut uri = Self::empty(raw, Scheme::Tel);
+        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+        let number = &rest[..end];
+        let digits = number.strip_prefix(b"+").unwrap_or(number);
+        let dialable =
+            |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'*' | b'#' | b'-' | b'.' | b'(' | b')');
+        if !digits.iter().all(dialable) || !digits.iter().any(|b| !b"-.()".contains(b)) {
+            return Err(UriError::Number);
+        }
+        uri.user = Some(number);
+        uri.params = &rest[end..];
+        Ok(uri)
+    }
+
+    /// The URI as received.
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The scheme.
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The scheme as written.
+    pub fn scheme_text(&self) -> &'a [u8] {
+        self.raw.split(|&b| b == b':').next().unwrap_or_default()
+    }
+
+    /// The user part as received, without password; of a tel URI, the number with its separators.
+    pub const fn user(&self) -> Option<&'a [u8]> {
+        self.user
+    }
+
+    /// The user part with `%` escapes resolved.
+    pub fn user_text(&self) -> Option<Cow<'a, [u8]>> {
+        self.user.map(unescape)
+    }
+
+    /// The password, should there be one.
+    pub const fn password(&self) -> Option<&'a [u8]> {
+        self.password
+    }
+
+    /// The host; an empty name for tel: and unknown schemes.
+    pub const fn host(&self) -> Host<'a> {
+        self.host
+    }
+
+    /// The port, where one is written.
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The URI parameter of that name, in any case: `Some(None)` when it has no value.
+    pub fn param(&self, name: &str) -> Option<Option<&'a [u8]>> {
+        self.params().find(name)
+    }
+
+    /// All URI parameters in order.
+    pub fn params(&self) -> Params<'a> {
+        Params::new(self.params)
+    }
+
+    /// The part behind `?`, as received.
+    pub const fn headers(&self) -> Option<&'a [u8]> {
+        self.headers
+    }
+
+    /// The first embedded header of that name, in any case, still escaped.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers?.split(|&b| b == b'&').find_map(|item| {
+            let equals = memchr::memchr(b'=', item)?;
+            let known = unescape(&item[..equals]);
+            known.eq_ignore_ascii_case(name.as_bytes()).then(|| &item[equals + 1..])
+        })
+    }
+
+    /// The URI without its headers part.
+    pub fn without_headers(&self) -> &'a [u8] {
+        let tail = self.headers.map_or(0, |headers| headers.len() + 1);
+        &self.raw[..self.raw.len() - tail]
+    }
+
+    /// The URI without headers and parameters: scheme, user, host, port.
+    pub fn without_params(&self) -> &'a [u8] {
+        let plain = self.without_headers();
+        &plain[..plain.len() - self.params.len()]
+    }
+}
+
+/// Text with `%` escapes resolved; a `%` without two hexadecimal digits stays as it is.
+pub fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'%') {
+        return Cow::Borrowed(text);
+    }
+    let digit = |at: usize| text.get(at).and_then(|&b| (b as char).to_digit(16));
+    let mut plain = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                plain.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                plain.push(byte);
+                at += 1;
+            }
+        }
+    }
+    Cow::Owned(plain)
+}
+
+fn host_port(text: &[u8]) -> Result<(Host<'_>, Option<u16>), UriError> {
+    let text = std::str::from_utf8(text).map_err(|_| UriError::Host)?;
+    let (host, port) = match text.strip_prefix('[') {
+        Some(inner) => {
+            let (address, rest) = inner.split_once(']').ok_or(UriError::Host)?;
+            let address = ipv6(address).ok_or(UriError::Host)?;
+            match rest.split_at_checked(1) {
+                None => (Host::Ip(address), None),
+                Some((":", port)) => (Host::Ip(address), Some(port)),
+                Some(_) => return Err(UriError::Host),
+            }
+        }
+        None => {
+            let (name, port) = match text.split_once(':') {
+                Some((name, port)) => (name, Some(port)),
+                None => (text, None),
+            };
+            let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+            if name.is_empty() || !plain {
+                return Err(UriError::Host);
+            }
+            (name.parse().map_or(Host::Name(name), Host::Ip), port)
+        }
+    };
+    let port = match port {
+        None => None,
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(digits.parse().map_err(|_| UriError::Port)?)
+        }
+        Some(_) => return Err(UriError::Port),
+    };
+    Ok((host, port))
+}
+
+/// An IPv6 address; `:::` before an embedded IPv4 address is read as `::`, for the grammar of RFC
+/// 3261 produces it (RFC 5118 §4.8).
+fn ipv6(text: &str) -> Option<IpAddr> {
+    let address: Option<Ipv6Addr> = match text.parse() {
+        Ok(address) => Some(address),
+        Err(_) => text.replacen(":::", "::", 1).parse().ok().filter(|_| text.contains('.')),
+    };
+    address.map(IpAddr::V6)
+}

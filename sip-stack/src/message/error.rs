@@ -1,0 +1,161 @@
+//! What is wrong with a message, and the answer to it where there is one.
+//!
+//! A message that cannot be indexed may still show enough to be answered (RFC 3261 §8.2, RFC 4475
+//! §3): the header lines that a response copies are picked out line by line, without trust.
+
+use bytes::Bytes;
+
+use super::header::HeaderId;
+use super::limits::Limits;
+use super::method::Method;
+use super::scan::{is_token, trim};
+use super::via::Via;
+use super::{Draft, scan};
+
+/// Why bytes are not a message that we take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseErrorKind {
+    /// Nothing but line ends: a keep-alive on a datagram transport.
+    #[error("empty")]
+    Empty,
+    /// The start line is neither a request line nor a status line.
+    #[error("malformed start line")]
+    StartLine,
+    /// A request of another SIP version (RFC 3261 §21.5.6).
+    #[error("SIP version not supported")]
+    Version,
+    /// The Request-URI is malformed, or carries headers (RFC 4475 §3.3.15).
+    #[error("malformed Request-URI")]
+    RequestUri,
+    /// A CR or LF that is not part of CRLF.
+    #[error("bare CR or LF in the header block")]
+    BareLineEnd,
+    /// A NUL byte in the header block.
+    #[error("NUL in the header block")]
+    Nul,
+    /// A header line without a name, or without a colon.
+    #[error("malformed header line")]
+    HeaderLine,
+    /// The blank line that ends the header block is missing.
+    #[error("header block is not closed")]
+    Unterminated,
+    /// More header bytes or lines, or a larger message, than [`Limits`] allow.
+    #[error("message too large")]
+    TooLarge,
+    /// A header that may stand once stands twice.
+    #[error("{} stands twice", .0.name())]
+    Doubled(HeaderId),
+    /// A mandatory header is missing.
+    #[error("{} is missing", .0.name())]
+    Missing(HeaderId),
+    /// A header that the stack depends on is malformed.
+    #[error("{} is malformed", .0.name())]
+    Malformed(HeaderId),
+    /// The CSeq method differs from that of the request line.
+    #[error("CSeq method differs from the request line")]
+    MethodMismatch,
+    /// Content-Length is larger than what came.
+    #[error("body shorter than Content-Length")]
+    Short,
+}
+
+impl ParseErrorKind {
+    /// The status and reason phrase to refuse such a request with.
+    pub const fn status(self) -> (u16, &'static str) {
+        match self {
+            Self::Version => (505, "Version Not Supported"),
+            Self::TooLarge => (513, "Message Too Large"),
+            Self::RequestUri => (400, "Malformed Request-URI"),
+            Self::BareLineEnd | Self::Nul => (400, "Malformed Line End"),
+            Self::HeaderLine | Self::Unterminated => (400, "Malformed Header"),
+            Self::Doubled(_) => (400, "Doubled Header"),
+            Self::Missing(_) => (400, "Missing Header"),
+            Self::Malformed(_) => (400, "Malformed Header"),
+            Self::MethodMismatch => (400, "CSeq Method Mismatch"),
+            Self::Short => (400, "Body Shorter Than Content-Length"),
+            Self::Empty | Self::StartLine => (400, "Bad Request"),
+        }
+    }
+}
+
+/// Bytes that are not a message that we take.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct ParseError {
+    /// What is wrong.
+    pub kind: ParseErrorKind,
+    /// The refusal, where the bytes are a request other than ACK and show whom to answer.
+    pub reply: Option<Box<Draft>>,
+}
+
+impl ParseError {
+    /// The error for `raw`, with the refusal that can be read from it.
+    pub(crate) fn new(kind: ParseErrorKind, raw: &Bytes) -> Self {
+        Self { kind, reply: reply(kind, raw).map(Box::new) }
+    }
+}
+
+/// What a response copies besides Via (RFC 3261 §8.2.6.2).
+const COPIED: [HeaderId; 4] = [HeaderId::From, HeaderId::To, HeaderId::CallId, HeaderId::CSeq];
+/// The answer's copied headers may not make it larger than what a stranger sent.
+const REPLY_LINES: usize = 64;
+
+fn reply(kind: ParseErrorKind, raw: &Bytes) -> Option<Draft> {
+    let mut lines = Lines { rest: raw, left: Limits::default().header_bytes };
+    let start = lines.find(|line| !line.is_empty())?;
+    let method_len = start.iter().take_while(|&&b| is_token(b)).count();
+    let is_request = method_len > 0 && start.get(method_len) == Some(&b' ');
+    let method = Method::from_bytes(&start[..method_len]);
+    if !is_request || method == Method::Ack {
+        return None;
+    }
+    let (status, phrase) = kind.status();
+    let mut draft = Draft::refusal(method, status, phrase);
+    let mut last = None;
+    for line in lines.take_while(|line| !line.is_empty()).take(REPLY_LINES) {
+        if matches!(line[0], b' ' | b'\t') {
+            // A fold goes on with the line before: the two are one slice of the buffer.
+            if let Some((id, start)) = last {
+                let end = scan::offset(raw, line)? + line.len();
+                draft.remove_last(id);
+                draft.push(id, raw.slice_ref(trim(&raw[start..end])));
+            }
+            continue;
+        }
+        last = None;
+        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        let id = HeaderId::from_name(trim(&line[..colon]));
+        let wanted = id == HeaderId::Via || (COPIED.contains(&id) && draft.value(id).is_none());
+        let value = trim(&line[colon + 1..]);
+        if wanted {
+            last = scan::offset(raw, line).map(|at| (id, at + colon + 1));
+            draft.push(id, raw.slice_ref(value));
+        }
+    }
+    let via = scan::Elements::new(draft.value(HeaderId::Via)?).next()?;
+    Via::parse(via)?;
+    Some(draft)
+}
+
+/// Lines of a header block, whatever ends them.
+struct Lines<'a> {
+    rest: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() || self.left == 0 {
+            return None;
+        }
+        let end = memchr::memchr2(b'\r', b'\n', self.rest).unwrap_or(self.rest.len());
+        let line = &self.rest[..end];
+        let skip = if self.rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        self.rest = self.rest.get(end + skip..).unwrap_or_default();
+        self.left = self.left.saturating_sub(end + skip);
+        Some(line)
+    }
+}
