@@ -256,7 +256,7 @@ mod tests {
         MAX-FORWARDS: 70\r\n\
         VIA: SIP/2.0/TLS 127.0.0.78:5061;branch=z9hG4bKT02\r\n\
         CONTACT: <sip:api.example.net:443;x-i=b712;x-c=a35a/s/1>\r\n\
-        X-Odd:  \xff kept \r\n\
+        X-Odd:  \u{ff} kept \r\n\
         v: SIP/2.0/UDP a, SIP/2.0/UDP b\r\n\
         SUBJECT: two\r\n  lines\r\n\
         ALLOW: INVITE,ACK, OPTIONS\r\n\
