@@ -3,6 +3,8 @@
 //! - [`packet`]: reading, rewriting and building RTP (RFC 3550) and RTCP, telling them apart
 //!   (RFC 5761, RFC 7983), telephone events (RFC 4733). The door to `rtp-rs`.
 //! - [`srtp`]: SRTP and SRTCP contexts (RFC 3711, RFC 7714). The door to the ciphers.
+//! - [`plan`]: what signalling asks of a session, and what it hears back.
+//! - [`ports`]: which UDP ports exist and which a call may have.
 //!
 //! Everything outside `net` is a core: no socket, no clock, no lock, and no allocation for a
 //! packet. This crate knows no SIP and no SDP.
@@ -15,5 +17,9 @@
 //! - A stream first heard after its first rollover is tried with rollover counters 0 and 1
 //!   (RFC 3711 §3.3.1 assumes that the counter is signalled).
 
+#[cfg(feature = "net")]
+pub mod net;
 pub mod packet;
+pub mod plan;
+pub mod ports;
 pub mod srtp;
