@@ -144,3 +144,111 @@ impl Framer {
         Frame::Broken(ParseError::new(kind, &raw))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a>;tag=1\r\n\
+        To: <sip:b>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n";
+
+    fn message(body: &str) -> String {
+        format!("{HEAD}Content-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    fn frames(framer: &mut Framer, bytes: &[u8]) -> Vec<String> {
+        framer.push(bytes);
+        std::iter::from_fn(|| framer.next())
+            .map(|frame| match frame {
+                Frame::Message(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+                Frame::KeepAlive => "keep-alive".into(),
+                Frame::Broken(error) => {
+                    let status = error.reply.map_or(0, |reply| reply.status());
+                    format!("{} {status}", error.kind)
+                }
+            })
+            .collect()
+    }
+
+    fn all(text: &str) -> Vec<String> {
+        frames(&mut Framer::new(Limits::default()), text.as_bytes())
+    }
+
+    #[test]
+    fn messages_follow_each_other() {
+        let (one, two) = (message(""), message("body\r\n\r\n"));
+        assert_eq!(all(&format!("{one}{two}{one}")), [&one[..], &two, &one]);
+    }
+
+    #[test]
+    fn any_cut_gives_the_same_frames() {
+        let stream = format!("\r\n\r\n{}\r\n{}\r\n\r\n", message("x\n\r"), message(""));
+        let whole = all(&stream);
+        assert_eq!(whole, ["keep-alive", &message("x\n\r"), &message(""), "keep-alive"]);
+        for size in [1, 2, 3, 7, 50] {
+            let mut framer = Framer::new(Limits::default());
+            let cut: Vec<_> = stream
+                .as_bytes()
+                .chunks(size)
+                .flat_map(|chunk| frames(&mut framer, chunk))
+                .collect();
+            assert_eq!(cut, whole, "{size} bytes at a time");
+            assert!(!framer.is_partial());
+        }
+    }
+
+    #[test]
+    fn what_has_begun_is_partial() {
+        let mut framer = Framer::new(Limits::default());
+        let text = message("body");
+        assert!(!framer.is_partial());
+        assert_eq!(frames(&mut framer, b"\r\n"), [""; 0]);
+        assert!(!framer.is_partial());
+        for byte in &text.as_bytes()[..text.len() - 1] {
+            assert_eq!(frames(&mut framer, &[*byte]), [""; 0]);
+            assert!(framer.is_partial());
+        }
+        assert_eq!(frames(&mut framer, b"y").len(), 1);
+        assert!(!framer.is_partial());
+    }
+
+    #[test]
+    fn the_first_fault_is_the_last_frame() {
+        let end = "\r\n\r\n";
+        for (text, expected) in [
+            (format!("{HEAD}\r\n"), "Content-Length is missing 400"),
+            (format!("{HEAD}Content-Length: -1{end}"), "Content-Length is malformed 400"),
+            (format!("{HEAD}l: 0x5{end}"), "Content-Length is malformed 400"),
+            (format!("{HEAD}l:{end}"), "Content-Length is malformed 400"),
+            (format!("{HEAD}l: 1\r\n 2{end}"), "Content-Length is malformed 400"),
+            (format!("{HEAD}l: 18446744073709551616{end}"), "Content-Length is malformed 400"),
+            (format!("{HEAD}l: 4294967297{end}"), "message too large 513"),
+            (format!("{HEAD}l: 0\r\nContent-Length : 0{end}"), "Content-Length stands twice 400"),
+            (format!("{HEAD}X: a\nl: 0{end}"), "bare CR or LF in the header block 400"),
+            (format!("{HEAD}X: a\rl: 0{end}"), "bare CR or LF in the header block 400"),
+            (format!("{HEAD}X: \0\r\nl: 0{end}"), "NUL in the header block 400"),
+            ("\u{16}\u{3}\u{1}\u{2}\0".into(), "NUL in the header block 0"),
+            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".into(), "Content-Length is missing 0"),
+            (format!("{HEAD}{}", "X: y\r\n".repeat(20_000)), "message too large 513"),
+            (format!("{HEAD}X: {}", "y".repeat(70_000)), "message too large 513"),
+        ] {
+            let next = message("");
+            assert_eq!(all(&format!("{text}{next}")), [expected], "{text:.300}");
+        }
+    }
+
+    #[test]
+    fn a_fault_shows_before_the_block_ends() {
+        let mut framer = Framer::new(Limits::default());
+        assert_eq!(frames(&mut framer, format!("{HEAD}X: a\n").as_bytes()).len(), 1);
+        assert_eq!(frames(&mut framer, message("").as_bytes()), [""; 0]);
+        assert!(!framer.is_partial());
+        assert!(framer.buffer.is_empty());
+    }
+
+    #[test]
+    fn a_folded_length_is_read() {
+        let text = format!("{HEAD}Content-Length:\r\n  2\r\n\r\nab");
+        assert_eq!(all(&text), [text]);
+    }
+}

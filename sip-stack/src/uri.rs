@@ -296,3 +296,115 @@ fn ipv6(text: &str) -> Option<IpAddr> {
     };
     address.map(IpAddr::V6)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri<'_> {
+        Uri::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn sip_uris() {
+        let full =
+            uri("sip:+1425;npdi@Sbc.Example.com:5061;user=phone;transport=tls?Reason=SIP%3B&x=y");
+        assert_eq!(full.scheme(), Scheme::Sip);
+        assert_eq!(full.user(), Some(&b"+1425;npdi"[..]));
+        assert_eq!(full.host(), Host::Name("Sbc.Example.com"));
+        assert_eq!(full.port(), Some(5061));
+        assert_eq!(full.param("USER"), Some(Some(&b"phone"[..])));
+        assert_eq!(full.param("lr"), None);
+        assert_eq!(full.headers(), Some(&b"Reason=SIP%3B&x=y"[..]));
+        assert_eq!(full.header("reason"), Some(&b"SIP%3B"[..]));
+        assert_eq!(
+            full.without_headers(),
+            b"sip:+1425;npdi@Sbc.Example.com:5061;user=phone;transport=tls"
+        );
+        assert_eq!(full.without_params(), b"sip:+1425;npdi@Sbc.Example.com:5061");
+
+        let bare = uri("SIPS:h;lr");
+        assert_eq!((bare.scheme(), bare.scheme_text()), (Scheme::Sips, &b"SIPS"[..]));
+        assert_eq!((bare.user(), bare.host(), bare.port()), (None, Host::Name("h"), None));
+        assert_eq!(bare.param("lr"), Some(None));
+
+        let secret = uri("sip:a:b:c@h");
+        assert_eq!((secret.user(), secret.password()), (Some(&b"a"[..]), Some(&b"b:c"[..])));
+        // RFC 4475 §3.1.1.9, §3.1.1.2
+        assert_eq!(uri("sip:user;par=u%40example.net@example.com").user().unwrap().len(), 24);
+        assert_eq!(
+            uri("sip:1_u~(b!)&i'+$/c?,/;;*:&w!*pa$w(d-)@example.com").host(),
+            Host::Name("example.com")
+        );
+    }
+
+    #[test]
+    fn addresses() {
+        let host = |text| uri(text).host();
+        assert_eq!(host("sip:192.0.2.1:5060"), Host::Ip("192.0.2.1".parse().unwrap()));
+        assert_eq!(host("sip:u@[2001:db8::9]:7"), Host::Ip("2001:db8::9".parse().unwrap()));
+        assert_eq!(uri("sip:u@[2001:db8::9]:7").port(), Some(7));
+        assert_eq!(uri("sip:[2001:db8::10:5070]").port(), None);
+        assert_eq!(
+            host("sip:user@[2001:db8:::192.0.2.1]"),
+            Host::Ip("2001:db8::192.0.2.1".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn other_schemes() {
+        let tel = uri("tel:+1-201-555-0123;phone-context=example.com");
+        assert_eq!((tel.scheme(), tel.user()), (Scheme::Tel, Some(&b"+1-201-555-0123"[..])));
+        assert_eq!(tel.param("phone-context"), Some(Some(&b"example.com"[..])));
+        assert_eq!(tel.host(), Host::Name(""));
+        assert_eq!(tel.without_params(), b"tel:+1-201-555-0123");
+        let odd = uri("soap.beep://192.0.2.103:3002");
+        assert_eq!((odd.scheme(), odd.user(), odd.host()), (Scheme::Other, None, Host::Name("")));
+        assert_eq!(odd.scheme_text(), b"soap.beep");
+        assert_eq!(odd.without_headers(), odd.as_bytes());
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (text, error) in [
+            ("", UriError::Scheme),
+            ("h", UriError::Scheme),
+            (":h", UriError::Scheme),
+            ("1sip:h", UriError::Scheme),
+            ("<sip:h>", UriError::Scheme),
+            ("sip:", UriError::Host),
+            ("sip:u@", UriError::Host),
+            ("sip:@h", UriError::User),
+            ("sip:a@b@c", UriError::Host),
+            ("sip:h h", UriError::Byte),
+            ("sip:h\r\n", UriError::Byte),
+            ("sip:h>", UriError::Byte),
+            ("sip:h%41", UriError::Host),
+            ("sip:\u{e9}.example", UriError::Host),
+            ("sip:2001:db8::10", UriError::Port),
+            ("sip:[2001:db8::10", UriError::Host),
+            ("sip:[2001:db8::10]x", UriError::Host),
+            ("sip:[2001:db8:::1]", UriError::Host),
+            ("sip:[::1%25eth0]", UriError::Host),
+            ("sip:h:", UriError::Port),
+            ("sip:h:65536", UriError::Port),
+            ("sip:h:+5", UriError::Port),
+            ("tel:", UriError::Number),
+            ("tel:+", UriError::Number),
+            ("tel:12x", UriError::Number),
+            ("x:", UriError::Host),
+        ] {
+            assert_eq!(Uri::parse(text.as_bytes()), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn unescaping() {
+        assert_eq!(
+            uri("sip:sips%3Auser%40example.com@h").user_text().unwrap().as_ref(),
+            b"sips:user@example.com"
+        );
+        assert_eq!(unescape(b"%00%zz%4").as_ref(), b"\0%zz%4");
+        assert_eq!(unescape(b"plain").as_ref(), b"plain");
+    }
+}

@@ -346,3 +346,101 @@ fn put_number(out: &mut BytesMut, mut number: usize) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &str = "INVITE sip:h SIP/2.0\r\nv: SIP/2.0/UDP a;rport;branch=z9hG4bK1\r\n\
+        via: SIP/2.0/UDP b\r\nf: <sip:a>;tag=1\r\nTo: <sip:b>\r\ni: c\r\nCSeq: 7 INVITE\r\n\
+        X-Odd: 1\r\nx-odd: 2\r\nl: 2\r\n\r\nhi";
+
+    fn request() -> Message {
+        Message::parse(Bytes::from_static(REQUEST.as_bytes())).unwrap()
+    }
+
+    fn text(draft: &Draft) -> String {
+        String::from_utf8(draft.write().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_written() {
+        let mut draft = Draft::request(Method::Invite, "sip:b@h");
+        draft
+            .push(HeaderId::From, "<sip:a>;tag=1")
+            .push_other("X-Odd", "y")
+            .push_other("T", "<sip:b>");
+        draft.insert_first(HeaderId::Via, "SIP/2.0/UDP h").push(HeaderId::ContentLength, "99");
+        draft.body("text/plain", "hello");
+        assert_eq!((draft.is_request(), draft.status(), draft.uri()), (true, 0, &b"sip:b@h"[..]));
+        assert_eq!(
+            text(&draft),
+            "INVITE sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a>;tag=1\r\nX-Odd: y\r\n\
+             To: <sip:b>\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
+        );
+    }
+
+    #[test]
+    fn a_response_repeats_its_request() {
+        let mut draft = Draft::response(&request(), 180);
+        draft.set_to_tag(b"x").set_to_tag(b"y");
+        draft.stamp_via("192.0.2.1:9".parse().unwrap());
+        assert_eq!((draft.method(), draft.status()), (&Method::Invite, 180));
+        assert_eq!(
+            text(&draft),
+            "SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1;received=192.0.2.1;rport=9\r\n\
+             Via: SIP/2.0/UDP b\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>;tag=x\r\nCall-ID: c\r\n\
+             CSeq: 7 INVITE\r\nContent-Length: 0\r\n\r\n"
+        );
+        draft.reason_phrase("Somewhere");
+        assert!(text(&draft).starts_with("SIP/2.0 180 Somewhere\r\n"));
+    }
+
+    #[test]
+    fn editing() {
+        let mut draft = Draft::from(&request());
+        draft.set(HeaderId::Via, "SIP/2.0/TLS n").set(HeaderId::Subject, "s");
+        draft.remove(HeaderId::From).remove_other("X-ODD").remove_other("cseq");
+        draft.set_uri("tel:+1");
+        assert_eq!(draft.value(HeaderId::Via), Some(&b"SIP/2.0/TLS n"[..]));
+        assert_eq!(
+            text(&draft),
+            "INVITE tel:+1 SIP/2.0\r\nVia: SIP/2.0/TLS n\r\nTo: <sip:b>\r\nCall-ID: c\r\n\
+             Subject: s\r\nContent-Length: 2\r\n\r\nhi"
+        );
+        draft.copy(&request(), HeaderId::Via);
+        assert_eq!(draft.fields().filter(|field| field.id == HeaderId::Via).count(), 3);
+    }
+
+    #[test]
+    fn nothing_makes_a_new_line() {
+        let evil = "x\r\nVia: evil\0\ny";
+        let mut draft = Draft::request(Method::Other(evil.into()), evil);
+        draft.push(HeaderId::Subject, evil).push_other(evil, evil).push_other("", "x");
+        assert_eq!(
+            text(&draft),
+            "x--Via--evil--y x%0D%0AVia:%20evil%00%0Ay SIP/2.0\r\nSubject: x  Via: evil  y\r\n\
+             x--Via--evil--y: x  Via: evil  y\r\nContent-Length: 0\r\n\r\n"
+        );
+        let mut draft = Draft::response(&request(), 200);
+        draft.reason_phrase(evil);
+        assert!(text(&draft).starts_with("SIP/2.0 200 x  Via: evil  y\r\n"));
+    }
+
+    #[test]
+    fn a_name_cannot_hide_a_known_header() {
+        let mut draft = Draft::request(Method::Options, "sip:h");
+        draft.push_other("content-length", "9").push_other("V", "SIP/2.0/UDP h");
+        assert_eq!(draft.value(HeaderId::Via), Some(&b"SIP/2.0/UDP h"[..]));
+        assert_eq!(text(&draft).matches("ontent-").count(), 1);
+    }
+
+    #[test]
+    fn numbers_are_written() {
+        for number in [0, 9, 10, 65535, usize::MAX] {
+            let mut out = BytesMut::new();
+            put_number(&mut out, number);
+            assert_eq!(out, number.to_string());
+        }
+    }
+}

@@ -98,7 +98,7 @@ impl ParseError {
 
 /// What a response copies besides Via (RFC 3261 §8.2.6.2).
 const COPIED: [HeaderId; 4] = [HeaderId::From, HeaderId::To, HeaderId::CallId, HeaderId::CSeq];
-/// The answer's copied headers may not make it larger than what a stranger sent.
+/// Header lines that are looked at for the answer, which so stays smaller than what came.
 const REPLY_LINES: usize = 64;
 
 fn reply(kind: ParseErrorKind, raw: &Bytes) -> Option<Draft> {
@@ -157,5 +157,62 @@ impl<'a> Iterator for Lines<'a> {
         self.rest = self.rest.get(end + skip..).unwrap_or_default();
         self.left = self.left.saturating_sub(end + skip);
         Some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Message;
+    use super::*;
+
+    const LINES: &str = "v: SIP/2.0/UDP h;branch=z9hG4bK1, SIP/2.0/UDP i\r\nVia: SIP/2.0/TCP j\r\n\
+        From:\r\n <sip:a>;tag=1\r\nFrom: <sip:z>\r\nTo: <sip:b>\r\ni: c\r\nCSeq: 9999999999 INVITE\r\n\
+        X: y\r\n\r\nTo: <sip:body>\r\n";
+
+    fn refuse(text: &str) -> ParseError {
+        Message::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap_err()
+    }
+
+    #[test]
+    fn a_refusal_repeats_what_can_be_read() {
+        let error = refuse(&format!("INVITE sip:h SIP/2.0\r\n{LINES}"));
+        assert_eq!(error.kind, ParseErrorKind::Doubled(HeaderId::From));
+        assert_eq!(
+            error.reply.unwrap().write(),
+            "SIP/2.0 400 Doubled Header\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1, SIP/2.0/UDP i\r\n\
+             Via: SIP/2.0/TCP j\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>\r\nCall-ID: c\r\n\
+             CSeq: 9999999999 INVITE\r\nContent-Length: 0\r\n\r\n"
+        );
+        let error = refuse(&format!("INVITE sip:h SIP/7.0\r\n{LINES}"));
+        assert_eq!(error.kind.status(), (505, "Version Not Supported"));
+        assert_eq!(error.reply.unwrap().status(), 505);
+    }
+
+    #[test]
+    fn a_refusal_has_no_line_of_the_attackers() {
+        let via = "INVITE sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h\r\nTo: <sip:b>\0\n";
+        let text = refuse(&format!("{via}X: y\r\n\r\n")).reply.unwrap().write();
+        assert_eq!(
+            text,
+            "SIP/2.0 400 Malformed Line End\r\nVia: SIP/2.0/UDP h\r\nTo: <sip:b> \r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_answered_is_not() {
+        for text in [
+            "",
+            "\r\n\r\n",
+            "garbage",
+            "SIP/2.0 2000 no\r\nVia: SIP/2.0/UDP h\r\n\r\n",
+            "ACK sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h\r\n\r\n",
+            "INVITE sip:h SIP/2.0\r\nTo: <sip:b>\r\n\r\n",
+            "INVITE sip:h SIP/2.0\r\nVia: nonsense\r\n\r\n",
+            "INVITE sip:h SIP/2.0\r\n\r\nVia: SIP/2.0/UDP h\r\n\r\n",
+        ] {
+            assert!(refuse(text).reply.is_none(), "{text}");
+        }
+        assert_eq!(refuse("\r\n\r\n").kind, ParseErrorKind::Empty);
     }
 }

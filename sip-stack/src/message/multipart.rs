@@ -139,3 +139,83 @@ fn part(bytes: &Bytes) -> Result<Part, MultipartError> {
         at = end + 2;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = "preamble\r\n--b1\r\nContent-Type: application/pidf+xml\r\nContent-ID: <x>\r\n\r\n\
+        <a/>--b1\r\n--b1 \t\r\nc : Application/SDP;x=y\r\nContent-Disposition: session\r\n\r\nv=0\r\n\r\n\
+        --b1--\r\nepilogue";
+
+    fn message(content_type: &str, body: &str) -> Message {
+        Message::parse(Bytes::from(format!(
+            "INVITE sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>\r\n\
+             Call-ID: c\r\nCSeq: 1 INVITE\r\n{content_type}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )))
+        .unwrap()
+    }
+
+    fn error(content_type: &str, body: &str) -> MultipartError {
+        let content_type = format!("Content-Type: multipart/mixed{content_type}\r\n");
+        let message = message(&content_type, body);
+        assert_eq!(message.sdp(), None);
+        message.parts().unwrap().unwrap_err()
+    }
+
+    #[test]
+    fn the_description_is_found_among_parts() {
+        let message = message("c: multipart/mixed ; boundary=\"b1\"\r\n", BODY);
+        let parts = message.parts().unwrap().unwrap();
+        assert_eq!(parts.len(), 2);
+        assert_eq!(parts[0].content_type, "application/pidf+xml");
+        assert_eq!(parts[0].headers, "Content-Type: application/pidf+xml\r\nContent-ID: <x>\r\n");
+        assert_eq!(parts[0].body, "<a/>--b1");
+        assert_eq!(message.sdp().unwrap(), "v=0\r\n");
+    }
+
+    #[test]
+    fn a_plain_description() {
+        let sdp = |content_type: &str, body: &str| message(content_type, body).sdp();
+        assert_eq!(sdp("Content-Type: APPLICATION / sdp ;x\r\n", "v=0").unwrap(), "v=0");
+        assert_eq!(sdp("Content-Type: application/sdp\r\n", ""), None);
+        assert_eq!(sdp("Content-Type: application/sdpx\r\n", "v=0"), None);
+        assert_eq!(sdp("Content-Type: sdp\r\n", "v=0"), None);
+        assert_eq!(sdp("", "v=0"), None);
+        assert!(message("Content-Type: text/plain\r\n", "x").parts().is_none());
+    }
+
+    #[test]
+    fn a_part_without_headers() {
+        let message =
+            message("Content-Type: multipart/mixed;boundary=b\r\n", "--b\r\n\r\nx\r\n--b--");
+        let parts = message.parts().unwrap().unwrap();
+        assert_eq!((&parts[0].content_type[..], &parts[0].body[..]), (&b""[..], &b"x"[..]));
+        assert_eq!(message.sdp(), None);
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let many = format!("{}--b--", "--b\r\n\r\nx\r\n".repeat(17));
+        let header = format!("--b\r\nX: {}\r\n\r\nx\r\n--b--", "y".repeat(5000));
+        let long = format!(";boundary={}", "b".repeat(71));
+        for (content_type, body, expected) in [
+            ("", "--b\r\n\r\nx\r\n--b--", MultipartError::Boundary),
+            (";boundary=", "x", MultipartError::Boundary),
+            (";boundary=\"\"", "x", MultipartError::Boundary),
+            (&long, "x", MultipartError::Boundary),
+            (";boundary=b", "", MultipartError::Unclosed),
+            (";boundary=b", "--b--", MultipartError::Unclosed),
+            (";boundary=b", "--b\r\n\r\nx", MultipartError::Unclosed),
+            (";boundary=b", "--b\r\n\r\nx--b--", MultipartError::Unclosed),
+            (";boundary=b", "--b\r\n--b--", MultipartError::PartHeaders),
+            (";boundary=b", "--b\r\nnonsense\r\n\r\nx\r\n--b--", MultipartError::PartHeaders),
+            (";boundary=b", "--b\r\nX: a\nY: b\r\n\r\nx\r\n--b--", MultipartError::PartHeaders),
+            (";boundary=b", &header, MultipartError::PartHeaders),
+            (";boundary=b", &many, MultipartError::TooMany),
+        ] {
+            assert_eq!(error(content_type, body), expected, "{body:.60}");
+        }
+    }
+}

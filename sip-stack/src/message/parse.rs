@@ -292,7 +292,7 @@ impl Seen {
 }
 
 /// The branch of a Via element, empty when there is none; `None` when the element is malformed, or
-/// shows the magic cookie without anything behind it (RFC 4475 §3.2.1).
+/// shows the magic cookie without anything behind it (RFC 4475 §3.2.1, "badbranch").
 fn branch(via: &[u8]) -> Option<&[u8]> {
     let branch = Via::parse(via)?.branch();
     (!branch.eq_ignore_ascii_case(b"z9hG4bK")).then_some(branch)
@@ -304,13 +304,20 @@ fn tag(id: HeaderId, value: &[u8]) -> Result<Option<&[u8]>, Fault> {
         Params::new(address.params).filter(|(name, _)| name.eq_ignore_ascii_case(b"tag"));
     let tag = match tags.next() {
         None => return Ok(None),
-        Some((_, Some(tag))) if !tag.is_empty() && tag.iter().all(|&b| is_token(b)) => tag,
+        Some((_, Some(tag))) if is_tag(tag) => tag,
         Some(_) => return Err(Fault::Malformed(id)),
     };
     if tags.next().is_some() {
         return Err(Fault::Malformed(id));
     }
     Ok(Some(tag))
+}
+
+/// Tags should be tokens; peers put more into them, which does no harm as long as nothing can end
+/// the tag early.
+fn is_tag(tag: &[u8]) -> bool {
+    let harmless = |&b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';' | b'<' | b'>');
+    !tag.is_empty() && tag.iter().all(harmless)
 }
 
 /// CSeq: a number below 2^31 and a method (RFC 3261 §8.1.1.5, §20.16).
@@ -341,4 +348,191 @@ fn method_of(raw: &Bytes, token: &[u8]) -> Method {
 fn strip_prefix_ignore_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     let (head, rest) = text.split_at_checked(prefix.len())?;
     head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIA: &str = "Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\n";
+    const FROM: &str = "From: <sip:a@h>;tag=1\r\n";
+    const TO: &str = "To: <sip:b@h>\r\n";
+    const CALL_ID: &str = "Call-ID: c\r\n";
+    const CSEQ: &str = "CSeq: 1 OPTIONS\r\n";
+
+    fn read(text: &str) -> Result<Index, Fault> {
+        index(&Bytes::copy_from_slice(text.as_bytes()), &Limits::default())
+    }
+
+    /// A request with other lines in place of the mandatory ones where given.
+    fn with(replaced: &str, line: &str) -> String {
+        let lines = [VIA, FROM, TO, CALL_ID, CSEQ].map(|l| if l == replaced { line } else { l });
+        format!("OPTIONS sip:h SIP/2.0\r\n{}\r\n", lines.concat())
+    }
+
+    fn adding(lines: &str) -> String {
+        with(CSEQ, &format!("{CSEQ}{lines}"))
+    }
+
+    fn starting(line: &str) -> String {
+        with("", "").replacen("OPTIONS sip:h SIP/2.0", line, 1)
+    }
+
+    #[test]
+    fn start_lines() {
+        for good in [
+            "OPTIONS sip:h sip/2.0",
+            "OPTIONS tel:+1 SIP/2.0",
+            "OPTIONS odd:x?y SIP/2.0",
+            "SIP/2.0 200 OK",
+            "sip/2.0 200 ",
+            "SIP/2.0 699",
+            "SIP/2.0 200 caf\u{e9} \u{1}",
+        ] {
+            assert!(read(&starting(good)).is_ok(), "{good}");
+        }
+        for (bad, fault) in [
+            ("", Fault::StartLine),
+            ("OPTIONS", Fault::StartLine),
+            ("OPTIONS sip:h", Fault::StartLine),
+            (" sip:h SIP/2.0", Fault::StartLine),
+            ("OPT(IONS sip:h SIP/2.0", Fault::StartLine),
+            ("OPTIONS sip:h HTTP/1.1", Fault::StartLine),
+            ("OPTIONS sip:h SIP/", Fault::StartLine),
+            ("OPTIONS sip:h SIP/2.0 ", Fault::StartLine),
+            ("OPTIONS sip:h SIP/3.0", Fault::Version),
+            ("OPTIONS sip:h SIP/2.00", Fault::Version),
+            ("OPTIONS  sip:h SIP/2.0", Fault::RequestUri),
+            ("OPTIONS sip:h  SIP/2.0", Fault::RequestUri),
+            ("OPTIONS sip:h;a b SIP/2.0", Fault::RequestUri),
+            ("OPTIONS <sip:h> SIP/2.0", Fault::RequestUri),
+            ("OPTIONS h SIP/2.0", Fault::RequestUri),
+            ("OPTIONS sip:h?a=b SIP/2.0", Fault::RequestUri),
+            ("SIP/2.0 ", Fault::StartLine),
+            ("SIP/2.0 20", Fault::StartLine),
+            ("SIP/2.0 099 x", Fault::StartLine),
+            ("SIP/2.0 700 x", Fault::StartLine),
+            ("SIP/2.0 2000 x", Fault::StartLine),
+            ("SIP/2.0 +20 x", Fault::StartLine),
+        ] {
+            assert_eq!(read(&starting(bad)).unwrap_err(), fault, "{bad}");
+        }
+    }
+
+    #[test]
+    fn mandatory_headers() {
+        for (line, id) in [
+            (VIA, HeaderId::Via),
+            (FROM, HeaderId::From),
+            (TO, HeaderId::To),
+            (CALL_ID, HeaderId::CallId),
+            (CSEQ, HeaderId::CSeq),
+        ] {
+            assert_eq!(read(&with(line, "")).unwrap_err(), Fault::Missing(id));
+            if id != HeaderId::Via {
+                assert_eq!(read(&adding(line)).unwrap_err(), Fault::Doubled(id));
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_the_stack_depends_on() {
+        for (line, other, id) in [
+            (VIA, "Via:\r\n", HeaderId::Via),
+            (VIA, "Via: ,\r\n", HeaderId::Via),
+            (VIA, "Via: SIP/2.0/UDP h;branch=Z9hg4bk\r\n", HeaderId::Via),
+            (FROM, "From: nobody\r\n", HeaderId::From),
+            (FROM, "From: <sip:a>;tag=1;tag=2\r\n", HeaderId::From),
+            (FROM, "From: <sip:a>;tag=\"1\"\r\n", HeaderId::From),
+            (TO, "To: <sip:a>;tag=\r\n", HeaderId::To),
+            (TO, "To: <sip:a>;tag\r\n", HeaderId::To),
+            (TO, "To: <sip:a>;tag=a b\r\n", HeaderId::To),
+            (CALL_ID, "Call-ID:\r\n", HeaderId::CallId),
+            (CALL_ID, "i: a b\r\n", HeaderId::CallId),
+            (CALL_ID, "i: a\r\n b\r\n", HeaderId::CallId),
+            (CSEQ, "CSeq: 1\r\n", HeaderId::CSeq),
+            (CSEQ, "CSeq: OPTIONS\r\n", HeaderId::CSeq),
+            (CSEQ, "CSeq: 1OPTIONS\r\n", HeaderId::CSeq),
+            (CSEQ, "CSeq: -1 OPTIONS\r\n", HeaderId::CSeq),
+            (CSEQ, "CSeq: 1 OPT IONS\r\n", HeaderId::CSeq),
+            (CSEQ, "CSeq: 2147483648 OPTIONS\r\n", HeaderId::CSeq),
+            (CSEQ, "CSeq: 4294967297 OPTIONS\r\n", HeaderId::CSeq),
+        ] {
+            assert_eq!(read(&with(line, other)).unwrap_err(), Fault::Malformed(id), "{other}");
+        }
+        let mismatch = with(CSEQ, "CSeq: 1 INVITE\r\n");
+        assert_eq!(read(&mismatch).unwrap_err(), Fault::MethodMismatch);
+        for (lines, id) in [
+            ("Max-Forwards: 256\r\n", HeaderId::MaxForwards),
+            ("Max-Forwards: -1\r\n", HeaderId::MaxForwards),
+            ("Content-Length: -1\r\n", HeaderId::ContentLength),
+            ("Content-Length: 0, 0\r\n", HeaderId::ContentLength),
+            ("Contact: sip:h?Route=x\r\n", HeaderId::Contact),
+            ("Contact: <sip:h>, nobody\r\n", HeaderId::Contact),
+        ] {
+            assert_eq!(read(&adding(lines)).unwrap_err(), Fault::Malformed(id), "{lines}");
+        }
+        assert_eq!(read(&adding("m: *\r\nMax-Forwards: 0\r\n")).unwrap().max_forwards, Some(0));
+    }
+
+    #[test]
+    fn header_lines() {
+        for good in [
+            "x\t : y\r\n",
+            "X:\r\n",
+            "X:y\r\n z\r\n\tz\r\n",
+            "X: \u{7}\u{ff}\r\n",
+            "X:\r\n \r\n",
+            "!%*_+`'~-.: x\r\n",
+        ] {
+            assert!(read(&adding(good)).is_ok(), "{good:?}");
+        }
+        for (bad, fault) in [
+            ("X y\r\n", Fault::HeaderLine),
+            (": y\r\n", Fault::HeaderLine),
+            ("X@: y\r\n", Fault::HeaderLine),
+            ("X\r\n: y\r\n", Fault::HeaderLine),
+            ("X: a\nY: b\r\n", Fault::BareLineEnd),
+            ("X: a\rY: b\r\n", Fault::BareLineEnd),
+            ("X: a\r\r\n", Fault::BareLineEnd),
+            ("X: a\0b\r\n", Fault::Nul),
+            ("c: a/b\r\nContent-Type: a/b\r\n", Fault::Doubled(HeaderId::ContentType)),
+            ("Max-Forwards: 1\r\nMax-Forwards: 1\r\n", Fault::Doubled(HeaderId::MaxForwards)),
+            ("l: 0\r\nContent-Length: 0\r\n", Fault::Doubled(HeaderId::ContentLength)),
+        ] {
+            assert_eq!(read(&adding(bad)).unwrap_err(), fault, "{bad:?}");
+        }
+        let folded_start = starting("OPTIONS sip:h SIP/2.0\r\n x");
+        assert_eq!(read(&folded_start).unwrap_err(), Fault::HeaderLine);
+    }
+
+    #[test]
+    fn the_end_of_the_block_and_of_the_body() {
+        let open = with("", "");
+        assert_eq!(read(&open[..open.len() - 2]).unwrap_err(), Fault::Unterminated);
+        assert_eq!(read(&open[..open.len() - 1]).unwrap_err(), Fault::Unterminated);
+        assert_eq!(read(&format!("{}{}", adding("l: 5\r\n"), "1234")).unwrap_err(), Fault::Short);
+        let body = |text: String| {
+            let index = read(&text).unwrap();
+            text[index.body.start as usize..index.body.end as usize].to_owned()
+        };
+        assert_eq!(body(format!("{}{}", adding("l: 4\r\n"), "12345")), "1234");
+        assert_eq!(body(format!("{open}\0\n\r")), "\0\n\r");
+        assert_eq!(body(adding("l: 0\r\n")), "");
+    }
+
+    #[test]
+    fn limits() {
+        let lines = |count: usize| adding(&"X: y\r\n".repeat(count));
+        assert!(read(&lines(251)).is_ok());
+        assert_eq!(read(&lines(252)).unwrap_err(), Fault::TooLarge);
+        assert_eq!(
+            read(&adding(&format!("X: {}\r\n", "y".repeat(65536)))).unwrap_err(),
+            Fault::TooLarge
+        );
+        assert_eq!(
+            read(&format!("{}{}", adding(""), "y".repeat(192 * 1024))).unwrap_err(),
+            Fault::TooLarge
+        );
+    }
 }

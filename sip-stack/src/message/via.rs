@@ -43,8 +43,7 @@ impl<'a> Via<'a> {
             _ => None,
         };
         let params = rest.0;
-        // A parameter list begins with `;` and no parameter lacks a name.
-        if !matches!(params.first(), None | Some(b';')) {
+        if !is_param_list(params) {
             return None;
         }
         Some(Self { transport, host, port, params })
@@ -119,6 +118,20 @@ pub fn stamp(value: &Bytes, source: SocketAddr) -> Bytes {
     let end = super::scan::offset(value, first).map_or(value.len(), |at| at + first.len());
     stamped.extend_from_slice(&value[end..]);
     Bytes::from(stamped)
+}
+
+/// Whether every `;` has a parameter behind it: stray separators mean a broken or forged list (RFC
+/// 4475 §3.1.2.1).
+fn is_param_list(params: &[u8]) -> bool {
+    let [b';', rest @ ..] = params else { return params.is_empty() };
+    let mut filled = false;
+    for &byte in rest {
+        if byte == b';' && !filled {
+            return false;
+        }
+        filled = byte != b';' && (filled || !is_lws(byte));
+    }
+    filled
 }
 
 fn ip(text: &[u8]) -> Option<IpAddr> {
@@ -218,6 +231,9 @@ mod tests {
             "SIP/2.0/UDP [x]",
             "SIP/2.0/UDP h i;branch=x",
             "SIP/2.0/UDPh",
+            "SIP/2.0/UDP h;;branch=x",
+            "SIP/2.0/UDP h;branch=x; ",
+            "SIP/2.0/UDP h;",
         ] {
             assert_eq!(Via::parse(bad.as_bytes()), None, "{bad}");
         }

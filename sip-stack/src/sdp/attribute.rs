@@ -160,3 +160,48 @@ fn words(value: &[u8]) -> Option<[&str; 3]> {
     let found = [words.next()?, words.next()?, words.next()?];
     words.next().is_none().then_some(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directions() {
+        for direction in Direction::ALL {
+            assert_eq!(direction.reversed().reversed(), direction);
+            assert_eq!(Direction::of(direction.sends(), direction.receives()), direction);
+        }
+        assert_eq!(Direction::SendOnly.reversed(), Direction::RecvOnly);
+    }
+
+    #[test]
+    fn rtpmaps() {
+        let opus = RtpMap::parse("opus/48000/2").unwrap();
+        assert_eq!((opus.name, opus.clock, opus.channels), ("opus", 48000, 2));
+        let event = RtpMap::parse(" telephone-event/8000").unwrap();
+        assert!(event.is_same(&RtpMap::parse("Telephone-Event/8000/1").unwrap()));
+        assert!(!event.is_same(&RtpMap::parse("telephone-event/16000").unwrap()));
+        for bad in ["", "PCMU", "/8000", "PCMU/0", "PCMU/x", "PCMU/99999999999", "PCMU/8000/x"] {
+            assert_eq!(RtpMap::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_not_prefixes() {
+        let lines = [line("rtcp-mux", b""), line("rtcp", b"9"), Line::new(b'b', "rtcp:1")];
+        assert_eq!(all(&lines, "rtcp").collect::<Vec<_>>(), [b"9"]);
+        assert_eq!(all(&lines, "rtcp-mux").collect::<Vec<_>>(), [b""]);
+    }
+
+    #[test]
+    fn connections() {
+        assert_eq!(address(b"IN IP4 224.2.1.1/127"), Some("224.2.1.1".parse().unwrap()));
+        assert_eq!(address(b"IN IP6 2001:db8::1"), Some("2001:db8::1".parse().unwrap()));
+        assert!(is_connection(b"IN IP4 host.example.com"));
+        assert_eq!(address(b"IN IP4 host.example.com"), None);
+        for bad in ["", "IN IP4", "IN IP5 ::1", "ATM IP4 192.0.2.1", "IN IP4 192.0.2.1 x", "\u{ff}"]
+        {
+            assert!(!is_connection(bad.as_bytes()), "{bad}");
+        }
+    }
+}

@@ -24,7 +24,7 @@ pub struct Crypto {
 }
 
 /// One `inline:` key (RFC 4568 §6.1).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct KeyParam {
     /// Master key and master salt, in that order; their lengths are the suite's.
     pub key_salt: Zeroizing<Vec<u8>>,
@@ -37,7 +37,7 @@ pub struct KeyParam {
 /// Most packets one master key may protect: 2^48 (RFC 3711 §9.2).
 const LIFETIME: u64 = 1 << 48;
 /// Keys of one attribute.
-const KEYS: usize = 16;
+const KEYS: usize = 4;
 /// Longest key and salt, in bytes; the longest registered is 46 (AES_256_CM).
 const KEY_SALT: usize = 64;
 
@@ -60,7 +60,12 @@ impl Crypto {
 
     /// The value of the attribute.
     pub fn write(&self) -> Zeroizing<String> {
-        let mut out = Zeroizing::new(format!("{} {} ", self.tag, self.suite));
+        // Room for everything at once: growing would leave a copy of the key behind.
+        let keys: usize = self.keys.iter().map(|key| key.key_salt.len() * 2 + 352).sum();
+        let params: usize = self.session_params.iter().map(|param| param.len() + 1).sum();
+        let room = 16 + self.suite.len() + keys + params;
+        let mut out = Zeroizing::new(String::with_capacity(room));
+        out.push_str(&format!("{} {} ", self.tag, self.suite));
         for (at, key) in self.keys.iter().enumerate() {
             out.push_str(if at == 0 { "inline:" } else { ";inline:" });
             out.push_str(&Zeroizing::new(BASE64.encode(&key.key_salt[..])));
@@ -82,16 +87,30 @@ impl Crypto {
         out
     }
 
-    /// Whether a session parameter switches off encryption or authentication, or is one that must
-    /// be understood and is not (RFC 4568 §6.3): such an attribute must not be chosen.
-    pub fn is_weakened(&self) -> bool {
+    /// Whether a session parameter asks for what we do not do: encryption or authentication off, a
+    /// key derivation rate, forward error correction, anything unknown that must be understood (RFC
+    /// 4568 §6.3). Such an attribute must not be chosen.
+    pub fn has_unsupported_params(&self) -> bool {
         self.session_params.iter().any(|param| {
             let name = param.split('=').next().unwrap_or_default();
-            // WSH is a hint; `-` marks what may be ignored.
+            // WSH, the window size, is a hint; `-` marks what may be ignored.
             !name.eq_ignore_ascii_case("WSH") && !name.starts_with('-')
         })
     }
 }
+
+impl PartialEq for KeyParam {
+    /// Takes the same time wherever two keys of one length differ.
+    fn eq(&self, other: &Self) -> bool {
+        let differs = |sum, (a, b): (&u8, &u8)| sum | (a ^ b);
+        self.key_salt.len() == other.key_salt.len()
+            && self.key_salt.iter().zip(other.key_salt.iter()).fold(0, differs) == 0
+            && self.lifetime == other.lifetime
+            && self.mki == other.mki
+    }
+}
+
+impl Eq for KeyParam {}
 
 impl fmt::Debug for Crypto {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,4 +224,117 @@ fn decimal(bytes: &[u8]) -> String {
         digits.push(b'0');
     }
     digits.iter().rev().map(|&digit| digit as char).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd";
+
+    fn read(text: &str) -> Option<Crypto> {
+        parse(text.as_bytes())
+    }
+
+    fn one(text: &str) -> KeyParam {
+        read(text).unwrap().keys.remove(0)
+    }
+
+    #[test]
+    fn key_salt_lifetime_and_mki() {
+        let suite = "AES_CM_128_HMAC_SHA1_80";
+        let plain = read(&format!("2 {suite} inline:{KEY}")).unwrap();
+        assert_eq!((plain.tag, plain.suite.as_str()), (2, suite));
+        assert_eq!(plain.keys[0].key_salt[..], (0..30).collect::<Vec<u8>>()[..]);
+        assert_eq!((plain.keys[0].lifetime, plain.keys[0].mki.as_deref()), (None, None));
+
+        for (text, lifetime, mki) in [
+            ("|2^31", Some(1 << 31), None),
+            ("|2^48", Some(1 << 48), None),
+            ("|1048576", Some(1 << 20), None),
+            ("|2^31|1:1", Some(1 << 31), Some(&[1][..])),
+            ("|1:4", None, Some(&[0, 0, 0, 1][..])),
+            ("|2^20|66051:3", Some(1 << 20), Some(&[1, 2, 3][..])),
+        ] {
+            let key = one(&format!("1 {suite} INLINE:{KEY}{text}"));
+            assert_eq!((key.lifetime, key.mki.as_deref()), (lifetime, mki), "{text}");
+        }
+    }
+
+    #[test]
+    fn padding_may_be_left_out() {
+        // 28 bytes, AEAD_AES_128_GCM.
+        for key in
+            ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw==", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw"]
+        {
+            assert_eq!(one(&format!("1 AEAD_AES_128_GCM inline:{key}")).key_salt.len(), 28);
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for bad in [
+            "",
+            "1",
+            "1 S",
+            "x S inline:AAAA",
+            "-1 S inline:AAAA",
+            "1234567890 S inline:AAAA",
+            "1 S inline:",
+            "1 S outline:AAAA",
+            "1 S inline:A*AA",
+            "1 S inline:AAAA|",
+            "1 S inline:AAAA|0",
+            "1 S inline:AAAA|2^49",
+            "1 S inline:AAAA|2^99",
+            "1 S inline:AAAA|2^18446744073709551616",
+            "1 S inline:AAAA|1:0",
+            "1 S inline:AAAA|1:129",
+            "1 S inline:AAAA|256:1",
+            "1 S inline:AAAA|-1:1",
+            "1 S inline:AAAA|1:1|2^31",
+            "1 S inline:AAAA|1:1|1:1",
+            "1 S inline:AAAA|2^31|1:1|x",
+            "1 S inline:AAAA;inline:AAAB",
+            "1 S inline:AAAA|1:1;inline:AAAB|2:2",
+            "1 S inline:AAAA;",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+        let long = "A".repeat(88);
+        assert_eq!(read(&format!("1 S inline:{long}")), None);
+    }
+
+    #[test]
+    fn several_keys_are_told_apart_by_mki() {
+        let crypto =
+            read("1 S inline:AAAA|2^20|1:4;inline:AAAB|2^20|2:4 KDR=3 UNENCRYPTED_SRTCP").unwrap();
+        assert_eq!(crypto.keys.len(), 2);
+        assert_eq!(crypto.keys[1].mki.as_deref(), Some(&[0, 0, 0, 2][..]));
+        assert_eq!(crypto.session_params, ["KDR=3", "UNENCRYPTED_SRTCP"]);
+        assert!(crypto.has_unsupported_params());
+    }
+
+    #[test]
+    fn hints_do_not_bar_an_attribute() {
+        assert!(!read("1 S inline:AAAA WSH=128 -x").unwrap().has_unsupported_params());
+        assert!(read("1 S inline:AAAA UNAUTHENTICATED_SRTP").unwrap().has_unsupported_params());
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        for text in [
+            format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^31|1:1"),
+            format!("7 S inline:{KEY}|1000001"),
+            "1 S inline:AAAA|2^20|1:16;inline:AAAB|2^20|340282366920938463463374607431768211455:16 WSH=99".into(),
+        ] {
+            assert_eq!(read(&text).unwrap().write().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn debug_hides_keys() {
+        let shown = format!("{:?}", read(&format!("1 S inline:{KEY}")).unwrap());
+        assert!(!shown.contains("AAEC") && !shown.contains("1, 2, 3"), "{shown}");
+    }
 }

@@ -27,7 +27,7 @@ pub struct Media {
 /// Formats of an `m=` line.
 const FORMATS: usize = 128;
 /// `a=crypto` lines that are looked at.
-const CRYPTO: usize = 32;
+const CRYPTO: usize = 16;
 /// Longest packet time that is believed, in milliseconds.
 const PTIME: u16 = 1000;
 

@@ -316,3 +316,195 @@ fn read_origin(session: &[Line]) -> Option<Origin> {
         address: address.into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFER: &str = "v=0\r\n\
+        o=- 31201 7 IN IP4 127.0.0.1\r\n\
+        s=session\r\n\
+        c=IN IP4 192.0.2.78\r\n\
+        b=CT:10000000\r\n\
+        t=0 0\r\n\
+        a=x-odd: \u{fe} kept\r\n\
+        m=audio 49170 RTP/SAVP 104 9 0 101 13 118\r\n\
+        c=IN IP4 192.0.2.79\r\n\
+        a=rtcp:49171\r\n\
+        a=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd|2^31\r\n\
+        a=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd\r\n\
+        a=crypto:broken\r\n\
+        a=sendonly\r\n\
+        a=rtpmap:104 SILK/16000\r\n\
+        a=rtpmap:101 telephone-event/8000\r\n\
+        a=fmtp:101 0-16\r\n\
+        a=rtpmap:118 CN/16000\r\n\
+        a=ptime:20\r\n\
+        m=video 0/2 RTP/AVP 31\r\n";
+
+    fn parse(text: &str) -> Result<Sdp, SdpError> {
+        Sdp::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn what_is_written_is_what_was_read() {
+        assert_eq!(parse(OFFER).unwrap().write(), OFFER);
+        assert_eq!(parse(&OFFER.replace("\r\n", "\n")).unwrap().write(), OFFER);
+    }
+
+    #[test]
+    fn an_offer_shows_what_it_holds() {
+        let sdp = parse(OFFER).unwrap();
+        assert_eq!((sdp.origin().session_id.as_str(), sdp.origin().version), ("31201", 7));
+        assert_eq!(sdp.connection(), Some("192.0.2.78".parse().unwrap()));
+        assert_eq!(sdp.attribute("x-odd"), Some("\u{fe} kept".as_bytes()));
+        assert_eq!(sdp.address(0), Some("192.0.2.79".parse().unwrap()));
+        assert_eq!(sdp.address(1), sdp.connection());
+        assert_eq!(sdp.address(2), None);
+        let audio = &sdp.media[0];
+        assert_eq!((audio.kind(), audio.port, audio.protocol()), ("audio", 49170, "RTP/SAVP"));
+        assert!(audio.is_rtp() && audio.is_secure() && !audio.is_rejected());
+        assert_eq!(audio.payload_types().collect::<Vec<_>>(), [104, 9, 0, 101, 13, 118]);
+        let names = [(104, "SILK"), (9, "G722"), (0, "PCMU"), (101, "telephone-event"), (13, "CN")];
+        for (payload, name) in names {
+            assert_eq!(audio.rtpmap(payload).unwrap().name, name);
+        }
+        assert_eq!(audio.rtpmap(105), None);
+        assert_eq!((audio.fmtp(101), audio.fmtp(0)), (Some("0-16"), None));
+        assert_eq!((audio.ptime(), audio.maxptime()), (Some(20), None));
+        assert_eq!(audio.rtcp(), Some((49171, None)));
+        assert!(!audio.rtcp_mux());
+        assert_eq!(audio.crypto().len(), 1);
+        assert_eq!(audio.crypto()[0].suite, "AES_CM_128_HMAC_SHA1_80");
+        let video = &sdp.media[1];
+        assert!(video.is_rejected() && !video.is_secure());
+        assert_eq!(video.port_count, Some(2));
+    }
+
+    #[test]
+    fn directions_are_inherited_and_hold_is_seen() {
+        let hold = |session: &str, media: &str| {
+            let text = format!("v=0\no=- 1 1 IN IP4 h\n{session}m=audio 9 RTP/AVP 0\n{media}");
+            let sdp = parse(&text).unwrap();
+            (sdp.direction(0), sdp.hold(0))
+        };
+        assert_eq!(hold("", ""), (Direction::SendRecv, None));
+        assert_eq!(hold("a=sendonly\n", ""), (Direction::SendOnly, Some(Hold::SendOnly)));
+        assert_eq!(hold("a=inactive\n", "a=sendrecv\n"), (Direction::SendRecv, None));
+        assert_eq!(hold("", "a=inactive\n"), (Direction::Inactive, Some(Hold::Inactive)));
+        assert_eq!(hold("", "a=recvonly\n"), (Direction::RecvOnly, None));
+        assert_eq!(
+            hold("c=IN IP4 0.0.0.0\n", "a=sendrecv\n"),
+            (Direction::SendRecv, Some(Hold::ZeroAddress))
+        );
+        assert_eq!(hold("", "c=IN IP6 ::\n").1, Some(Hold::ZeroAddress));
+    }
+
+    #[test]
+    fn editing() {
+        let mut sdp = parse(OFFER).unwrap();
+        let ours = "198.51.100.1".parse().unwrap();
+        let mut origin = sdp.origin();
+        origin.version += 1;
+        origin.address = "198.51.100.1".into();
+        sdp.set_origin(&origin);
+        sdp.set_connection(ours);
+        assert_eq!((sdp.connection(), sdp.address(0)), (Some(ours), Some(ours)));
+        let audio = &mut sdp.media[0];
+        audio.port = 40000;
+        audio.set_protocol("RTP/AVP");
+        audio.remove_attribute("crypto");
+        audio.remove_attribute("rtcp");
+        audio.set_direction(Direction::SendRecv);
+        audio.push_attribute("rtcp-mux", "");
+        assert!(audio.rtcp_mux() && audio.crypto().is_empty());
+        let text = String::from_utf8(sdp.write().to_vec()).unwrap();
+        assert!(text.starts_with(
+            "v=0\r\no=- 31201 8 IN IP4 198.51.100.1\r\ns=session\r\nc=IN IP4 198.51.100.1\r\n"
+        ));
+        assert!(text.contains(
+            "m=audio 40000 RTP/AVP 104 9 0 101 13 118\r\na=sendrecv\r\na=rtpmap:104 SILK/16000\r\n"
+        ));
+        assert!(text.contains("a=ptime:20\r\na=rtcp-mux\r\nm=video 0/2 RTP/AVP 31\r\n"));
+    }
+
+    #[test]
+    fn a_description_of_our_own() {
+        let origin = Origin {
+            username: "-".into(),
+            session_id: "1".into(),
+            version: 2,
+            address: "2001:db8::1".into(),
+        };
+        let mut sdp = Sdp::new(&origin, "2001:db8::1".parse().unwrap());
+        let mut audio = Media::new("audio", 40000, "RTP/SAVP");
+        audio.formats.push("0".into());
+        audio.push_crypto(&Crypto::new(1, "AES_CM_128_HMAC_SHA1_80", &[7; 30]));
+        sdp.media.push(audio);
+        let back = Sdp::parse(&sdp.write()).unwrap();
+        assert_eq!(back, sdp);
+        assert_eq!((back.origin(), back.connection()), (origin, "2001:db8::1".parse().ok()));
+        assert_eq!(back.media[0].crypto()[0].keys[0].key_salt[..], [7; 30]);
+    }
+
+    #[test]
+    fn values_make_no_lines() {
+        let mut sdp = parse(OFFER).unwrap();
+        sdp.push_attribute("x", "a\r\nm=audio 1 RTP/AVP 0\0");
+        let back = Sdp::parse(&sdp.write()).unwrap();
+        assert_eq!(back.media.len(), 2);
+        assert_eq!(back.attribute("x"), Some(&b"a  m=audio 1 RTP/AVP 0"[..]));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let origin = "v=0\no=- 1 1 IN IP4 h\n";
+        for (text, error) in [
+            (String::new(), SdpError::Version),
+            ("\r\n".into(), SdpError::Version),
+            ("v=1\n".into(), SdpError::Version),
+            ("o=- 1 1 IN IP4 h\n".into(), SdpError::Version),
+            ("v=0\n".into(), SdpError::Origin),
+            ("v=0\no=- x 1 IN IP4 h\n".into(), SdpError::Origin),
+            ("v=0\no=- 1 18446744073709551616 IN IP4 h\n".into(), SdpError::Origin),
+            ("v=0\no=- 1 1 IN IP4\n".into(), SdpError::Origin),
+            (format!("{origin}nonsense\n"), SdpError::Line),
+            (format!("{origin}A=x\n"), SdpError::Line),
+            (format!("{origin}a=\0\n"), SdpError::Line),
+            (format!("{origin}c=IN IP4\n"), SdpError::Connection),
+            (format!("{origin}m=audio\n"), SdpError::Media),
+            (format!("{origin}m=audio 65536 RTP/AVP 0\n"), SdpError::Media),
+            (format!("{origin}m=audio -1 RTP/AVP 0\n"), SdpError::Media),
+            (format!("{origin}m=audio 1/x RTP/AVP 0\n"), SdpError::Media),
+            (format!("{origin}m=audio 1 RTP/\u{e9} 0\n"), SdpError::Media),
+            (format!("{origin}{}", "m=audio 9 RTP/AVP 0\n".repeat(33)), SdpError::TooLarge),
+            (format!("{origin}{}", "a=x\n".repeat(1023)), SdpError::TooLarge),
+            (format!("{origin}a={}\n", "x".repeat(65536)), SdpError::TooLarge),
+            (format!("{origin}m=audio 9 RTP/AVP{}\n", " 0".repeat(129)), SdpError::TooLarge),
+        ] {
+            assert_eq!(parse(&text), Err(error), "{text:.80}");
+        }
+    }
+
+    #[test]
+    fn odd_numbers_count_as_not_stated() {
+        let sdp = parse(
+            "v=0\no=- 1 1 IN IP4 h\nm=audio 9 RTP/AVP 0 128 99999 x\na=ptime:0\na=maxptime:1000000000\n\
+             a=rtpmap:99999 X/8000\na=rtpmap:97 Y/0\na=rtcp:65536\n",
+        )
+        .unwrap();
+        let audio = &sdp.media[0];
+        assert_eq!(audio.payload_types().collect::<Vec<_>>(), [0]);
+        assert_eq!((audio.ptime(), audio.maxptime(), audio.rtcp()), (None, None, None));
+        assert_eq!(audio.rtpmap(97), None);
+        assert_eq!(sdp.connection(), None);
+    }
+
+    #[test]
+    fn debug_hides_keys() {
+        let sdp = parse(&OFFER.replace("t=0 0\r\n", "t=0 0\r\nk=clear:secret\r\n")).unwrap();
+        let shown = format!("{sdp:?}");
+        assert!(!shown.contains("AAEC") && !shown.contains("secret"), "{shown}");
+        assert!(shown.contains("rtcp:49171"));
+    }
+}
