@@ -11,6 +11,7 @@ pub mod locate;
 pub mod message;
 #[cfg(feature = "net")]
 pub mod net;
+mod random;
 pub mod sdp;
 pub mod transaction;
 pub mod transport;

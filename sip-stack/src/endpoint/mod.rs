@@ -1,0 +1,394 @@
+//! The endpoint: all transactions of one signalling core, and what lies between them and the
+//! transports (RFC 3261 §17 and §18, RFC 3581, RFC 6026).
+//!
+//! Messages come in, are matched to a transaction or begin one, and reach the user at most once;
+//! requests and responses of the user go out and are repeated until they are answered. The machines
+//! in [`crate::transaction`] decide, the endpoint carries out. After each `handle_*` or command the
+//! owner drains [`Endpoint::poll_output`] and reads [`Endpoint::poll_timeout`].
+//!
+//! A user of a client transaction sees provisional responses, then exactly one end: a final response
+//! or [`Output::Failed`]. Only a 2xx to INVITE may come again. A request is delivered once; ACK for
+//! a final response other than 2xx, repeats and CANCEL are dealt with here. An INVITE is answered 100
+//! at once.
+//!
+//! Bounded: above [`Limits::server_transactions`] a new request gets a stateless 503 with Retry-After
+//! (RFC 3261 §8.2.7); requests inside dialogs have a reserve above that. Every transaction ends by a
+//! timer. Output is as large as what one input causes.
+//!
+//! Deliberately absent: loop and merged-request detection (§8.2.2.2), `maddr`, the switch from UDP
+//! to TCP for large requests (§18.1.1, the choice of whoever locates the target), and sockets, clock
+//! and randomness of its own.
+
+mod client;
+mod identifier;
+mod key;
+mod route;
+mod server;
+mod timer_queue;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::message::{Draft, HeaderId, Message, ParseError};
+use crate::transaction::Timing;
+use crate::transport::{Source, Target};
+
+pub use identifier::Origin;
+
+use client::{Branch, Client};
+use identifier::Identifiers;
+use server::Server;
+use timer_queue::TimerQueue;
+
+/// Who uses a transaction: a call, a probe, anything that may fail as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner(pub u64);
+
+/// A client transaction; never reused within an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub u64);
+
+/// A server transaction; never reused within an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(pub u64);
+
+/// What a driver names when a send failed. All sends of one client transaction share theirs; every
+/// other send has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SendId(pub u64);
+
+/// What an endpoint is told at birth.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// This node of the cluster.
+    pub node: u8,
+    /// This shard of signalling in the process.
+    pub shard: u8,
+    /// This start of the process: grows with every start.
+    pub epoch: u32,
+    /// The key under which node, shard and epoch stand in branches, tags and Call-IDs; the same in
+    /// all processes that shall read them.
+    pub mask: [u8; 32],
+    /// The base values of the timers.
+    pub timing: Timing,
+    /// What bounds the endpoint.
+    pub limits: Limits,
+}
+
+/// What bounds the endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Server transactions, finished ones that absorb repeats included, above which requests outside
+    /// dialogs are refused. 2,500 calls a second over UDP keep about 240,000.
+    pub server_transactions: usize,
+    /// How many more there may be for requests inside dialogs (with a To tag).
+    pub in_dialog_reserve: usize,
+    /// The Retry-After of such a refusal, in seconds.
+    pub retry_after: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { server_transactions: 300_000, in_dialog_reserve: 100_000, retry_after: 2 }
+    }
+}
+
+/// A request to be sent in a client transaction.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The request, any method but ACK and CANCEL, without a Via of ours.
+    pub draft: Draft,
+    /// Where it goes.
+    pub target: Target,
+    /// `host[:port]` for our Via.
+    pub sent_by: Bytes,
+    /// How long to wait for a first (INVITE) or final (other) response, in place of Timer B or F.
+    pub timeout: Option<Duration>,
+}
+
+/// Why a client transaction ended without a final response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// No response came in time: Timer B or F, or 64 × T1 after a CANCEL.
+    Timeout,
+    /// The request could not be sent.
+    Transport,
+}
+
+/// What shall happen outside the endpoint.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send these bytes.
+    Send {
+        /// For [`Endpoint::handle_send_failed`].
+        id: SendId,
+        /// Where to.
+        target: Target,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// A request came, for the first time. Never ACK or CANCEL.
+    Request {
+        /// To answer it with [`Endpoint::respond`].
+        server: ServerId,
+        /// Where it came from.
+        source: Source,
+        /// The request.
+        message: Message,
+    },
+    /// The peer gave up an INVITE that has no final response. The CANCEL has been answered; the owner
+    /// of the INVITE answers it 487.
+    Cancelled {
+        /// The INVITE.
+        server: ServerId,
+        /// Who adopted the INVITE.
+        owner: Option<Owner>,
+        /// The CANCEL.
+        message: Message,
+    },
+    /// An ACK for a 2xx, or one that no transaction knows.
+    Ack {
+        /// Where it came from.
+        source: Source,
+        /// The ACK.
+        message: Message,
+    },
+    /// A response, provisional or final. A 2xx to INVITE may come again (RFC 6026).
+    Response {
+        /// The transaction.
+        client: ClientId,
+        /// Its owner.
+        owner: Owner,
+        /// The owner's own mark.
+        token: u32,
+        /// Where it came from.
+        source: Source,
+        /// The response.
+        message: Message,
+    },
+    /// No final response will come.
+    Failed {
+        /// The transaction.
+        client: ClientId,
+        /// Its owner.
+        owner: Owner,
+        /// The owner's own mark.
+        token: u32,
+        /// Why.
+        why: Failure,
+    },
+}
+
+/// What an endpoint has counted since its birth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests delivered to the user.
+    pub requests: u64,
+    /// Repeats of requests, absorbed or answered again.
+    pub repeated_requests: u64,
+    /// ACKs, absorbed or delivered.
+    pub acks: u64,
+    /// CANCELs that found their INVITE.
+    pub cancels: u64,
+    /// CANCELs that found none, answered 481.
+    pub stray_cancels: u64,
+    /// Responses to requests of ours.
+    pub responses: u64,
+    /// Responses that belong to no request of ours, dropped.
+    pub stray_responses: u64,
+    /// Messages that could not be read.
+    pub unreadable: u64,
+    /// Requests refused because there were too many transactions.
+    pub refused: u64,
+    /// Client transactions begun, CANCEL included.
+    pub sent_requests: u64,
+    /// Messages sent again by a timer.
+    pub repeats: u64,
+    /// Client transactions that ended by a time-out.
+    pub timeouts: u64,
+    /// Client transactions that ended because the request could not be sent.
+    pub transport_failures: u64,
+    /// Messages outside client transactions that could not be sent.
+    pub lost_sends: u64,
+    /// INVITEs whose final response was never acknowledged.
+    pub unacknowledged: u64,
+    /// Requests that the user never answered.
+    pub unanswered: u64,
+    /// Responses of the user that came too late or twice, dropped.
+    pub late_responses: u64,
+}
+
+/// All transactions of one signalling core.
+pub struct Endpoint {
+    settings: Settings,
+    identifiers: Identifiers,
+    clients: HashMap<ClientId, Client>,
+    branches: HashMap<Branch, ClientId>,
+    servers: HashMap<ServerId, Server>,
+    keys: HashMap<Arc<[u8]>, ServerId>,
+    owned: BTreeSet<(Owner, Transaction)>,
+    timers: TimerQueue<Transaction>,
+    outputs: VecDeque<Output>,
+    counters: Counters,
+    next_transaction: u64,
+    next_send: u64,
+    key: Vec<u8>,
+}
+
+/// A transaction of either side, in the order of their making.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Transaction {
+    Client(ClientId),
+    Server(ServerId),
+}
+
+/// Marks the sends that belong to no client transaction.
+const OTHER_SENDS: u64 = 1 << 63;
+
+impl Endpoint {
+    /// An endpoint without transactions; `seed` comes from the system's random source.
+    pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
+        let origin = Origin { node: settings.node, shard: settings.shard, epoch: settings.epoch };
+        Self {
+            identifiers: Identifiers::new(origin, settings.mask, seed),
+            settings,
+            clients: HashMap::new(),
+            branches: HashMap::new(),
+            servers: HashMap::new(),
+            keys: HashMap::new(),
+            owned: BTreeSet::new(),
+            timers: TimerQueue::new(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            next_transaction: 0,
+            next_send: 0,
+            key: Vec::new(),
+        }
+    }
+
+    /// A message came.
+    pub fn handle_message(&mut self, source: Source, message: Message, now: Instant) {
+        if message.is_request() {
+            self.handle_request(source, message, now);
+        } else {
+            self.handle_response(source, message, now);
+        }
+    }
+
+    /// Something came that is no message; it is answered where that is possible.
+    pub fn handle_unreadable(&mut self, source: Source, error: ParseError, _now: Instant) {
+        self.counters.unreadable += 1;
+        if let Some(reply) = error.reply {
+            self.reply_stateless(&source, *reply);
+        }
+    }
+
+    /// The driver could not deliver that send.
+    pub fn handle_send_failed(&mut self, send: SendId, now: Instant) {
+        if send.0 & OTHER_SENDS == 0 {
+            self.client_send_failed(ClientId(send.0), now);
+        } else {
+            self.counters.lost_sends += 1;
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(transaction) = self.timers.due(now) {
+            match transaction {
+                Transaction::Client(client) => self.client_timeout(client, now),
+                Transaction::Server(server) => self.server_timeout(server, now),
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The next thing that shall happen.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Sends a message outside transactions, with a Via of its own: the ACK for a 2xx (RFC 3261
+    /// §13.2.2.4).
+    pub fn send(&mut self, target: Target, sent_by: Bytes, mut draft: Draft, _now: Instant) {
+        let branch = self.identifiers.fresh();
+        draft.insert_first(HeaderId::Via, client::via(&target, &sent_by, &branch));
+        self.push_send(target, draft.write());
+    }
+
+    /// Reaps what a failed owner left: its client transactions fall silent, its INVITEs are cancelled
+    /// (§9.1), and what it did not answer gets 500.
+    pub fn release(&mut self, owner: Owner, now: Instant) {
+        let first = (owner, Transaction::Client(ClientId(0)));
+        let last = (owner, Transaction::Server(ServerId(u64::MAX)));
+        let left: Vec<_> = self.owned.range(first..=last).map(|(_, left)| *left).collect();
+        for transaction in left {
+            match transaction {
+                Transaction::Client(client) => self.orphan_client(client, now),
+                Transaction::Server(server) => self.abandon_server(server, now),
+            }
+        }
+    }
+
+    /// A tag for From or To.
+    pub fn new_tag(&mut self) -> Bytes {
+        identifier::text(&self.identifiers.fresh())
+    }
+
+    /// A Call-ID. It names no host of ours.
+    pub fn new_call_id(&mut self) -> Bytes {
+        identifier::text(&self.identifiers.fresh())
+    }
+
+    /// Which process made this branch, tag or Call-ID; `None` when none of ours did.
+    pub fn origin(&self, identifier: &[u8]) -> Option<Origin> {
+        self.identifiers.origin(identifier)
+    }
+
+    /// What was counted since birth.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Client and server transactions that have not ended.
+    pub fn transactions(&self) -> (usize, usize) {
+        (self.clients.len(), self.servers.len())
+    }
+
+    /// Deadlines that are set: at most one for each transaction.
+    pub fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
+    fn reply_stateless(&mut self, source: &Source, mut reply: Draft) {
+        let via = reply.value(HeaderId::Via).and_then(first_via);
+        let Some(target) = via.map(|via| route::response_target(source, &via)) else { return };
+        let call = reply.value(HeaderId::CallId).unwrap_or_default();
+        let tag = self.identifiers.derived(call);
+        reply.set_to_tag(&tag);
+        reply.stamp_via(source.remote);
+        self.push_send(target, reply.write());
+    }
+
+    fn push_send(&mut self, target: Target, bytes: Bytes) {
+        let id = SendId(OTHER_SENDS | self.next_send);
+        self.next_send += 1;
+        self.outputs.push_back(Output::Send { id, target, bytes });
+    }
+
+    const fn next_transaction(&mut self) -> u64 {
+        self.next_transaction += 1;
+        self.next_transaction
+    }
+}
+
+fn first_via(value: &[u8]) -> Option<crate::message::Via<'_>> {
+    crate::message::Via::parse(crate::message::Elements::new(value).next()?)
+}
