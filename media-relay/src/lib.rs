@@ -5,6 +5,8 @@
 //! - [`srtp`]: SRTP and SRTCP contexts (RFC 3711, RFC 7714). The door to the ciphers.
 //! - [`plan`]: what signalling asks of a session, and what it hears back.
 //! - [`ports`]: which UDP ports exist and which a call may have.
+//! - [`shard`]: the sessions of one relay thread, on any clock and any network.
+//! - `net`: the relay threads themselves.
 //!
 //! Everything outside `net` is a core: no socket, no clock, no lock, and no allocation for a
 //! packet. This crate knows no SIP and no SDP.
@@ -22,4 +24,13 @@ pub mod net;
 pub mod packet;
 pub mod plan;
 pub mod ports;
+pub mod shard;
 pub mod srtp;
+
+#[cfg(feature = "net")]
+pub use net::{Full, Relay, RelayConfig, StartError};
+pub use plan::{
+    Command, End, Event, Plan, PoolConfig, PoolId, Port, Security, SessionId, Side, SidePlan,
+    SideStats,
+};
+pub use ports::{Capacity, Family, Ports, Want};

@@ -206,7 +206,7 @@ pub enum Event {
         /// Why.
         why: End,
         /// Figures of A and B.
-        stats: [SideStats; 2],
+        stats: Box<[SideStats; 2]>,
     },
 }
 

@@ -1,0 +1,459 @@
+//! A shard: the sessions and ports that one relay thread owns, without its sockets and its clock.
+//!
+//! The owner reads a datagram and gives it to [`Shard::handle_packet`], which works in the given
+//! buffer and says where to send it. Commands come in order; after every call the owner drains
+//! [`Shard::poll_output`], after a timeout also [`Shard::poll_transmit`], and as far as it has room
+//! [`Shard::poll_event`]: events are kept as flags and lists bounded by the number of pairs, so
+//! that none is lost while nobody takes them.
+//!
+//! No packet allocates. A packet that is refused changes nothing but a counter.
+
+mod keys;
+mod latch;
+mod observe;
+mod path;
+mod payload;
+mod random;
+mod refusal;
+mod report;
+mod rewrite;
+mod session;
+mod side;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use slab::Slab;
+
+pub(crate) use self::random::Random;
+pub use self::refusal::Counters;
+
+use self::refusal::Refusal;
+use self::report::Epoch;
+use self::session::Session;
+use crate::packet::{Kind, classify};
+use crate::plan::{Command, End, Event, Plan, Port, SessionId, Side, SideStats};
+use crate::ports::{PortMap, Slot};
+
+/// One of the two sockets of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Socket {
+    /// The pair.
+    pub slot: Slot,
+    /// The RTCP socket of it.
+    pub rtcp: bool,
+}
+
+/// A datagram to send: `len` bytes of the buffer, to `to`, from our own socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The pair to send from.
+    pub slot: Slot,
+    /// From the RTCP socket of it.
+    pub rtcp: bool,
+    /// The destination.
+    pub to: SocketAddr,
+    /// Bytes at the beginning of the buffer.
+    pub len: usize,
+}
+
+/// What the owner of the sockets has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A session uses this pair from now on.
+    Use(Slot),
+    /// No session uses this pair any more: both sockets go back, open to all and empty.
+    Idle(Slot),
+    /// Close the RTP socket of the pair to all but this peer; sends there cost less then.
+    Connect(Slot, SocketAddr),
+    /// Open it to all again.
+    Disconnect(Slot),
+}
+
+/// Sessions and ports of one relay thread.
+pub struct Shard {
+    map: PortMap,
+    shard: u8,
+    pairs: Vec<Pair>,
+    sessions: Slab<Session>,
+    by_id: HashMap<SessionId, usize>,
+    /// One entry for each session.
+    timers: BTreeSet<(Instant, usize)>,
+    /// Reports to make.
+    due: VecDeque<(SessionId, Side)>,
+    outputs: VecDeque<Output>,
+    ended: VecDeque<Event>,
+    latched: VecDeque<SessionId>,
+    strays: VecDeque<Slot>,
+    random: Random,
+    epoch: Epoch,
+    counters: Counters,
+    /// The session that is being worked on, in case that fails.
+    current: Option<usize>,
+    #[cfg(test)]
+    pub(crate) fault: Option<SessionId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Pair {
+    /// No session's. When a stray packet was last told.
+    Idle(Option<Instant>),
+    Used(usize, Side),
+}
+
+impl Shard {
+    /// An empty shard, number `shard` of `map`. `wall` is the time of day at `now`, for the NTP
+    /// times in reports.
+    pub fn new(map: PortMap, shard: u8, seed: [u8; 32], now: Instant, wall: SystemTime) -> Self {
+        let mut seed = seed;
+        seed[0] ^= shard;
+        let pairs = map.pairs() as usize;
+        // Sized for all at once: a slab that grows would move every context in a busy moment.
+        let sessions = (pairs / usize::from(map.shards())).div_ceil(2);
+        Self {
+            shard,
+            pairs: vec![Pair::Idle(None); pairs],
+            map,
+            sessions: Slab::with_capacity(sessions),
+            by_id: HashMap::new(),
+            timers: BTreeSet::new(),
+            due: VecDeque::new(),
+            outputs: VecDeque::with_capacity(64),
+            ended: VecDeque::new(),
+            latched: VecDeque::new(),
+            strays: VecDeque::new(),
+            random: Random::new(seed),
+            epoch: Epoch { ntp: ntp(wall), start: now },
+            counters: Counters::default(),
+            current: None,
+            #[cfg(test)]
+            fault: None,
+        }
+    }
+
+    /// Takes in `buf[..len]`, which came to `socket` from `from`, and relays it: the result, also
+    /// at the beginning of `buf`, is to be sent. `buf` needs room beyond `len` for what SRTP adds
+    /// ([`MAX_TRAILER`](crate::srtp::MAX_TRAILER)) and for a report (200 bytes).
+    pub fn handle_packet(
+        &mut self,
+        socket: Socket,
+        from: SocketAddr,
+        buf: &mut [u8],
+        len: usize,
+        now: Instant,
+    ) -> Option<Forward> {
+        self.counters.received += 1;
+        let (key, side) = match self.pairs.get(socket.slot.0 as usize)? {
+            Pair::Used(key, side) => (*key, *side),
+            Pair::Idle(_) => {
+                self.stray(socket.slot, now);
+                return None;
+            }
+        };
+        self.current = Some(key);
+        let session = self.sessions.get_mut(key)?;
+        #[cfg(test)]
+        assert!(self.fault != Some(session.id), "a fault on purpose");
+        let epoch = self.epoch;
+        let relayed =
+            match arrival(&buf[..len.min(buf.len())], socket.rtcp, &session.sides[side.index()]) {
+                Arrival::Rtp => session.handle_rtp(side, from, buf, len, now),
+                Arrival::Rtcp => session.handle_rtcp(side, socket.rtcp, from, buf, len, epoch, now),
+                Arrival::Neither => Err(Refusal::Malformed),
+            };
+        let attention = session.attention;
+        let forward = match relayed {
+            Ok(forward) => {
+                self.counters.relayed += 1;
+                Some(forward)
+            }
+            Err(refusal) => {
+                refusal.count(&mut session.sides[side.index()].stats, &mut self.counters);
+                None
+            }
+        };
+        if attention {
+            self.attend(key, now);
+        }
+        self.current = None;
+        forward
+    }
+
+    /// Does what signalling asks.
+    pub fn handle_command(&mut self, command: &Command, now: Instant) {
+        match command {
+            Command::Apply(plan) => self.apply(plan, now),
+            Command::Release(session) => {
+                if let Some(key) = self.by_id.get(session) {
+                    self.end(*key, End::Released);
+                }
+            }
+        }
+    }
+
+    /// The pair cannot be had: its session, if any, ends as refused.
+    pub fn handle_lost(&mut self, slot: Slot) {
+        if let Some(Pair::Used(key, _)) = self.pairs.get(slot.0 as usize).copied() {
+            self.counters.refused += 1;
+            self.end(key, End::Refused);
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((at, key)) = self.timers.first().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            self.current = Some(key);
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            for side in [Side::A, Side::B] {
+                let reports = &mut session.sides[side.index()].reports;
+                if reports.due() <= now {
+                    // Counts as sent even if there is nowhere to send it: tried again later.
+                    reports.note_sent(now);
+                    self.due.push_back((session.id, side));
+                }
+            }
+            self.attend(key, now);
+            self.current = None;
+        }
+    }
+
+    /// When [`Shard::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The next report to send, written at the beginning of `buf`.
+    pub fn poll_transmit(&mut self, buf: &mut [u8], now: Instant) -> Option<Forward> {
+        while let Some((id, side)) = self.due.pop_front() {
+            let Some(key) = self.by_id.get(&id).copied() else { continue };
+            self.current = Some(key);
+            let session = self.sessions.get_mut(key)?;
+            let report = session.report(side, buf, self.epoch, now);
+            self.current = None;
+            if report.is_some() {
+                self.counters.own_rtcp += 1;
+                return report;
+            }
+        }
+        None
+    }
+
+    /// The next thing to do with the sockets, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The next event. May be left for later.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some(ended) = self.ended.pop_front() {
+            return Some(ended);
+        }
+        if let Some(latched) = self.poll_latched() {
+            return Some(latched);
+        }
+        self.strays.pop_front().map(|slot| Event::Stray { port: self.map.port(slot) })
+    }
+
+    /// Ends of sessions that wait for [`Shard::poll_event`]. An owner takes no more commands while
+    /// there are more than it has pairs.
+    pub fn backlog(&self) -> usize {
+        self.ended.len()
+    }
+
+    /// Ends the session that was being worked on when this shard's code panicked.
+    pub fn handle_fault(&mut self) {
+        if let Some(key) = self.current.take() {
+            self.counters.faults += 1;
+            self.end(key, End::Failed);
+        }
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> Counters {
+        Counters { sessions: self.sessions.len() as u64, ..self.counters }
+    }
+
+    /// Figures of a session that is up.
+    pub fn figures(&self, session: SessionId) -> Option<[SideStats; 2]> {
+        let key = self.by_id.get(&session)?;
+        self.sessions.get(*key).map(Session::figures)
+    }
+
+    /// A socket of a port.
+    pub fn socket(&self, port: Port, rtcp: bool) -> Option<Socket> {
+        self.map.slot(port).map(|slot| Socket { slot, rtcp })
+    }
+
+    fn apply(&mut self, plan: &Plan, now: Instant) {
+        let known = self.by_id.get(&plan.session).copied();
+        let Some(slots) = self.slots(plan, known) else {
+            self.refuse(plan.session, known);
+            return;
+        };
+        let key = match known {
+            Some(key) => {
+                self.current = Some(key);
+                let session = &mut self.sessions[key];
+                for (side, slot) in session.sides.iter_mut().zip(slots) {
+                    let before = side.slot;
+                    if before != slot && side.rtp.connected.take().is_some() {
+                        self.outputs.push_back(Output::Disconnect(before));
+                    }
+                    if !slots.contains(&before) {
+                        self.pairs[before.0 as usize] = Pair::Idle(None);
+                        self.outputs.push_back(Output::Idle(before));
+                    }
+                }
+                session.apply(plan, slots, now);
+                key
+            }
+            None => {
+                let session = Session::new(plan, slots, &mut self.random, now);
+                let key = self.sessions.insert(session);
+                self.by_id.insert(plan.session, key);
+                self.timers.insert((now, key));
+                self.current = Some(key);
+                key
+            }
+        };
+        for (slot, side) in slots.into_iter().zip([Side::A, Side::B]) {
+            let pair = &mut self.pairs[slot.0 as usize];
+            if let Pair::Idle(_) = pair {
+                self.outputs.push_back(Output::Use(slot));
+            }
+            *pair = Pair::Used(key, side);
+        }
+        self.attend(key, now);
+        self.current = None;
+    }
+
+    /// The pairs of a plan, if the session may have them.
+    fn slots(&self, plan: &Plan, known: Option<usize>) -> Option<[Slot; 2]> {
+        let free = |slot: &Slot| match self.pairs[slot.0 as usize] {
+            Pair::Idle(_) => true,
+            Pair::Used(key, _) => known == Some(key),
+        };
+        let slot =
+            |port: Port| self.map.slot(port).filter(|slot| port.shard == self.shard && free(slot));
+        let [a, b] = [slot(plan.sides[0].port)?, slot(plan.sides[1].port)?];
+        (a != b).then_some([a, b])
+    }
+
+    fn refuse(&mut self, session: SessionId, known: Option<usize>) {
+        self.counters.refused += 1;
+        match known {
+            Some(key) => self.end(key, End::Refused),
+            None => self.ended.push_back(Event::Ended {
+                session,
+                why: End::Refused,
+                stats: Box::default(),
+            }),
+        }
+    }
+
+    fn end(&mut self, key: usize, why: End) {
+        let Some(session) = self.sessions.try_remove(key) else { return };
+        self.by_id.remove(&session.id);
+        self.timers.remove(&(session.deadline, key));
+        for side in &session.sides {
+            let pair = &mut self.pairs[side.slot.0 as usize];
+            if matches!(pair, Pair::Used(user, _) if *user == key) {
+                *pair = Pair::Idle(None);
+                self.outputs.push_back(Output::Idle(side.slot));
+            }
+        }
+        let stats = Box::new(session.figures());
+        self.ended.push_back(Event::Ended { session: session.id, why, stats });
+    }
+
+    /// Looks after a session whose latches, plan or timer changed.
+    fn attend(&mut self, key: usize, now: Instant) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.attention = false;
+        for side in &mut session.sides {
+            let settled = side.rtp.settled(now);
+            if settled != side.rtp.connected {
+                side.rtp.connected = settled;
+                self.outputs.push_back(match settled {
+                    Some(peer) => Output::Connect(side.slot, peer),
+                    None => Output::Disconnect(side.slot),
+                });
+            }
+        }
+        if session.latched != [false; 2] && !session.listed {
+            session.listed = true;
+            self.latched.push_back(session.id);
+        }
+        self.timers.remove(&(session.deadline, key));
+        session.deadline = session.next_deadline(now).max(now + TICK);
+        self.timers.insert((session.deadline, key));
+    }
+
+    fn poll_latched(&mut self) -> Option<Event> {
+        while let Some(id) = self.latched.front().copied() {
+            let session = self.by_id.get(&id).and_then(|key| self.sessions.get_mut(*key));
+            if let Some(session) = session {
+                for side in [Side::A, Side::B] {
+                    let source = session.sides[side.index()].rtp.source();
+                    if std::mem::take(&mut session.latched[side.index()])
+                        && let Some(from) = source
+                    {
+                        return Some(Event::Latched { session: id, side, from });
+                    }
+                }
+                session.listed = false;
+            }
+            self.latched.pop_front();
+        }
+        None
+    }
+
+    fn stray(&mut self, slot: Slot, now: Instant) {
+        self.counters.stray += 1;
+        let Some(Pair::Idle(told)) = self.pairs.get_mut(slot.0 as usize) else { return };
+        if told.is_none_or(|at| now.saturating_duration_since(at) >= STRAY_INTERVAL) {
+            *told = Some(now);
+            if self.strays.len() < self.map.pairs() as usize {
+                self.strays.push_back(slot);
+            }
+        }
+    }
+}
+
+/// What a datagram on a session's socket is taken for.
+enum Arrival {
+    Rtp,
+    Rtcp,
+    Neither,
+}
+
+/// Without multiplexing an RTP payload type of 64-95 with the marker set looks like RTCP; 72-79,
+/// which are the RTCP types in use, are never RTP (RFC 3551 §6), and a peer may multiplex before
+/// it knows our answer.
+fn arrival(datagram: &[u8], apart: bool, side: &side::SideState) -> Arrival {
+    match (classify(datagram), apart) {
+        (Kind::Rtcp, true) => Arrival::Rtcp,
+        (Kind::Rtcp, false) if side.mux || (200..=207).contains(&datagram[1]) => Arrival::Rtcp,
+        (Kind::Rtp | Kind::Rtcp, false) => Arrival::Rtp,
+        (Kind::Rtp, true) | (Kind::Stun | Kind::Dtls | Kind::Other, _) => Arrival::Neither,
+    }
+}
+
+/// A time of day as NTP (RFC 3550 §4); the era is lost on purpose.
+fn ntp(wall: SystemTime) -> u64 {
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs().wrapping_add(NTP_TO_UNIX);
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    (seconds << 32).wrapping_add(fraction)
+}
+
+/// Seconds from 1900 to 1970.
+const NTP_TO_UNIX: u64 = 2_208_988_800;
+/// A session's timer never rings more often.
+const TICK: Duration = Duration::from_millis(1);
+const STRAY_INTERVAL: Duration = Duration::from_secs(1);

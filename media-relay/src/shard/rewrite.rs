@@ -1,0 +1,273 @@
+//! What one peer gets from us as RTP: one source with one run of sequence numbers, however often
+//! the source behind it changes (RFC 3550 §5.1, §7.1 as a translator).
+//!
+//! A new run of the source continues one after the highest number sent. Since the
+//! [`observe`](super::observe) verdicts let no number of a run pass twice, and nothing from before
+//! the first packet sent of a run passes here, no outgoing number ever comes twice, and with it no
+//! SRTP index.
+
+use std::time::{Duration, Instant};
+
+use crate::packet::{Header, Ssrc};
+
+/// The outgoing stream of one side.
+#[derive(Clone, Debug)]
+pub(crate) struct Rewriter {
+    /// `None`: the source's own numbers pass as they are.
+    own: Option<Ssrc>,
+    /// The first sequence number of all; below 2^15, so that both ends agree on rollover counter 0
+    /// even if the first packets are lost (RFC 3711 §3.3.1).
+    first: u16,
+    sequence_offset: u16,
+    timestamp_offset: u32,
+    source: Option<Source>,
+    sent: Option<Sent>,
+}
+
+/// What is being sent.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    ssrc: Ssrc,
+    run: u32,
+    /// How far its numbers have grown since its first packet sent.
+    grown: u32,
+}
+
+/// The newest packet sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) ssrc: Ssrc,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) clock: u32,
+    pub(crate) at: Instant,
+}
+
+/// New numbers for one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    pub(crate) ssrc: Ssrc,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+}
+
+impl Rewriter {
+    /// `own` is the SSRC of everything sent; `first` is cut to 15 bits.
+    pub(crate) const fn new(own: Option<Ssrc>, first: u16) -> Self {
+        Self {
+            own,
+            first: first & 0x7fff,
+            sequence_offset: 0,
+            timestamp_offset: 0,
+            source: None,
+            sent: None,
+        }
+    }
+
+    /// Another SSRC from now on; the numbers go on.
+    pub(crate) const fn set_own(&mut self, own: Option<Ssrc>) {
+        self.own = own;
+    }
+
+    pub(crate) const fn own(&self) -> Option<Ssrc> {
+        self.own
+    }
+
+    /// Numbers for a packet to be sent, in the run that the observer of its source counts. `None`:
+    /// it is older than the first one sent of this run, and its place is taken.
+    pub(crate) fn rewrite(
+        &mut self,
+        header: &Header,
+        run: u32,
+        clock: u32,
+        now: Instant,
+    ) -> Option<Rewritten> {
+        let source = match self.source {
+            Some(source) if source.run == run => source,
+            Some(_) | None => self.begin(header, run, now),
+        };
+        let rewritten = Rewritten {
+            ssrc: self.own.unwrap_or(header.ssrc),
+            sequence: header.sequence.wrapping_add(self.sequence_offset),
+            timestamp: header.timestamp.wrapping_add(self.timestamp_offset),
+        };
+        let Rewritten { ssrc, sequence, timestamp } = rewritten;
+        let ahead = match self.sent {
+            Some(sent) if sent.ssrc == ssrc => sequence.wrapping_sub(sent.sequence).cast_signed(),
+            Some(_) | None => 1,
+        };
+        if ahead > 0 {
+            let grown = source.grown.saturating_add(u32::from(ahead.unsigned_abs()));
+            self.source = Some(Source { grown, ..source });
+            self.sent = Some(Sent { ssrc, sequence, timestamp, clock, at: now });
+        } else if u32::from(ahead.unsigned_abs()) >= source.grown {
+            return None;
+        }
+        Some(rewritten)
+    }
+
+    /// The newest packet sent.
+    pub(crate) const fn sent(&self) -> Option<Sent> {
+        self.sent
+    }
+
+    /// The source whose packets are being sent.
+    pub(crate) fn source(&self) -> Option<Ssrc> {
+        self.source.map(|source| source.ssrc)
+    }
+
+    /// A timestamp of the source as the peer sees it.
+    pub(crate) const fn timestamp(&self, source: u32) -> u32 {
+        source.wrapping_add(self.timestamp_offset)
+    }
+
+    /// What the source would call an extended sequence number that the peer reports.
+    pub(crate) const fn source_highest(&self, reported: u32) -> u32 {
+        let sequence = (reported as u16).wrapping_sub(self.sequence_offset);
+        (reported & 0xffff_0000) | sequence as u32
+    }
+
+    fn begin(&mut self, header: &Header, run: u32, now: Instant) -> Source {
+        self.renumber(header, now);
+        let source = Source { ssrc: header.ssrc, run, grown: 0 };
+        self.source = Some(source);
+        source
+    }
+
+    fn renumber(&mut self, header: &Header, now: Instant) {
+        if self.own.is_none() {
+            self.sequence_offset = 0;
+            self.timestamp_offset = 0;
+            return;
+        }
+        let Some(sent) = self.sent else {
+            self.sequence_offset = self.first.wrapping_sub(header.sequence);
+            return;
+        };
+        let sequence = sent.sequence.wrapping_add(1);
+        self.sequence_offset = sequence.wrapping_sub(header.sequence);
+        let timestamp = sent.timestamp.wrapping_add(sent.units_until(now).max(1));
+        self.timestamp_offset = timestamp.wrapping_sub(header.timestamp);
+    }
+}
+
+impl Sent {
+    /// The RTP time that corresponds to `now`.
+    pub(crate) fn timestamp_at(&self, now: Instant) -> u32 {
+        self.timestamp.wrapping_add(self.units_until(now))
+    }
+
+    fn units_until(&self, now: Instant) -> u32 {
+        units(now.saturating_duration_since(self.at), self.clock)
+    }
+}
+
+/// A time in units of an RTP clock, modulo 2^32.
+fn units(time: Duration, clock: u32) -> u32 {
+    (time.as_nanos() * u128::from(clock) / 1_000_000_000) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: Ssrc = Ssrc(0xabcd);
+
+    #[test]
+    fn without_an_own_source_all_passes_as_it_is() {
+        let mut rewriter = Rewriter::new(None, 77);
+        let now = now();
+        for (run, ssrc, sequence, timestamp) in [(1, 1, 5, 50), (1, 1, 6, 60), (2, 2, 1000, 9)] {
+            let expected = Rewritten { ssrc: Ssrc(ssrc), sequence, timestamp };
+            let header = header(ssrc, sequence, timestamp);
+            assert_eq!(rewriter.rewrite(&header, run, 8000, now), Some(expected));
+            assert_eq!(rewriter.sent().map(|sent| sent.ssrc), Some(Ssrc(ssrc)));
+        }
+    }
+
+    #[test]
+    fn the_first_number_is_ours_and_order_is_kept() {
+        let mut rewriter = Rewriter::new(Some(OWN), 0xffff);
+        let now = now();
+        let mut send =
+            |sequence| rewriter.rewrite(&header(1, sequence, 160), 1, 8000, now).unwrap();
+        assert_eq!(send(65000), Rewritten { ssrc: OWN, sequence: 0x7fff, timestamp: 160 });
+        assert_eq!(send(65003).sequence, 0x8002);
+        assert_eq!(send(65001).sequence, 0x8000);
+        assert_eq!(rewriter.sent().unwrap().sequence, 0x8002);
+    }
+
+    #[test]
+    fn another_run_goes_on_where_the_last_one_stopped() {
+        let mut rewriter = Rewriter::new(Some(OWN), 100);
+        let now = now();
+        rewriter.rewrite(&header(1, 500, 8000), 1, 8000, now);
+        rewriter.rewrite(&header(1, 502, 8320), 1, 8000, now);
+        let later = now + Duration::from_millis(500);
+        let next = rewriter.rewrite(&header(2, 9, 77), 2, 8000, later);
+        assert_eq!(next, Some(Rewritten { ssrc: OWN, sequence: 103, timestamp: 8320 + 4000 }));
+        let next = rewriter.rewrite(&header(2, 10, 77 + 160), 2, 8000, later).unwrap();
+        assert_eq!((next.sequence, next.timestamp), (104, 8320 + 4160));
+        assert_eq!(rewriter.source(), Some(Ssrc(2)));
+    }
+
+    #[test]
+    fn a_jump_of_the_same_source_goes_on_too_and_time_never_stands_still() {
+        let mut rewriter = Rewriter::new(Some(OWN), 0);
+        let now = now();
+        rewriter.rewrite(&header(1, 10, 1000), 1, 8000, now);
+        let next = rewriter.rewrite(&header(1, 40000, 5), 2, 8000, now).unwrap();
+        assert_eq!((next.sequence, next.timestamp), (1, 1001));
+    }
+
+    #[test]
+    fn nothing_older_than_the_first_sent_of_a_run_takes_a_number_twice() {
+        let mut rewriter = Rewriter::new(Some(OWN), 100);
+        let now = now();
+        let mut send = |run, sequence| {
+            let rewritten = rewriter.rewrite(&header(1, sequence, 0), run, 8000, now);
+            rewritten.map(|rewritten| rewritten.sequence)
+        };
+        assert_eq!(send(1, 10), Some(100));
+        // The run began unsent, while the direction was closed.
+        assert_eq!(send(2, 5000), Some(101));
+        assert_eq!(send(2, 4999), None);
+        assert_eq!(send(2, 5002), Some(103));
+        assert_eq!(send(2, 5001), Some(102));
+        assert_eq!(send(2, 4998), None);
+    }
+
+    #[test]
+    fn numbers_wrap() {
+        let mut rewriter = Rewriter::new(Some(OWN), 0x7fff);
+        let now = now();
+        let mut last = 0x7ffe_u16;
+        for number in 0..200_000_u32 {
+            let header = header(number / 5000, (number * 7) as u16, number);
+            // Every run begins anywhere; within a run numbers grow by seven.
+            let out = rewriter.rewrite(&header, number / 5000, 8000, now).unwrap().sequence;
+            assert_eq!(out, last.wrapping_add(if number % 5000 == 0 { 1 } else { 7 }));
+            last = out;
+        }
+    }
+
+    #[test]
+    fn reports_are_told_in_the_source_s_numbers() {
+        let mut rewriter = Rewriter::new(Some(OWN), 100);
+        let now = now();
+        rewriter.rewrite(&header(1, 500, 8000), 1, 8000, now);
+        assert_eq!(rewriter.source_highest(0x0001_0064), 0x0001_01f4);
+        assert_eq!(rewriter.timestamp(5), 5);
+        let sent = rewriter.sent().unwrap();
+        assert_eq!(sent.timestamp_at(now + Duration::from_secs(2)), 8000 + 16000);
+    }
+
+    fn header(ssrc: u32, sequence: u16, timestamp: u32) -> Header {
+        Header { ssrc: Ssrc(ssrc), timestamp, sequence, payload_type: 8, marker: false, len: 12 }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a test may begin at any time")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+}

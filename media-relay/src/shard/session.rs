@@ -1,0 +1,189 @@
+//! One session: the way of a packet from one peer to the other.
+//!
+//! Source filter → unprotect → latch → observe → direction → rewrite → protect. Everything after
+//! "latch" is known to come from the peer; nothing before it changes any state but a counter.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::Forward;
+use super::observe::Verdict;
+use super::random::Random;
+use super::refusal::Refusal;
+use super::report::{self, Epoch};
+use super::side::SideState;
+use crate::packet::{Header, Rtp, RtpMut};
+use crate::plan::{Plan, SessionId, Side, SideStats};
+use crate::ports::Slot;
+
+/// One session.
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) sides: [SideState; 2],
+    /// Under which its timer stands.
+    pub(crate) deadline: Instant,
+    /// A latch changed: connections and the timer have to be looked at.
+    pub(crate) attention: bool,
+    /// Latches that have not been told yet.
+    pub(crate) latched: [bool; 2],
+    /// Stands in the list of sessions that have something to tell.
+    pub(crate) listed: bool,
+}
+
+impl Session {
+    pub(crate) fn new(plan: &Plan, slots: [Slot; 2], random: &mut Random, now: Instant) -> Self {
+        let [a, b] = &plan.sides;
+        let sides =
+            [SideState::new(a, slots[0], random, now), SideState::new(b, slots[1], random, now)];
+        Self {
+            id: plan.session,
+            sides,
+            deadline: now,
+            attention: false,
+            latched: [false; 2],
+            listed: false,
+        }
+    }
+
+    /// Takes on another plan, keeping what it does not change.
+    pub(crate) fn apply(&mut self, plan: &Plan, slots: [Slot; 2], now: Instant) {
+        for ((side, plan), slot) in self.sides.iter_mut().zip(&plan.sides).zip(slots) {
+            side.apply(plan, slot, now);
+        }
+    }
+
+    /// Relays `buf[..len]`, an RTP packet from the peer of `side`.
+    pub(crate) fn handle_rtp(
+        &mut self,
+        side: Side,
+        from: SocketAddr,
+        buf: &mut [u8],
+        len: usize,
+        now: Instant,
+    ) -> Result<Forward, Refusal> {
+        let (this, other) = split(&mut self.sides, side);
+        if !this.admits(false, from, now) {
+            return Err(Refusal::Foreign);
+        }
+        let received = buf.get_mut(..len).ok_or(Refusal::Malformed)?;
+        let len = this.keys.open_rtp(received)?;
+        let header = header(&buf[..len]).ok_or(Refusal::Malformed)?;
+        if this.rtp.heard(from, now) {
+            self.latched[side.index()] = true;
+            self.attention = true;
+        }
+        let clock = this.payloads.clock(header.payload_type);
+        match this.observer.observe(&header, clock, now) {
+            Verdict::First | Verdict::Next => {}
+            Verdict::Late => this.stats.reordered += 1,
+            Verdict::Restart => this.stats.restarts += 1,
+            Verdict::Duplicate => return Err(Refusal::Duplicate),
+            Verdict::Stale | Verdict::Probation => return Err(Refusal::Dropped),
+        }
+        this.stats.received += 1;
+        this.stats.received_bytes += len as u64;
+        let payload_type = this.payloads.map(header.payload_type).ok_or(Refusal::Unlisted)?;
+        if !this.receive || !other.send {
+            return Err(Refusal::Held);
+        }
+        let to = other.rtp.destination().ok_or(Refusal::Held)?;
+        let run = this.observer.run();
+        let new = other.rewriter.rewrite(&header, run, clock, now).ok_or(Refusal::Dropped)?;
+        let mut packet = RtpMut::new(&mut buf[..len]).ok_or(Refusal::Malformed)?;
+        packet.set_payload_type(payload_type);
+        packet.set_ssrc(new.ssrc);
+        packet.set_sequence(new.sequence);
+        packet.set_timestamp(new.timestamp);
+        let sealed = other.keys.seal_rtp(buf, len)?;
+        this.stats.relayed += 1;
+        other.stats.sent += 1;
+        other.stats.sent_bytes += len as u64;
+        other.reports.octets = other.reports.octets.wrapping_add((len - header.len) as u32);
+        Ok(Forward { slot: other.slot, rtcp: false, to, len: sealed })
+    }
+
+    /// Relays the reports in `buf[..len]`, an RTCP packet from the peer of `side` that came on its
+    /// RTCP socket or, multiplexed, on its RTP socket.
+    #[allow(clippy::too_many_arguments, reason = "a packet and where it came from")]
+    pub(crate) fn handle_rtcp(
+        &mut self,
+        side: Side,
+        apart: bool,
+        from: SocketAddr,
+        buf: &mut [u8],
+        len: usize,
+        epoch: Epoch,
+        now: Instant,
+    ) -> Result<Forward, Refusal> {
+        let (this, other) = split(&mut self.sides, side);
+        if !this.admits(apart, from, now) {
+            return Err(Refusal::Foreign);
+        }
+        let received = buf.get_mut(..len).ok_or(Refusal::Malformed)?;
+        let len = this.keys.open_rtcp(received)?;
+        let relayable = report::read(this, other, &buf[..len], now).ok_or(Refusal::Malformed)?;
+        if apart {
+            this.rtcp.heard(from, now);
+        } else if this.rtp.heard(from, now) {
+            self.latched[side.index()] = true;
+            self.attention = true;
+        }
+        this.stats.received_rtcp += 1;
+        let relayable = relayable.ok_or(Refusal::Dropped)?;
+        let to = other.rtcp_path().destination().ok_or(Refusal::Held)?;
+        let len = report::relay(other, &relayable, buf, epoch, now).ok_or(Refusal::Dropped)?;
+        send_rtcp(other, to, buf, len)
+    }
+
+    /// Makes a report of our own for the peer of `side`.
+    pub(crate) fn report(
+        &mut self,
+        side: Side,
+        buf: &mut [u8],
+        epoch: Epoch,
+        now: Instant,
+    ) -> Option<Forward> {
+        let (this, _) = split(&mut self.sides, side);
+        let to = this.rtcp_path().destination()?;
+        let len = report::own(this, buf, epoch, now)?;
+        send_rtcp(this, to, buf, len).ok()
+    }
+
+    /// When its timer has to ring next, if nothing happens before.
+    pub(crate) fn next_deadline(&self, now: Instant) -> Instant {
+        let [a, b] = &self.sides;
+        let latches = [a.rtp.deadline(now), b.rtp.deadline(now)].into_iter().flatten();
+        let reports = [a.reports.due(), b.reports.due()];
+        latches.chain(reports).fold(reports[0], Instant::min)
+    }
+
+    pub(crate) fn figures(&self) -> [SideStats; 2] {
+        let [a, b] = &self.sides;
+        [a.figures(), b.figures()]
+    }
+}
+
+fn split(sides: &mut [SideState; 2], side: Side) -> (&mut SideState, &mut SideState) {
+    let [a, b] = sides;
+    match side {
+        Side::A => (a, b),
+        Side::B => (b, a),
+    }
+}
+
+/// The header of an RTP packet that is whole, padding included.
+fn header(packet: &[u8]) -> Option<Header> {
+    Rtp::parse(packet)?;
+    Header::peek(packet)
+}
+
+fn send_rtcp(
+    side: &mut SideState,
+    to: SocketAddr,
+    buf: &mut [u8],
+    len: usize,
+) -> Result<Forward, Refusal> {
+    let len = side.keys.seal_rtcp(buf, len)?;
+    side.stats.sent_rtcp += 1;
+    Ok(Forward { slot: side.slot, rtcp: !side.mux, to, len })
+}

@@ -1,0 +1,124 @@
+//! One end of a session: what its plan says, and what has been seen of its peer since.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use super::keys::Keys;
+use super::observe::Observer;
+use super::path::Path;
+use super::payload::Payloads;
+use super::random::Random;
+use super::report::Reports;
+use super::rewrite::Rewriter;
+use crate::packet::Ssrc;
+use crate::plan::{SidePlan, SideStats};
+use crate::ports::Slot;
+
+/// One end of a session.
+pub(crate) struct SideState {
+    pub(crate) slot: Slot,
+    pub(crate) rtp: Path,
+    /// Unused while multiplexed, except for what a peer sends there all the same.
+    pub(crate) rtcp: Path,
+    pub(crate) mux: bool,
+    pub(crate) send: bool,
+    pub(crate) receive: bool,
+    pub(crate) keys: Keys,
+    sources: Vec<IpNet>,
+    pub(crate) payloads: Payloads,
+    pub(crate) observer: Observer,
+    pub(crate) rewriter: Rewriter,
+    pub(crate) reports: Reports,
+    pub(crate) stats: SideStats,
+}
+
+impl SideState {
+    pub(crate) fn new(plan: &SidePlan, slot: Slot, random: &mut Random, now: Instant) -> Self {
+        let mut this = Self {
+            slot,
+            rtp: Path::new(SILENCE),
+            rtcp: Path::new(RTCP_SILENCE),
+            mux: plan.mux,
+            send: plan.send,
+            receive: plan.receive,
+            keys: Keys::Plain,
+            sources: Vec::new(),
+            payloads: Payloads::new(&[], &[]),
+            observer: Observer::new(),
+            rewriter: Rewriter::new(None, random.next_u32() as u16),
+            reports: Reports::new(random, now),
+            stats: SideStats::default(),
+        };
+        this.apply(plan, slot, now);
+        this
+    }
+
+    /// Takes on a plan, keeping what it does not change.
+    pub(crate) fn apply(&mut self, plan: &SidePlan, slot: Slot, now: Instant) {
+        if slot != self.slot {
+            self.move_to(slot);
+        }
+        let was_secure = self.keys.is_secure();
+        self.keys.apply(plan.security.as_ref());
+        self.sources.clone_from(&plan.sources);
+        if self.keys.is_secure() != was_secure {
+            self.rtp.reset();
+            self.rtcp.reset();
+        }
+        self.mux = plan.mux;
+        self.send = plan.send;
+        self.receive = plan.receive;
+        self.payloads = Payloads::new(&plan.payloads, &plan.clocks);
+        let next = plan.rtp.and_then(|mut rtp| {
+            rtp.set_port(rtp.port().checked_add(1)?);
+            Some(rtp)
+        });
+        self.rtp.signal(plan.rtp, now);
+        self.rtcp.signal(plan.rtcp.or(next), now);
+        if !self.keys.is_secure() {
+            self.rtp.recheck(&self.sources);
+            self.rtcp.recheck(&self.sources);
+        }
+        let drawn = self.keys.is_secure().then_some(self.reports.drawn());
+        self.rewriter.set_own(plan.ssrc.map(Ssrc).or(drawn));
+        self.reports.set_name(plan.cname.as_deref());
+    }
+
+    /// Whether a packet from `from` may be looked at, on the RTCP path (`apart`) or the RTP path.
+    pub(crate) fn admits(&mut self, apart: bool, from: SocketAddr, now: Instant) -> bool {
+        let sources = (!self.keys.is_secure()).then_some(&self.sources[..]);
+        let path = if apart { &mut self.rtcp } else { &mut self.rtp };
+        path.admits(from, sources, now)
+    }
+
+    /// The path on which RTCP is sent.
+    pub(crate) const fn rtcp_path(&self) -> &Path {
+        if self.mux { &self.rtp } else { &self.rtcp }
+    }
+
+    /// Figures so far.
+    pub(crate) fn figures(&self) -> SideStats {
+        SideStats {
+            lost: self.observer.lost(),
+            jitter: self.observer.jitter(),
+            longest_gap: self.observer.longest_gap(),
+            ..self.stats
+        }
+    }
+
+    /// Another port of ours means another peer. The owner has opened the old socket again.
+    fn move_to(&mut self, slot: Slot) {
+        self.slot = slot;
+        self.rtp = Path::new(SILENCE);
+        self.rtcp = Path::new(RTCP_SILENCE);
+        self.observer.forget();
+        self.reports.forget();
+    }
+}
+
+/// How long a latched source may be quiet before another one may take over.
+const SILENCE: Duration = Duration::from_secs(2);
+/// The same for RTCP alone, which comes every few seconds: three of RFC 3550's intervals.
+const RTCP_SILENCE: Duration = Duration::from_secs(15);
