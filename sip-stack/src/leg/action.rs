@@ -1,0 +1,203 @@
+//! What a leg asks its owner to do and tells it, and what the owner gives a leg at birth.
+//!
+//! Plain data. A leg never touches the endpoint: it queues [`Action`]s in an [`Outbox`], and the
+//! owner applies them after the call into the leg has returned.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::endpoint::ServerId;
+use crate::message::{Draft, HeaderId, Message};
+use crate::transport::LocalId;
+
+pub use crate::dialog::Hop;
+pub use crate::endpoint::Failure;
+
+/// A header line that the owner adds to a message of a leg.
+pub type Extra = (HeaderId, Bytes);
+
+/// The queue a leg writes to, emptied by the owner in order. One call into a leg writes at most a
+/// handful of actions.
+pub type Outbox = VecDeque<Action>;
+
+/// Who we are on a leg: everything that shows on the wire as ours, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegIdentity {
+    /// Our name-addr without tag: From of our requests.
+    pub local: Bytes,
+    /// The peer's name-addr without tag: To of our requests.
+    pub remote: Bytes,
+    /// Our Contact value, with its brackets.
+    pub contact: Bytes,
+    /// `host[:port]` of our Via; the owner hands it to the endpoint with each request.
+    pub sent_by: Bytes,
+    /// The Allow value. Requests inside the dialog whose method it lacks are answered 405.
+    pub allow: Bytes,
+    /// The Supported value: option tags, comma-separated. A Require of any other tag is answered
+    /// 420. Session timers are taken part in when `timer` is listed.
+    pub supported: Bytes,
+    /// User-Agent of our requests and Server of our responses; left out when empty.
+    pub agent: Bytes,
+    /// The identity whose sockets send and receive.
+    pub local_id: LocalId,
+    /// The session interval that our initial INVITE asks for (RFC 4028); `None` asks for none, and
+    /// still honours the peer's. Not below 90 s.
+    pub session_expires: Option<Duration>,
+}
+
+/// One client transaction of a leg, named by the leg. Counts from 1; below 2^24.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u32);
+
+/// What the owner does for a leg, in this order.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Start a client transaction. The draft lacks only its Via. What comes of it returns through
+    /// `handle_response` or `handle_failed` with this token.
+    Request {
+        /// Its name.
+        token: Token,
+        /// The request.
+        draft: Draft,
+        /// Where to.
+        hop: Hop,
+    },
+    /// Send an ACK for a 2xx, outside transactions. The draft lacks only its Via.
+    Ack {
+        /// The ACK.
+        draft: Draft,
+        /// Where to.
+        hop: Hop,
+    },
+    /// Answer a server transaction. A 2xx to an INVITE comes again and again until its ACK
+    /// (RFC 3261 §13.3.1.4).
+    Respond {
+        /// Which.
+        server: ServerId,
+        /// The response.
+        draft: Draft,
+    },
+    /// Cancel a client INVITE transaction (RFC 3261 §9.1).
+    Cancel {
+        /// Which.
+        token: Token,
+        /// The value of a Reason header for the CANCEL (RFC 3326).
+        reason: Option<Bytes>,
+    },
+    /// Something the owner should know.
+    Event(Event),
+}
+
+/// What happened on a leg.
+///
+/// Exactly one of `Rejected`, `Cancelled` and `Ended` is the last event of every leg; the leg then
+/// finishes what it owes the peer in silence until [`is_ended`](super::Leg::is_ended).
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Our INVITE got a 1xx, 100 included: the attempt is alive. Several To tags may alternate
+    /// (forks), and a repeated 18x is told again.
+    Provisional {
+        /// The 1xx.
+        message: Message,
+        /// Its SDP: a preview of the answer on that tag, not yet the answer.
+        sdp: Option<Bytes>,
+    },
+    /// Our INVITE was answered. Told once, for the first 2xx.
+    Answered {
+        /// The 2xx.
+        message: Message,
+        /// The answer to our offer, always present then (from an 18x of the same tag when the 2xx
+        /// has none). When our INVITE had no offer this is the peer's: `accept_offer` or
+        /// `refuse_offer` must follow, and the ACK waits for it.
+        sdp: Option<Bytes>,
+    },
+    /// Our INVITE failed, for good. Told once; the leg's last event.
+    Rejected {
+        /// The status, or the one that stands for it: 408 time-out, 503 transport, 487 cancelled.
+        status: u16,
+        /// The final response, if one came.
+        message: Option<Message>,
+        /// What kind of failure.
+        why: Rejection,
+    },
+    /// The ACK for our first 2xx came.
+    Confirmed,
+    /// The answer to an offer of ours: in the 2xx of our re-INVITE, or in an ACK.
+    Answer {
+        /// The answer.
+        sdp: Bytes,
+    },
+    /// The peer offers a change (re-INVITE or UPDATE), or with `None` asks us to offer
+    /// (re-INVITE without SDP). `accept_offer` or `refuse_offer` must follow, now or later.
+    Offer {
+        /// The offer.
+        sdp: Option<Bytes>,
+        /// The request.
+        message: Message,
+    },
+    /// The peer took back its offer (CANCEL of a re-INVITE, answered 487 here): nothing is to be
+    /// accepted or refused any more.
+    OfferWithdrawn,
+    /// Our offer in a re-INVITE was refused; what was agreed before stays. 491 here means that the
+    /// peer's own offer came first: offer again, if still wanted, after it is settled. 488 also
+    /// stands for a 2xx or an ACK without the answer it owed.
+    OfferRefused {
+        /// The status.
+        status: u16,
+    },
+    /// A request inside the dialog that is not the leg's to answer (REFER, NOTIFY, INFO, ...).
+    /// [`respond`](super::Leg::respond) must follow.
+    Request {
+        /// Its server transaction.
+        server: ServerId,
+        /// The request.
+        message: Message,
+    },
+    /// The session is over; the leg's last event.
+    Ended {
+        /// Why.
+        by: EndedBy,
+        /// The BYE, or the response that showed it.
+        message: Option<Message>,
+    },
+    /// The caller gave up before we answered: CANCEL, or BYE on the early dialog. The INVITE was
+    /// answered 487 here. The leg's last event.
+    Cancelled {
+        /// The CANCEL or BYE.
+        message: Message,
+    },
+}
+
+/// Why our INVITE failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// A final response from 300 to 699.
+    Response,
+    /// No final response in time.
+    Timeout,
+    /// It could not be delivered.
+    Transport,
+    /// We cancelled it; a 2xx that crossed the CANCEL was acknowledged and hung up on.
+    Cancelled,
+    /// It was answered without the SDP it owed; acknowledged and hung up on.
+    NoAnswer,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// The owner asked for it.
+    Local,
+    /// The peer's BYE.
+    Remote,
+    /// No ACK came for our 2xx in 64*T1 (RFC 3261 §13.3.1.4, §14.2).
+    NoAck,
+    /// The ACK lacked the answer to the offer in our 2xx (RFC 3264 §4).
+    NoAnswer,
+    /// A request inside the dialog got 481 or 408, or no response (RFC 3261 §12.2.1.2).
+    Gone,
+    /// The session interval passed without a refresh (RFC 4028 §10).
+    Expired,
+}

@@ -1,0 +1,66 @@
+//! What an INVITE must have before a leg can begin (RFC 3261 §8.2): checked once, before
+//! [`Leg::incoming`], without keeping any state.
+
+use bytes::Bytes;
+
+use super::{Leg, LegIdentity, session_timer};
+use crate::dialog::contact;
+use crate::message::{Draft, HeaderId, Message};
+
+impl Leg {
+    /// The response that refuses an initial INVITE, or `None` when a leg may begin:
+    ///
+    /// - 400: no Contact, or a CSeq of 2^31 or more
+    /// - 415: a body that must be understood and is not SDP
+    /// - 420: Require names an option tag that `identity.supported` lacks (100rel, for example)
+    /// - 422: Session-Expires is under our floor (RFC 4028 §9)
+    ///
+    /// The owner adds a To tag. Also used for re-INVITE and UPDATE, by the leg itself.
+    pub fn refusal(invite: &Message, identity: &LegIdentity) -> Option<Draft> {
+        if contact(invite).is_none() || invite.cseq() >= 1 << 31 {
+            return Some(Draft::response(invite, 400));
+        }
+        Self::refusal_in_dialog(invite, identity)
+    }
+
+    /// As [`Leg::refusal`], less what only an initial INVITE must have.
+    pub(super) fn refusal_in_dialog(request: &Message, identity: &LegIdentity) -> Option<Draft> {
+        if let Some(tags) = unsupported(request, identity) {
+            let mut draft = Draft::response(request, 420);
+            draft.push(HeaderId::Unsupported, tags);
+            return Some(draft);
+        }
+        if has_foreign_body(request) {
+            let mut draft = Draft::response(request, 415);
+            draft.push(HeaderId::Accept, Bytes::from_static(b"application/sdp"));
+            return Some(draft);
+        }
+        session_timer::too_brief(request, identity)
+    }
+}
+
+/// The option tags of Require that we do not support, comma-separated.
+pub(super) fn unsupported(request: &Message, identity: &LegIdentity) -> Option<Bytes> {
+    let unknown: Vec<&[u8]> = request
+        .elements(HeaderId::Require)
+        .filter(|tag| !supports(&identity.supported, tag))
+        .collect();
+    if unknown.is_empty() { None } else { Some(Bytes::from(unknown.join(&b", "[..]))) }
+}
+
+/// Whether a comma-separated list of tokens holds one, in any case.
+pub(super) fn supports(list: &[u8], token: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// A body without SDP in it whose handling is not optional (RFC 3261 §20.11).
+fn has_foreign_body(request: &Message) -> bool {
+    if request.body().is_empty() || request.sdp().is_some() {
+        return false;
+    }
+    !request.value(HeaderId::ContentDisposition).is_some_and(|value| {
+        value
+            .split(|byte| *byte == b';')
+            .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"handling=optional"))
+    })
+}

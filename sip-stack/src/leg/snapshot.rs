@@ -1,0 +1,248 @@
+//! A leg as data (versioned, our own serde structs): an answered leg survives the process.
+//!
+//! Unknown fields are ignored and missing ones have defaults, so that a newer or older process can
+//! read it. Times are wall clock. What is in flight (an exchange, an ACK that has not come) is not
+//! kept: a restored leg stands as last agreed. Connections are not kept either.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::offer_answer::Offers;
+use super::session_timer::Agreed;
+use super::timer::Timer;
+use super::{Leg, LegIdentity, Phase};
+use crate::dialog::{Dialog, DialogId};
+use crate::transport::{LocalId, Target, Transport};
+
+/// An answered leg.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The form of this record; larger than [`Snapshot::VERSION`] means: written by a newer one.
+    pub version: u16,
+    identity: Identity,
+    caller: bool,
+    call_id: Text,
+    local_tag: Text,
+    remote_tag: Text,
+    remote_target: Text,
+    #[serde(default)]
+    route_set: Vec<Text>,
+    local_cseq: u32,
+    #[serde(default)]
+    remote_cseq: Option<u32>,
+    heard: Heard,
+    #[serde(default)]
+    local_sdp: Option<Text>,
+    #[serde(default)]
+    remote_sdp: Option<Text>,
+    #[serde(default)]
+    session: Option<SessionRecord>,
+    #[serde(default)]
+    last_token: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    local: Text,
+    remote: Text,
+    contact: Text,
+    sent_by: Text,
+    #[serde(default)]
+    allow: Text,
+    #[serde(default)]
+    supported: Text,
+    #[serde(default)]
+    agent: Text,
+    local_id: LocalId,
+    #[serde(default)]
+    session_expires: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Heard {
+    transport: Transport,
+    remote: SocketAddr,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+/// An agreed session interval in seconds, and its deadlines in milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SessionRecord {
+    interval: u64,
+    we_refresh: bool,
+    #[serde(default)]
+    refresh_at: Option<u64>,
+    expires_at: u64,
+}
+
+impl Snapshot {
+    /// The form that this process writes.
+    pub const VERSION: u16 = 1;
+
+    /// The dialog's name, for the owner's index.
+    pub fn dialog_id(&self) -> DialogId {
+        DialogId {
+            call_id: self.call_id.0.clone(),
+            local_tag: self.local_tag.0.clone(),
+            remote_tag: self.remote_tag.0.clone(),
+        }
+    }
+}
+
+impl Leg {
+    /// The leg as data, while its session is up.
+    pub fn snapshot(&self, now: Instant, wall: SystemTime) -> Option<Snapshot> {
+        if !matches!(self.phase, Phase::Talking) {
+            return None;
+        }
+        let dialog = &self.dialog;
+        Some(Snapshot {
+            version: Snapshot::VERSION,
+            identity: Identity::from(&self.identity),
+            caller: self.caller,
+            call_id: Text(dialog.id.call_id.clone()),
+            local_tag: Text(dialog.id.local_tag.clone()),
+            remote_tag: Text(dialog.id.remote_tag.clone()),
+            remote_target: Text(dialog.remote_target.clone()),
+            route_set: dialog.route_set.iter().cloned().map(Text).collect(),
+            local_cseq: dialog.local_cseq,
+            remote_cseq: dialog.remote_cseq,
+            heard: Heard {
+                transport: dialog.heard.transport,
+                remote: dialog.heard.remote,
+                name: dialog.heard.name.as_deref().map(str::to_owned),
+            },
+            local_sdp: self.offers.local.clone().map(Text),
+            remote_sdp: self.offers.remote.clone().map(Text),
+            session: self.session_record(now, wall),
+            last_token: self.last_token,
+        })
+    }
+
+    fn session_record(&self, now: Instant, wall: SystemTime) -> Option<SessionRecord> {
+        let agreed = self.session.agreed?;
+        let at = |timer| self.timers.at(timer).map(|at| to_wall(at, now, wall));
+        Some(SessionRecord {
+            interval: agreed.interval.as_secs(),
+            we_refresh: agreed.we_refresh,
+            refresh_at: at(Timer::Refresh),
+            expires_at: at(Timer::Expiry)?,
+        })
+    }
+
+    /// The leg of a snapshot. Deadlines that have passed meanwhile are due at once.
+    pub fn restore(snapshot: Snapshot, now: Instant, wall: SystemTime) -> Self {
+        let identity = LegIdentity::from(snapshot.identity);
+        let dialog = Dialog {
+            id: DialogId {
+                call_id: snapshot.call_id.0,
+                local_tag: snapshot.local_tag.0,
+                remote_tag: snapshot.remote_tag.0,
+            },
+            local: identity.local.clone(),
+            remote: identity.remote.clone(),
+            remote_target: snapshot.remote_target.0,
+            route_set: snapshot.route_set.into_iter().map(|route| route.0).collect(),
+            local_cseq: snapshot.local_cseq,
+            remote_cseq: snapshot.remote_cseq,
+            heard: Target {
+                transport: snapshot.heard.transport,
+                local: identity.local_id,
+                remote: snapshot.heard.remote,
+                name: snapshot.heard.name.map(Arc::from),
+                flow: None,
+            },
+        };
+        let offers = Offers {
+            local: snapshot.local_sdp.map(|sdp| sdp.0),
+            remote: snapshot.remote_sdp.map(|sdp| sdp.0),
+            ..Offers::default()
+        };
+        let mut leg = Self::new(identity, dialog, snapshot.caller, Phase::Talking, offers);
+        leg.last_token = snapshot.last_token;
+        if let Some(session) = snapshot.session {
+            let interval = Duration::from_secs(session.interval);
+            leg.session.agreed = Some(Agreed { interval, we_refresh: session.we_refresh });
+            leg.timers.set(Timer::Expiry, from_wall(session.expires_at, now, wall));
+            if let Some(at) = session.refresh_at {
+                leg.timers.set(Timer::Refresh, from_wall(at, now, wall));
+            }
+        }
+        leg
+    }
+}
+
+fn to_wall(at: Instant, now: Instant, wall: SystemTime) -> u64 {
+    let at = wall + at.saturating_duration_since(now);
+    at.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn from_wall(millis: u64, now: Instant, wall: SystemTime) -> Instant {
+    let wall = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let left = Duration::from_millis(millis).saturating_sub(wall);
+    now + left.min(LONGEST)
+}
+
+impl From<&LegIdentity> for Identity {
+    fn from(identity: &LegIdentity) -> Self {
+        Self {
+            local: Text(identity.local.clone()),
+            remote: Text(identity.remote.clone()),
+            contact: Text(identity.contact.clone()),
+            sent_by: Text(identity.sent_by.clone()),
+            allow: Text(identity.allow.clone()),
+            supported: Text(identity.supported.clone()),
+            agent: Text(identity.agent.clone()),
+            local_id: identity.local_id,
+            session_expires: identity.session_expires.map(|wish| wish.as_secs()),
+        }
+    }
+}
+
+impl From<Identity> for LegIdentity {
+    fn from(identity: Identity) -> Self {
+        Self {
+            local: identity.local.0,
+            remote: identity.remote.0,
+            contact: identity.contact.0,
+            sent_by: identity.sent_by.0,
+            allow: identity.allow.0,
+            supported: identity.supported.0,
+            agent: identity.agent.0,
+            local_id: identity.local_id,
+            session_expires: identity.session_expires.map(Duration::from_secs),
+        }
+    }
+}
+
+/// Bytes as a string in which each character is one byte (Latin-1): readable where they are ASCII,
+/// and lossless where they are not even UTF-8.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Text(Bytes);
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text: String = self.0.iter().map(|byte| char::from(*byte)).collect();
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.chars()
+            .map(|letter| u8::try_from(u32::from(letter)))
+            .collect::<Result<Vec<u8>, _>>()
+            .map(|bytes| Self(bytes.into()))
+            .map_err(|_| serde::de::Error::custom("a character beyond U+00FF"))
+    }
+}
+
+/// No deadline lies further away, whatever a record says.
+const LONGEST: Duration = Duration::from_secs(86_400);
