@@ -3,20 +3,37 @@
 //! [`load`] reads `gateway.toml` and every file of its tenants' directory and gives either a
 //! [`Config`] in which nothing can be invalid any more, or [`Faults`]: everything that is wrong,
 //! with file, line, snippet and what to do. It reads files and opens no port.
+//!
+//! Files → `load` (TOML with places) → `section` (typed values, one file per table) → `resolve`
+//! (names to indices, one thing against another) → [`Config`] → `block` (tables again) →
+//! [`effective`] and [`diff`]. A key's name, type, default and meaning stand once, in `section`;
+//! the JSON schema comes from there too.
 
+mod block;
 mod country;
 mod diff;
+mod effective;
+mod excerpt;
 mod fault;
+mod key;
+mod load;
 mod model;
 mod numbers;
+mod read;
+mod resolve;
+mod section;
+mod source;
+mod surroundings;
+mod text;
 
 use std::path::Path;
 
 pub use country::Country;
-pub use diff::{Change, diff};
-pub use fault::{Fault, Faults};
+pub use diff::{Change, ChangeKind, diff};
+pub use fault::{Fault, Faults, Place};
 pub use model::*;
 pub use numbers::{Number, NumberRange, Numbers};
+pub use surroundings::Surroundings;
 
 /// A good configuration, and what may be worth a look in it.
 #[derive(Clone, Debug)]
@@ -31,17 +48,30 @@ pub struct Loaded {
 ///
 /// Relative paths inside are relative to the file that names them.
 pub fn load(path: &Path) -> Result<Loaded, Faults> {
-    let _ = path;
-    Err(Faults::default())
+    load_in(path, &Surroundings::of_process())
 }
 
-/// The whole configuration as TOML with every default shown. Keys given by environment variable
-/// stay names.
+/// [`load`] with clock, host name, cores and environment given.
+pub fn load_in(path: &Path, around: &Surroundings) -> Result<Loaded, Faults> {
+    let mut out = fault::Findings::default();
+    let raw = load::read(path, &mut out);
+    let config = raw.and_then(|raw| resolve::resolve(&raw, around, &mut out));
+    let clean = out.is_clean();
+    let (faults, warnings) = out.finish();
+    if !clean {
+        return Err(faults);
+    }
+    let config = config.expect("what could not be resolved has left a fault");
+    Ok(Loaded { config, warnings })
+}
+
+/// The whole configuration as TOML with every default shown: the main file, then each tenant's,
+/// headed by comments `# file: …`. Keys given by environment variable stay names.
 pub fn effective(config: &Config) -> String {
-    format!("{config:#?}")
+    effective::effective(config)
 }
 
 /// The JSON schema of `gateway.toml` (and, under `$defs`, of a tenant's file).
 pub fn schema() -> serde_json::Value {
-    serde_json::Value::Null
+    section::root::schema()
 }

@@ -322,6 +322,27 @@ pub struct TenantName {
     pub fqdn: String,
 }
 
+impl Key {
+    /// The PEM text: what the file holds, or the variable.
+    pub fn read(&self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::File(path) => std::fs::read(path),
+            Self::Env(name) => std::env::var(name).map(String::into_bytes).map_err(|_| {
+                let message = format!("the environment has no variable {name}");
+                std::io::Error::new(std::io::ErrorKind::NotFound, message)
+            }),
+        }
+    }
+
+    /// How the key is called in messages: its path, or `$VARIABLE`.
+    pub fn label(&self) -> PathBuf {
+        match self {
+            Self::File(path) => path.clone(),
+            Self::Env(name) => PathBuf::from(format!("${name}")),
+        }
+    }
+}
+
 impl Match {
     /// Whether no key is present.
     pub fn is_empty(&self) -> bool {

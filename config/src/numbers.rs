@@ -135,6 +135,24 @@ impl Numbers {
         self.0.iter().map(|range| range.count()).sum()
     }
 
+    /// How many numbers both sets hold.
+    pub fn common(&self, other: &Self) -> u64 {
+        let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let mut count = 0;
+        while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+            let (first, last) = (a.first.max(b.first), a.last.min(b.last));
+            if first <= last {
+                count += NumberRange { first, last }.count();
+            }
+            if a.last < b.last {
+                left.next()
+            } else {
+                right.next()
+            };
+        }
+        count
+    }
+
     /// Whether the set holds no number.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -144,5 +162,71 @@ impl Numbers {
 impl fmt::Debug for Numbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.0).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(first: &str, last: &str) -> NumberRange {
+        let read = |text| Number::parse(text).unwrap();
+        NumberRange { first: read(first), last: read(last) }
+    }
+
+    #[test]
+    fn numbers_keep_their_length() {
+        for text in ["+0", "+1", "+01", "+001", "+999999999999999", "+15550010000"] {
+            assert_eq!(Number::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "+", "1", "++1", "+1 ", "+-1", "+1000000000000000", "+1a", "+\u{661}"] {
+            assert_eq!(Number::parse(text), None, "{text:?}");
+        }
+        assert!(Number::parse("+9") < Number::parse("+01"));
+    }
+
+    #[test]
+    fn what_cannot_be_an_international_number_is_private() {
+        for text in ["+1001", "+1", "+1234567", "+0123456789", "+1555001000", "+155500100000"] {
+            assert!(Number::parse(text).unwrap().is_private(), "{text}");
+        }
+        for text in ["+15550010000", "+442079460000", "+29012345", "+4930123456"] {
+            assert!(!Number::parse(text).unwrap().is_private(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_set_merges_what_overlaps_or_touches_but_not_lengths() {
+        let set = Numbers::new(vec![
+            range("+30", "+39"),
+            range("+15", "+20"),
+            range("+10", "+19"),
+            range("+21", "+21"),
+            range("+99", "+99"),
+            range("+000", "+009"),
+        ]);
+        assert_eq!(format!("{set:?}"), "[+10-+21, +30-+39, +99, +000-+009]");
+        assert_eq!((set.count(), set.is_empty()), (33, false));
+        for (text, want) in
+            [("+10", true), ("+22", false), ("+21", true), ("+9", false), ("+099", false)]
+        {
+            assert_eq!(set.contains(text), want, "{text}");
+        }
+        assert!(!set.contains("10") && !set.contains("tel:+10"));
+        let other = Numbers::new(vec![range("+20", "+31"), range("+005", "+100")]);
+        assert_eq!((set.common(&other), other.common(&set)), (9, 9));
+        assert_eq!(set.common(&Numbers::default()), 0);
+    }
+
+    #[test]
+    fn a_million_numbers_are_compact() {
+        let number = |n: u64| Number::parse(&format!("+4930{:08}", n * 2)).unwrap();
+        let ranges = (0..1_000_000).map(|n| NumberRange { first: number(n), last: number(n) });
+        let set = Numbers::new(ranges.collect());
+        assert_eq!(set.count(), 1_000_000);
+        assert_eq!(std::mem::size_of_val(set.ranges()), 16_000_000);
+        assert!(set.contains("+493000000002") && !set.contains("+493000000003"));
+        let block = Numbers::new(vec![range("+493000000000", "+493000999999")]);
+        assert_eq!((block.ranges().len(), block.count()), (1, 1_000_000));
     }
 }

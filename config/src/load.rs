@@ -1,0 +1,266 @@
+//! Reading the files: the main file, the tenants' directory, the files of numbers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::fault::{Draft, Findings};
+use crate::numbers::NumberRange;
+use crate::read::{Node, Text, Value};
+use crate::section::gateway::TENANTS;
+use crate::section::root::{RawMain, RawTenantFile};
+use crate::section::tenant::{NumbersEntry, RawTenant};
+use crate::section::trunk::RawTrunk;
+use crate::source::{At, NUMBERS_LIMIT, ReadError, SourceId, Span, TOML_LIMIT, read_text};
+use crate::text::file::FilePath;
+
+/// Everything that was read, not yet resolved.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    pub(crate) main: RawMain,
+    /// In the order of their names.
+    pub(crate) tenants: Vec<RawUnit>,
+}
+
+/// One tenant's file.
+#[derive(Debug)]
+pub(crate) struct RawUnit {
+    pub(crate) tenant: RawTenant,
+    pub(crate) trunks: Vec<RawTrunk>,
+    /// All its numbers, also those of files.
+    pub(crate) numbers: Vec<At<NumberRange>>,
+}
+
+/// Faults of one kind that one file may leave; behind the first ones follow consequences.
+const MOST_PER_FILE: usize = 20;
+
+/// Reads everything. `None` when too little could be read to check one thing against another.
+pub(crate) fn read(path: &Path, out: &mut Findings) -> Option<Raw> {
+    let (main, mut whole) = match read_text(path, TOML_LIMIT) {
+        Ok(text) => parse::<RawMain>(path, text, out),
+        Err(error) => {
+            unreadable(path, &error, None, "Name the main file, such as gateway.toml.", out);
+            return None;
+        }
+    };
+    let main = main?;
+    let mut tenants = Vec::new();
+    let files = match &main.gateway {
+        Some(raw) => tenant_files(&raw.tenants, raw.tenants_written, out),
+        None => Vec::new(),
+    };
+    for path in files {
+        let read = match read_text(&path, TOML_LIMIT) {
+            Ok(text) => parse::<RawTenantFile>(&path, text, out),
+            Err(error) => {
+                let help =
+                    "Every *.toml in the tenants' directory is read; take it out or put it right.";
+                unreadable(&path, &error, None, help, out);
+                (None, false)
+            }
+        };
+        whole &= read.1;
+        let Some(RawTenantFile { tenant: Some(tenant), trunks }) = read.0 else { continue };
+        let numbers = numbers(&tenant.numbers, out);
+        tenants.push(RawUnit { tenant, trunks, numbers });
+    }
+    tenants.sort_by(|a, b| {
+        let name = |unit: &RawUnit| unit.tenant.name.as_ref().map(|at| at.value.clone());
+        name(a).cmp(&name(b))
+    });
+    whole.then_some(Raw { main, tenants })
+}
+
+/// Reads one TOML file. The flag says whether it is TOML as a whole; what can be read of one that
+/// is not serves to find further files only.
+fn parse<T: Value>(path: &Path, text: Arc<str>, out: &mut Findings) -> (Option<T>, bool) {
+    let source = out.sources.add(path, Arc::clone(&text));
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    let span = Span::new(source, 0..0);
+    let table = DeValue::Table(table.into_inner());
+    let node = Node { key: "", value: &table, span };
+    if errors.is_empty() {
+        return (T::read(node, out), true);
+    }
+    for error in errors.iter().take(MOST_PER_FILE) {
+        out.fault(syntax_fault(source, &text, error));
+    }
+    let mut scratch = Findings::in_files(out.sources.clone());
+    (T::read(node, &mut scratch), false)
+}
+
+/// The files of the tenants' directory, by name.
+fn tenant_files(directory: &At<FilePath>, written: bool, out: &mut Findings) -> Vec<PathBuf> {
+    let path = &directory.value.0;
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if written => {
+            let draft = Draft::new(
+                format!("the tenants' directory {} cannot be read: {error}", path.display()),
+                "Create it, or change the key; the path is relative to this file.",
+            );
+            out.fault(draft.at(directory.span, "this directory"));
+            return Vec::new();
+        }
+        Err(_) => {
+            let draft = Draft::new(
+                format!("there are no tenants: {} is not there", path.display()),
+                format!("Create it, or name another directory by `{}`.", TENANTS.name),
+            );
+            out.warn(draft.at(directory.span, "no tenants"));
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| {
+            let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes()[0] == b'.');
+            !hidden && path.extension().is_some_and(|extension| extension == "toml")
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// All numbers of a tenant.
+fn numbers(entries: &[At<NumbersEntry>], out: &mut Findings) -> Vec<At<NumberRange>> {
+    let mut numbers = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match &entry.value {
+            NumbersEntry::Range(range) => numbers.push(At { value: *range, span: entry.span }),
+            NumbersEntry::File(FilePath(path)) => match read_text(path, NUMBERS_LIMIT) {
+                Ok(text) => {
+                    let source = out.sources.add(path, Arc::clone(&text));
+                    number_file(source, &text, &mut numbers, out);
+                }
+                Err(error) => {
+                    let help = "Create it, or change the path; it is relative to this file.";
+                    unreadable(path, &error, Some(entry.span), help, out);
+                }
+            },
+        }
+    }
+    numbers
+}
+
+/// Reads one number or range per line. `#` begins a comment, quotes around the number and a first
+/// line `number` are allowed, so that a spreadsheet's column can be used as it is.
+fn number_file(
+    source: SourceId,
+    text: &str,
+    numbers: &mut Vec<At<NumberRange>>,
+    out: &mut Findings,
+) {
+    let mut start = 0;
+    let mut bad = 0;
+    let mut first = true;
+    for line in text.split_inclusive('\n') {
+        let content = line.split_once('#').map_or(line, |(content, _)| content).trim();
+        let content_start = start + (content.as_ptr() as usize - line.as_ptr() as usize);
+        start += line.len();
+        if content.is_empty() {
+            continue;
+        }
+        let span = Span::new(source, content_start..content_start + content.len());
+        let quoted = content.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let content = quoted.unwrap_or(content);
+        let header = std::mem::take(&mut first) && content.eq_ignore_ascii_case("number");
+        if header {
+            continue;
+        }
+        let draft = if content.contains([',', ';', '\t']) {
+            Draft::new("a file of numbers has one column", "Further columns are not supported yet.")
+                .at(span, "more than one column")
+        } else {
+            match NumberRange::parse(content) {
+                Ok(value) => {
+                    numbers.push(At { value, span });
+                    continue;
+                }
+                Err(error) => error.at("numbers", span, NumberRange::WHAT),
+            }
+        };
+        out.fault(draft);
+        bad += 1;
+        if bad == MOST_PER_FILE {
+            return;
+        }
+    }
+}
+
+/// Notes that a file cannot be read.
+pub(crate) fn unreadable(
+    path: &Path,
+    error: &ReadError,
+    named: Option<Span>,
+    help: &str,
+    out: &mut Findings,
+) {
+    let message = format!("{} cannot be read: {error}", path.display());
+    let help = match error {
+        ReadError::Io(_) => help,
+        ReadError::NotAFile => "Name a file: directories, pipes and devices are not read.",
+        ReadError::TooLarge(_) => {
+            "Nothing of this size is meant to be read here: split it or put numbers into files."
+        }
+        ReadError::NotText { .. } => "Save it as UTF-8.",
+    };
+    let mut draft = Draft::new(message, help);
+    if let Some(span) = named {
+        draft = draft.at(span, "named here");
+    }
+    if let ReadError::NotText { valid, .. } = error {
+        let end = valid.len();
+        let source = out.sources.add(path, Arc::from(&**valid));
+        draft = draft.at(Span::new(source, end..end), "up to here it is text");
+    }
+    out.fault(draft);
+}
+
+/// What the TOML parser met, with what to do.
+fn syntax_fault(source: SourceId, text: &str, error: &toml::de::Error) -> Draft {
+    let range = error.span().unwrap_or(0..0);
+    let message = error.message();
+    let help = if message.contains("duplicate key") {
+        "A key stands once in a table: take one of the two out."
+    } else if message.contains("string values must be quoted") {
+        "Put the value into double quotes."
+    } else if message.contains("newline")
+        || text.get(range.clone()).is_some_and(|at| at.starts_with('\n'))
+    {
+        "The line ends too early: look for a missing quote, bracket or value."
+    } else {
+        "This is not TOML (https://toml.io/en/v1.0.0): look for a missing quote, bracket, comma or `=`."
+    };
+    Draft::new(format!("TOML: {message}"), help).at(Span::new(source, range), "here")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_numbers(text: &str) -> (Vec<String>, usize) {
+        let mut out = Findings::default();
+        let source = out.sources.add(Path::new("n.csv"), Arc::from(text));
+        let mut numbers = Vec::new();
+        number_file(source, text, &mut numbers, &mut out);
+        let texts = numbers.iter().map(|at| {
+            let (start, end) = (at.span.start as usize, at.span.end as usize);
+            assert!(text[start..end].contains(&at.value.to_string()));
+            at.value.to_string()
+        });
+        (texts.collect(), out.finish().0.len())
+    }
+
+    #[test]
+    fn a_file_of_numbers_is_a_column() {
+        let text =
+            "Number\r\n+15550010000-+15550019999\r\n\r\n# all\n  \"+442079460000\" # main\n+1001";
+        let want = ["+15550010000-+15550019999", "+442079460000", "+1001"];
+        assert_eq!(read_numbers(text), (want.map(str::to_owned).to_vec(), 0));
+        assert_eq!(read_numbers(""), (vec![], 0));
+        assert_eq!(read_numbers("+1001\nnumber\n+1,active\n\"+1\n").1, 3);
+        assert_eq!(read_numbers(&"x\n".repeat(1000)).1, MOST_PER_FILE);
+    }
+}

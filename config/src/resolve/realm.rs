@@ -1,0 +1,101 @@
+//! Realms: listeners that peers can be told of, TLS where a listener needs it.
+
+use crate::fault::{Draft, Findings};
+use crate::model::{Realm, RealmTls, Transport};
+use crate::resolve::edge::{empty, mark};
+use crate::resolve::identity::{self, Identities};
+use crate::resolve::media::Pools;
+use crate::resolve::name::subject;
+use crate::section::realm::RawRealm;
+use crate::section::root::RawMain;
+
+pub(crate) fn resolve(
+    main: &RawMain,
+    pools: &Pools<'_>,
+    identities: &mut Identities<'_>,
+    out: &mut Findings,
+) -> Vec<Option<Realm>> {
+    main.realms
+        .iter()
+        .zip(&pools.of_realm)
+        .map(|(raw, pool)| one(main, raw, *pool, identities, out))
+        .collect()
+}
+
+fn one(
+    main: &RawMain,
+    raw: &RawRealm,
+    pool: Option<usize>,
+    identities: &mut Identities<'_>,
+    out: &mut Findings,
+) -> Option<Realm> {
+    let subject = subject("realm", raw.name.as_ref());
+    empty(&subject, "listen", raw.listen.as_ref(), out);
+    let listeners = || raw.listen.iter().flat_map(|list| &list.value);
+    for listener in listeners() {
+        if listener.value.address.ip().is_unspecified() && raw.advertise.is_none() {
+            let message = format!("{subject}: peers cannot be told where {} is", listener.value);
+            let help = "Write the address itself, or add `advertise = \"…\"`.";
+            out.fault(Draft::new(message, help).at(listener.span, "no address of its own"));
+        }
+    }
+    let secure = listeners().any(|listener| listener.value.transport == Transport::Tls);
+    let tls = if secure {
+        Some(tls(main, raw, &subject, identities, out))
+    } else {
+        without_effect(raw, &subject, out);
+        None
+    };
+    Some(Realm {
+        name: raw.name.as_ref()?.value.0.clone(),
+        listen: listeners().map(|at| at.value).collect(),
+        advertise: raw.advertise.map(|ip| ip.0),
+        dscp_sip: mark(raw.dscp.as_ref().and_then(|dscp| dscp.sip.as_ref())),
+        tls: match tls {
+            Some(tls) => Some(tls?),
+            None => None,
+        },
+        media: pool?,
+    })
+}
+
+fn tls(
+    main: &RawMain,
+    raw: &RawRealm,
+    subject: &str,
+    identities: &mut Identities<'_>,
+    out: &mut Findings,
+) -> Option<RealmTls> {
+    let own = (raw.certificate.as_ref(), raw.key.as_ref());
+    let presented = identities.presented(subject, raw.span, own, main.tls.as_ref(), out);
+    match &raw.roots {
+        Some(roots) => identity::check_roots(roots, out),
+        None => {
+            if let Err(error) = certs::Roots::system() {
+                let help = "Install ca-certificates, or name a file by `roots`; until then no peer is verified as a server.";
+                let message = format!("{subject}: {error}");
+                out.warn(Draft::new(message, help).at(raw.span, "listens on TLS"));
+            }
+        }
+    }
+    let presented = presented?;
+    Some(RealmTls {
+        certificate: presented.certificate,
+        key: presented.key,
+        roots: raw.roots.as_ref().map(|at| at.value.0.clone()),
+    })
+}
+
+/// Keys for TLS where nothing listens on it.
+fn without_effect(raw: &RawRealm, subject: &str, out: &mut Findings) {
+    let written = [
+        raw.certificate.as_ref().map(|at| at.span),
+        raw.key.as_ref().map(|at| at.span),
+        raw.roots.as_ref().map(|at| at.span),
+    ];
+    if let Some(span) = written.into_iter().flatten().min() {
+        let message = format!("{subject}: nothing listens on TLS");
+        let help = "Add a listener \"tls:…\", or take out `certificate`, `key` and `roots`.";
+        out.warn(Draft::new(message, help).at(span, "has no effect"));
+    }
+}

@@ -1,0 +1,219 @@
+//! Trunks: peers that their realm can reach, networks by which they can be told apart.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::fault::{Draft, Findings};
+use crate::load::Raw;
+use crate::model::{Host, Listener, Match, MediaNetworks, Peer, Srtp, Transport, Trunk};
+use crate::resolve::edge::empty;
+use crate::resolve::name::subject;
+use crate::resolve::{Names, address_of};
+use crate::section::realm::RawRealm;
+use crate::section::trunk::{RawMatch, RawTrunk};
+use crate::source::{At, Span};
+use crate::text::address::MediaNetwork;
+
+/// Shortest prefixes of a trunk's network: a source address is what a trunk is known by.
+const SHORTEST_V4: u8 = 8;
+const SHORTEST_V6: u8 = 16;
+
+/// Shared trunks first, then those of the tenants, as [`Names`] numbers them.
+pub(crate) fn resolve(raw: &Raw, names: &Names<'_>, out: &mut Findings) -> Vec<Option<Trunk>> {
+    let owned = raw.tenants.iter().flat_map(|unit| &unit.trunks);
+    let trunks: Vec<_> = raw.main.trunks.iter().chain(owned).collect();
+    let mut keys = BTreeMap::new();
+    let mut resolved = Vec::new();
+    for (raw_trunk, owner) in trunks.iter().zip(&names.owners) {
+        let realm = realm_of(raw_trunk, raw, names, out);
+        let trunk =
+            one(raw_trunk, realm.map(|index| (index, &raw.main.realms[index])), *owner, out);
+        if let Some(realm) = realm {
+            distinct(raw_trunk, realm, &mut keys, out);
+        }
+        resolved.push(trunk);
+    }
+    resolved
+}
+
+fn realm_of(trunk: &RawTrunk, raw: &Raw, names: &Names<'_>, out: &mut Findings) -> Option<usize> {
+    match &trunk.realm {
+        Some(name) => names.realms.find(name, &subject("trunk", trunk.name.as_ref()), out),
+        None if trunk.realm_written => None,
+        None => {
+            let only = (raw.main.realms.len() == 1).then_some(0);
+            let found = names.realms.get(crate::section::realm::DEFAULT).or(only);
+            if found.is_none() && names.realms.len() > 1 {
+                let message =
+                    format!("{}: `realm` is missing", subject("trunk", trunk.name.as_ref()));
+                let help = "Say which: there are several realms and no [carrier].";
+                out.fault(Draft::new(message, help).at(trunk.span, "through which realm?"));
+            }
+            found
+        }
+    }
+}
+
+fn one(
+    raw: &RawTrunk,
+    realm: Option<(usize, &RawRealm)>,
+    owner: Option<usize>,
+    out: &mut Findings,
+) -> Option<Trunk> {
+    let subject = subject("trunk", raw.name.as_ref());
+    empty(&subject, "peers", raw.peers.as_ref(), out);
+    let listeners: Vec<_> = realm
+        .and_then(|(_, realm)| realm.listen.as_ref())
+        .map(|list| list.value.iter().map(|at| at.value).collect())
+        .unwrap_or_default();
+    let peers = || raw.peers.iter().flat_map(|list| &list.value);
+    if !listeners.is_empty() {
+        for peer in peers() {
+            reachable(&subject, &peer.value.0, peer.span, &listeners, out);
+        }
+        for network in raw.networks.iter().flat_map(|list| &list.value) {
+            can_come(&subject, network.value.0, network.span, &listeners, out);
+        }
+    }
+    let networks = networks(raw);
+    if networks.is_empty() && !raw.networks_written && raw.peers.is_some() {
+        let message = format!("{subject}: nobody may call us as this trunk");
+        let help = "Its peers are names: add `networks`, or `networks = []` if that is meant.";
+        out.warn(Draft::new(message, help).at(raw.span, "without `networks`"));
+    }
+    let media_networks = MediaNetworks {
+        signalled: raw.media_networks.value.iter().any(|at| at.value == MediaNetwork::Signalled),
+        networks: raw
+            .media_networks
+            .value
+            .iter()
+            .filter_map(|at| media_network(at.value))
+            .collect(),
+    };
+    empty(&subject, "media_networks", Some(&raw.media_networks), out);
+    let secure = peers().all(|peer| peer.value.0.transport == Transport::Tls);
+    if let Some(At { value: Srtp::Required, span }) = raw.srtp.as_ref().filter(|_| !secure) {
+        let message = format!("{subject}: the keys of its media travel in plain text");
+        let help = "Reach every peer by \"tls:…\", so that nobody on the way can read them.";
+        out.warn(Draft::new(message, help).at(*span, "without TLS"));
+    }
+    Some(Trunk {
+        name: raw.name.as_ref()?.value.0.clone(),
+        realm: realm?.0,
+        owner,
+        country: raw.country,
+        peers: raw.peers.as_ref()?.value.iter().map(|at| at.value.0.clone()).collect(),
+        networks,
+        media_networks,
+        matches: matches(raw.matches.as_ref()),
+        srtp: match &raw.srtp {
+            Some(srtp) => srtp.value,
+            None if secure => Srtp::Required,
+            None => Srtp::Off,
+        },
+    })
+}
+
+/// The networks written, or else the peers that are addresses.
+fn networks(raw: &RawTrunk) -> Vec<IpNet> {
+    match &raw.networks {
+        Some(list) => list.value.iter().map(|at| at.value.0).collect(),
+        None => {
+            let peers = raw.peers.iter().flat_map(|list| &list.value);
+            let mut networks: Vec<_> =
+                peers.filter_map(|at| address_of(&at.value.0.host)).map(IpNet::from).collect();
+            networks.sort();
+            networks.dedup();
+            networks
+        }
+    }
+}
+
+/// Notes a peer that the realm cannot reach, or that is ourselves.
+fn reachable(subject: &str, peer: &Peer, span: Span, listeners: &[Listener], out: &mut Findings) {
+    let word = peer.transport.as_str();
+    let mut same = listeners.iter().filter(|own| own.transport == peer.transport).peekable();
+    if same.peek().is_none() {
+        let message = format!("{subject}: its realm does not listen on {word}");
+        let help =
+            format!("Add a listener \"{word}:…\" to the realm: requests from the peer come there.");
+        out.fault(Draft::new(message, help).at(span, "cannot be reached"));
+        return;
+    }
+    let Host::Ip(ip) = peer.host else { return };
+    let address = SocketAddr::new(ip, peer.port.unwrap_or(peer.transport.default_port()));
+    if same.clone().any(|own| own.address == address) {
+        let message = format!("{subject}: {address} is a listener of ours");
+        let help = "Write the peer's address: calls would come back to us.";
+        out.fault(Draft::new(message, help).at(span, "this is us"));
+    } else if !same.any(|own| own.address.is_ipv4() == ip.is_ipv4()) {
+        let family = family(ip);
+        let message = format!("{subject}: its realm has no {family} listener on {word}");
+        let help = format!("Add one to the realm, or write a peer that is not {family}.");
+        out.fault(Draft::new(message, help).at(span, "cannot be reached"));
+    }
+}
+
+/// Notes a network from which nothing can come, or everyone.
+fn can_come(subject: &str, network: IpNet, span: Span, listeners: &[Listener], out: &mut Findings) {
+    let shortest = if network.addr().is_ipv4() { SHORTEST_V4 } else { SHORTEST_V6 };
+    if network.prefix_len() < shortest {
+        let message = format!("{subject}: {network} would let nearly everyone call as this trunk");
+        let help = format!("Name the peer's own networks: /{shortest} is the widest.");
+        out.fault(Draft::new(message, help).at(span, "too wide"));
+    } else if !listeners.iter().any(|own| own.address.is_ipv4() == network.addr().is_ipv4()) {
+        let family = family(network.addr());
+        let message = format!("{subject}: nothing can come from {network}");
+        let help = format!("Its realm has no {family} listener: add one, or take the network out.");
+        out.fault(Draft::new(message, help).at(span, "no listener for it"));
+    }
+}
+
+/// Notes a trunk that a request could mean as well as another.
+fn distinct(
+    raw: &RawTrunk,
+    realm: usize,
+    keys: &mut BTreeMap<(usize, IpNet, Match), (String, Span)>,
+    out: &mut Findings,
+) {
+    let own = subject("trunk", raw.name.as_ref());
+    let matches = matches(raw.matches.as_ref());
+    let mut networks = networks(raw);
+    networks.sort();
+    networks.dedup();
+    let place = raw.networks.as_ref().map_or(raw.span, |at| at.span);
+    for network in networks {
+        let Some((other, first)) = keys.get(&(realm, network, matches.clone())) else {
+            keys.insert((realm, network, matches.clone()), (own.clone(), place));
+            continue;
+        };
+        let message =
+            format!("{own} and {other} cannot be told apart: both take calls from {network}");
+        let help =
+            "Give one of them `match = { called_prefix = \"…\" }` (or uri_host, tgrp) of its own.";
+        out.fault(Draft::new(message, help).at(place, "this trunk").at(*first, "and this"));
+        return;
+    }
+}
+
+fn matches(raw: Option<&At<RawMatch>>) -> Match {
+    let Some(At { value, .. }) = raw else { return Match::default() };
+    Match {
+        called_prefix: value.called_prefix.as_ref().map(|prefix| prefix.0.clone()),
+        uri_host: value.uri_host.as_ref().map(|host| host.0.clone()),
+        tgrp: value.tgrp.as_ref().map(|group| group.0.clone()),
+    }
+}
+
+fn media_network(entry: MediaNetwork) -> Option<IpNet> {
+    match entry {
+        MediaNetwork::Signalled => None,
+        MediaNetwork::Network(network) => Some(network),
+    }
+}
+
+fn family(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "IPv4" } else { "IPv6" }
+}

@@ -1,0 +1,33 @@
+//! The tables of the configuration, one file each: keys, meaning, and what is read from them.
+//!
+//! What is read stands in `Raw…` structs: each value typed and with its place, names not yet
+//! resolved, `None` where a fault was noted.
+
+pub(crate) mod edge;
+pub(crate) mod gateway;
+pub(crate) mod media;
+pub(crate) mod realm;
+pub(crate) mod root;
+pub(crate) mod secret;
+pub(crate) mod tenant;
+pub(crate) mod trunk;
+
+use crate::key::Section;
+
+/// All tables with keys of their own, for telling where a misplaced key belongs.
+pub(crate) static ALL: &[&Section] = &[
+    &gateway::GATEWAY,
+    &gateway::TLS,
+    &edge::TEAMS,
+    &edge::EDGE,
+    &realm::CARRIER,
+    &realm::REALM,
+    &media::MEDIA,
+    &media::MEDIA_ADDRESS,
+    &gateway::ADMIN,
+    &gateway::DNS,
+    &gateway::LOG,
+    &trunk::TRUNK,
+    &trunk::MATCH_SECTION,
+    &tenant::TENANT,
+];

@@ -1,0 +1,145 @@
+//! `[tenant]`: a customer.
+
+use serde_json::{Value as Json, json};
+
+use crate::country::Country;
+use crate::fault::Findings;
+use crate::key::{Key, Later, Section};
+use crate::numbers::NumberRange;
+use crate::read::{Node, Table, Value};
+use crate::source::{At, Span};
+use crate::text::file::FilePath;
+use crate::text::name::{Fqdn, Label, Name};
+use crate::text::scalar::{Derived, Int};
+
+pub(crate) static NAME: Key<Name> =
+    Key::required("name", "Unique among tenants: stands in logs, metrics and CDRs.");
+pub(crate) static LABEL: Key<Label> = Key::optional(
+    "label",
+    "The tenant's FQDN is the label, a dot, and the edge's FQDN; or give `fqdn`.",
+);
+pub(crate) static FQDN: Key<Fqdn> =
+    Key::optional("fqdn", "The tenant's FQDN in full; or give `label`.");
+pub(crate) static EDGES: Key<Vec<At<Name>>> = Key::computed(
+    "edges",
+    "[\"default\"], or the only edge there is",
+    "The edges at which the tenant is known.",
+);
+static PAIRING: Key<Derived> = Key::default(
+    "pairing",
+    "\"derived\"",
+    "How Microsoft knows the tenant's trunk: \"derived\" from the edge's.",
+);
+pub(crate) static TRUNKS: Key<Vec<At<Name>>> = Key::optional(
+    "trunks",
+    "Outbound trunks, in order of preference; calls in are taken from these as well.",
+);
+pub(crate) static INBOUND_TRUNKS: Key<Vec<At<Name>>> =
+    Key::optional("inbound_trunks", "Further trunks from which calls in are taken.");
+pub(crate) static NUMBERS: Key<Vec<At<NumbersEntry>>> = Key::optional(
+    "numbers",
+    "Numbers, ranges of them (\"+15550010000-+15550019999\"), and { file = \"…\" } with one per line.",
+);
+pub(crate) static COUNTRY: Key<Country> =
+    Key::optional("country", "How its national numbers are read (ISO 3166-1, such as GB).");
+pub(crate) static MAX_CALLS: Key<Int<1, 1_000_000>> =
+    Key::computed("max_calls", "unlimited", "Concurrent calls.");
+static TIMEZONE: Key<Later> = Key::later("timezone", "The tenant's time zone.");
+static MAIN_NUMBER: Key<Later> =
+    Key::later("main_number", "Stands for a caller's number that the tenant does not own.");
+
+pub(crate) static TENANT: Section = Section {
+    title: "[tenant]",
+    doc: "A customer.",
+    keys: &[
+        &NAME,
+        &LABEL,
+        &FQDN,
+        &EDGES,
+        &PAIRING,
+        &TRUNKS,
+        &INBOUND_TRUNKS,
+        &NUMBERS,
+        &COUNTRY,
+        &MAX_CALLS,
+        &TIMEZONE,
+        &MAIN_NUMBER,
+    ],
+    named: None,
+};
+
+static FILE: Key<FilePath> =
+    Key::required("file", "A text file with one number or range per line; # begins a comment.");
+
+static NUMBERS_FILE: Section =
+    Section { title: "numbers", doc: "Numbers in a file.", keys: &[&FILE], named: None };
+
+#[derive(Debug)]
+pub(crate) struct RawTenant {
+    pub(crate) name: Option<At<Name>>,
+    pub(crate) label: Option<At<Label>>,
+    pub(crate) label_written: Option<Span>,
+    pub(crate) fqdn: Option<At<Fqdn>>,
+    pub(crate) fqdn_written: Option<Span>,
+    pub(crate) edges: Option<At<Vec<At<Name>>>>,
+    pub(crate) edges_written: bool,
+    pub(crate) trunks: Option<At<Vec<At<Name>>>>,
+    pub(crate) trunks_written: bool,
+    pub(crate) inbound_trunks: Option<At<Vec<At<Name>>>>,
+    pub(crate) numbers: Vec<At<NumbersEntry>>,
+    pub(crate) country: Option<Country>,
+    pub(crate) max_calls: Option<u32>,
+    pub(crate) span: Span,
+}
+
+/// One entry of `numbers`.
+#[derive(Clone, Debug)]
+pub(crate) enum NumbersEntry {
+    Range(NumberRange),
+    File(FilePath),
+}
+
+impl Value for RawTenant {
+    fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
+        let mut table = Table::open(&TENANT, node, out)?;
+        table.value(&PAIRING);
+        let raw = Self {
+            name: table.required(&NAME),
+            label: table.optional(&LABEL),
+            label_written: table.place(LABEL.name),
+            fqdn: table.optional(&FQDN),
+            fqdn_written: table.place(FQDN.name),
+            edges: table.optional(&EDGES),
+            edges_written: table.has(EDGES.name),
+            trunks: table.optional(&TRUNKS),
+            trunks_written: table.has(TRUNKS.name) || table.has(INBOUND_TRUNKS.name),
+            inbound_trunks: table.optional(&INBOUND_TRUNKS),
+            numbers: table.optional(&NUMBERS).map(|at| at.value).unwrap_or_default(),
+            country: table.optional(&COUNTRY).map(|at| at.value),
+            max_calls: table.optional(&MAX_CALLS).map(|at| at.value.0),
+            span: node.span,
+        };
+        table.finish();
+        Some(raw)
+    }
+
+    fn schema() -> Json {
+        TENANT.schema()
+    }
+}
+
+impl Value for NumbersEntry {
+    fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
+        if !node.value.is_table() {
+            return NumberRange::read(node, out).map(Self::Range);
+        }
+        let mut table = Table::open(&NUMBERS_FILE, node, out)?;
+        let file = table.required(&FILE);
+        table.finish();
+        file.map(|at| Self::File(at.value))
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [<NumberRange as Value>::schema(), NUMBERS_FILE.schema()] })
+    }
+}

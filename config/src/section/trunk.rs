@@ -1,0 +1,157 @@
+//! `[[trunk]]`: SIP peers that are no tenants.
+
+use serde_json::{Value as Json, json};
+
+use crate::country::Country;
+use crate::fault::Findings;
+use crate::key::{Key, Later, Section};
+use crate::model::{Peer, Srtp};
+use crate::read::{Node, Table, Value};
+use crate::source::{At, Span};
+use crate::text::address::{MediaNetwork, Network};
+use crate::text::name::{Name, UriHost};
+use crate::text::scalar::{NumberPrefix, TrunkGroup};
+
+pub(crate) static NAME: Key<Name> = Key::required(
+    "name",
+    "Unique among all trunks, also those of tenants: stands in logs, metrics and CDRs.",
+);
+pub(crate) static REALM: Key<Name> = Key::computed(
+    "realm",
+    "\"carrier\", or the only realm there is",
+    "The realm through which it is reached.",
+);
+pub(crate) static COUNTRY: Key<Country> =
+    Key::optional("country", "How its national numbers are read (ISO 3166-1, such as GB).");
+pub(crate) static PEERS: Key<Vec<At<PeerEntry>>> = Key::required(
+    "peers",
+    "Where calls go, in order of preference, such as \"udp:192.0.2.50:5060\"; a host name without port is located by RFC 3263.",
+);
+pub(crate) static NETWORKS: Key<Vec<At<Network>>> = Key::computed(
+    "networks",
+    "the peers that are IP addresses",
+    "Who may call us as this trunk; an empty list: nobody.",
+);
+pub(crate) static MEDIA_NETWORKS: Key<Vec<At<MediaNetwork>>> = Key::default(
+    "media_networks",
+    "[\"signalled\"]",
+    "From where its media may come: the signalled address, and networks.",
+);
+pub(crate) static MATCH: Key<RawMatch> =
+    Key::optional("match", "Chooses among trunks with equal networks: every key must fit.");
+pub(crate) static SRTP: Key<Srtp> = Key::computed(
+    "srtp",
+    "\"required\" when every peer is reached by TLS, else \"off\"",
+    "Whether its media are encrypted (SDES): \"off\" or \"required\".",
+);
+
+pub(crate) static TRUNK: Section = Section {
+    title: "[[trunk]]",
+    doc: "A SIP peer: a carrier, a contact centre, a PBX. In a tenant's file it belongs to that tenant alone.",
+    keys: &[&NAME, &REALM, &COUNTRY, &PEERS, &NETWORKS, &MEDIA_NETWORKS, &MATCH, &SRTP],
+    named: None,
+};
+
+pub(crate) static CALLED_PREFIX: Key<NumberPrefix> =
+    Key::optional("called_prefix", "The called number begins so, such as \"+4420\".");
+pub(crate) static URI_HOST: Key<UriHost> =
+    Key::optional("uri_host", "The host of the Request-URI.");
+pub(crate) static TGRP: Key<TrunkGroup> =
+    Key::optional("tgrp", "The trunk group in the Request-URI (RFC 4904).");
+
+pub(crate) static MATCH_SECTION: Section = Section {
+    title: "match",
+    doc: "Chooses among trunks with equal networks.",
+    keys: &[&CALLED_PREFIX, &URI_HOST, &TGRP],
+    named: None,
+};
+
+static URI: Key<Peer> = Key::required("uri", "The peer, such as \"udp:192.0.2.50:5060\".");
+static WEIGHT: Key<Later> = Key::later("weight", "Share of the calls.");
+
+static PEER_SECTION: Section =
+    Section { title: "peer", doc: "A peer with options.", keys: &[&URI, &WEIGHT], named: None };
+
+#[derive(Debug)]
+pub(crate) struct RawTrunk {
+    pub(crate) name: Option<At<Name>>,
+    pub(crate) realm: Option<At<Name>>,
+    pub(crate) realm_written: bool,
+    pub(crate) country: Option<Country>,
+    pub(crate) peers: Option<At<Vec<At<PeerEntry>>>>,
+    pub(crate) networks: Option<At<Vec<At<Network>>>>,
+    pub(crate) networks_written: bool,
+    pub(crate) media_networks: At<Vec<At<MediaNetwork>>>,
+    pub(crate) matches: Option<At<RawMatch>>,
+    pub(crate) srtp: Option<At<Srtp>>,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug)]
+pub(crate) struct RawMatch {
+    pub(crate) called_prefix: Option<NumberPrefix>,
+    pub(crate) uri_host: Option<UriHost>,
+    pub(crate) tgrp: Option<TrunkGroup>,
+}
+
+/// A peer: a string, or a table around it.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerEntry(pub(crate) Peer);
+
+impl Value for RawTrunk {
+    fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
+        let mut table = Table::open(&TRUNK, node, out)?;
+        let raw = Self {
+            name: table.required(&NAME),
+            realm: table.optional(&REALM),
+            realm_written: table.has(REALM.name),
+            country: table.optional(&COUNTRY).map(|at| at.value),
+            peers: table.required(&PEERS),
+            networks: table.optional(&NETWORKS),
+            networks_written: table.has(NETWORKS.name),
+            media_networks: table.value(&MEDIA_NETWORKS),
+            matches: table.optional(&MATCH),
+            srtp: table.optional(&SRTP),
+            span: node.span,
+        };
+        table.finish();
+        Some(raw)
+    }
+
+    fn schema() -> Json {
+        TRUNK.schema()
+    }
+}
+
+impl Value for RawMatch {
+    fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
+        let mut table = Table::open(&MATCH_SECTION, node, out)?;
+        let raw = Self {
+            called_prefix: table.optional(&CALLED_PREFIX).map(|at| at.value),
+            uri_host: table.optional(&URI_HOST).map(|at| at.value),
+            tgrp: table.optional(&TGRP).map(|at| at.value),
+        };
+        table.finish();
+        Some(raw)
+    }
+
+    fn schema() -> Json {
+        MATCH_SECTION.schema()
+    }
+}
+
+impl Value for PeerEntry {
+    fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
+        if !node.value.is_table() {
+            return Peer::read(node, out).map(Self);
+        }
+        let mut table = Table::open(&PEER_SECTION, node, out)?;
+        let peer = table.required(&URI);
+        table.finish();
+        peer.map(|at| Self(at.value))
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [<Peer as Value>::schema(), PEER_SECTION.schema()] })
+    }
+}

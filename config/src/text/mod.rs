@@ -1,0 +1,6 @@
+//! The types that are written as strings or numbers: each is parsed once, at the edge.
+
+pub(crate) mod address;
+pub(crate) mod file;
+pub(crate) mod name;
+pub(crate) mod scalar;
