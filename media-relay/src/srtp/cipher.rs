@@ -1,7 +1,7 @@
 //! The session keys of one master key and where each suite puts tag, MKI and SRTCP index
 //! (RFC 3711 §3.1, §3.4; RFC 7714 §8.2, §9.2). Knows no stream and no window.
 
-use super::{MasterKey, SrtpError, Suite, cm::Cm, gcm::Gcm};
+use super::{MAX_PACKET, MasterKey, SrtpError, Suite, cm::Cm, gcm::Gcm};
 use crate::packet::{Header, Ssrc};
 
 /// Session keys of one suite.
@@ -32,6 +32,14 @@ impl Cipher {
         }
     }
 
+    /// What is after the payload of every SRTP packet, without an MKI.
+    pub(super) fn rtp_tag_len(&self) -> usize {
+        match self {
+            Self::Cm(cm) => cm.rtp_tag_len(),
+            Self::Gcm(_) => Gcm::TAG_LEN,
+        }
+    }
+
     /// Protects the RTP packet in the first `len` bytes of `buf` and returns its new length.
     pub(super) fn seal_rtp(
         &self,
@@ -42,7 +50,7 @@ impl Cipher {
         mki: &[u8],
     ) -> Result<usize, SrtpError> {
         let layout = self.rtp_layout(len, mki.len());
-        let buf = buf.get_mut(..layout.len).ok_or(SrtpError::NoRoom)?;
+        let buf = layout.room(buf)?;
         let (packet, _) = buf.split_at_mut(layout.end);
         match self {
             Self::Cm(cm) => {
@@ -102,7 +110,7 @@ impl Cipher {
         mki: &[u8],
     ) -> Result<usize, SrtpError> {
         let layout = self.rtcp_layout(len, mki.len());
-        let buf = buf.get_mut(..layout.len).ok_or(SrtpError::NoRoom)?;
+        let buf = layout.room(buf)?;
         let word = (index | ENCRYPTED).to_be_bytes();
         buf[layout.word..layout.word + WORD].copy_from_slice(&word);
         match self {
@@ -187,6 +195,14 @@ impl Cipher {
 }
 
 impl Layout {
+    /// The part of `buf` that the protected packet will fill.
+    fn room<'a>(&self, buf: &'a mut [u8]) -> Result<&'a mut [u8], SrtpError> {
+        if self.len > MAX_PACKET {
+            return Err(SrtpError::TooLong);
+        }
+        buf.get_mut(..self.len).ok_or(SrtpError::NoRoom)
+    }
+
     fn put_tag(&self, buf: &mut [u8], tag: &[u8]) {
         buf[self.tag..self.tag + tag.len()].copy_from_slice(tag);
     }
@@ -196,7 +212,7 @@ impl Layout {
     }
 
     fn has_mki(&self, buf: &[u8], mki: &[u8]) -> bool {
-        buf.get(self.mki..self.mki + mki.len()) == Some(mki)
+        mki.is_empty() || buf.get(self.mki..self.mki + mki.len()) == Some(mki)
     }
 
     fn word_of(&self, buf: &[u8]) -> Option<[u8; WORD]> {

@@ -3,7 +3,10 @@
 
 use aes::{
     Aes128Enc, Block,
-    cipher::{BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16},
+    cipher::{
+        BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit,
+        ParBlocks, consts::U16, typenum::Unsigned,
+    },
 };
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -92,28 +95,57 @@ pub(super) fn apply_keystream<C>(cipher: &C, iv: [u8; 16], data: &mut [u8])
 where
     C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
 {
-    let start = u128::from_be_bytes(iv);
-    let mut counter = 0;
-    for batch in data.chunks_mut(BATCH * 16) {
-        let mut stream = [Block::default(); BATCH];
-        let stream = &mut stream[..batch.len().div_ceil(16)];
-        for block in stream.iter_mut() {
-            *block = (start + counter).to_be_bytes().into();
+    cipher.encrypt_with_backend(Keystream { counter: u128::from_be_bytes(iv), data });
+}
+
+/// Counter mode as the cipher's backends take it: the counters are made, encrypted and XORed
+/// within the function that has the processor's AES instructions, without a buffer between.
+struct Keystream<'a> {
+    counter: u128,
+    data: &'a mut [u8],
+}
+
+impl BlockSizeUser for Keystream<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for Keystream<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        let Self { mut counter, mut data } = self;
+        let batch = B::ParBlocksSize::USIZE;
+        while batch > 1 && data.len() >= 16 * batch {
+            let (now, rest) = data.split_at_mut(16 * batch);
+            let mut stream = ParBlocks::<B>::default();
+            for block in &mut stream {
+                *block = counter.to_be_bytes().into();
+                counter += 1;
+            }
+            backend.encrypt_par_blocks((&mut stream).into());
+            for (data, key) in now.as_chunks_mut().0.iter_mut().zip(&stream) {
+                xor(data, key.0);
+            }
+            data = rest;
+        }
+        let (whole, rest) = data.as_chunks_mut();
+        for data in whole {
+            let mut block = Block::from(counter.to_be_bytes());
             counter += 1;
+            backend.encrypt_block((&mut block).into());
+            xor(data, block.0);
         }
-        cipher.encrypt_blocks(stream);
-        let (whole, rest) = batch.as_chunks_mut::<16>();
-        for (data, key) in whole.iter_mut().zip(stream.iter()) {
-            *data = (u128::from_ne_bytes(*data) ^ u128::from_ne_bytes(key.0)).to_ne_bytes();
-        }
-        if let Some(last) = stream.last() {
-            rest.iter_mut().zip(last).for_each(|(data, key)| *data ^= key);
+        if !rest.is_empty() {
+            let mut block = Block::from(counter.to_be_bytes());
+            backend.encrypt_block((&mut block).into());
+            rest.iter_mut().zip(block).for_each(|(data, key)| *data ^= key);
         }
     }
 }
 
-/// Blocks of key stream made in one call: a 20 ms G.711 payload takes ten.
-const BATCH: usize = 16;
+#[inline(always)]
+fn xor(data: &mut [u8; 16], key: [u8; 16]) {
+    *data = (u128::from_ne_bytes(*data) ^ u128::from_ne_bytes(key)).to_ne_bytes();
+}
 
 /// (salt * 2^16) XOR (SSRC * 2^64) XOR (index * 2^16).
 fn iv(salt: &[u8; 14], ssrc: Ssrc, index: u64) -> [u8; 16] {
@@ -128,7 +160,14 @@ fn rollovers(index: u64) -> [u8; 4] {
     ((index >> 16) as u32).to_be_bytes()
 }
 
-/// Compares in constant time as many bytes of the full tag as the packet has.
+/// Compares in constant time as many bytes of the full tag as the packet has: 10 or 4. By words,
+/// since `subtle` takes 20 ns for the slices.
 fn equal(full: &[u8; 20], tag: &[u8]) -> bool {
-    full.get(..tag.len()).is_some_and(|full| full.ct_eq(tag).into())
+    let (Some(full), true) = (full.get(..tag.len()), tag.len() <= 16) else { return false };
+    let words = |bytes: &[u8]| {
+        let mut padded = [0; 16];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        u128::from_ne_bytes(padded)
+    };
+    words(full).ct_eq(&words(tag)).into()
 }

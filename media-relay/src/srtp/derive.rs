@@ -19,16 +19,25 @@ pub(super) enum Label {
 
 /// The first `N` bytes of the key stream that belongs to `label`.
 pub(super) fn derive<const N: usize>(master: &MasterKey, label: Label) -> Zeroizing<[u8; N]> {
+    key_stream(master.key(), master.salt(), label)
+}
+
+/// As [`derive`], with the master key of any suite.
+pub(super) fn key_stream<const N: usize>(
+    key: &[u8],
+    salt: &[u8],
+    label: Label,
+) -> Zeroizing<[u8; N]> {
     // x = label XOR salt, both aligned to 112 bits with the label at byte 7; a 96-bit salt is
     // padded on the right. The last two bytes count blocks.
     let mut iv = Zeroizing::new([0; 16]);
-    iv[..master.salt().len()].copy_from_slice(master.salt());
+    iv[..salt.len()].copy_from_slice(salt);
     iv[7] ^= label as u8;
 
     let mut out = Zeroizing::new([0; N]);
-    if let Some(key) = master.key().first_chunk::<32>() {
+    if let Some(key) = key.first_chunk::<32>() {
         apply_keystream(&Aes256Enc::new(key.into()), *iv, out.as_mut());
-    } else if let Some(key) = master.key().first_chunk::<16>() {
+    } else if let Some(key) = key.first_chunk::<16>() {
         apply_keystream(&Aes128Enc::new(key.into()), *iv, out.as_mut());
     }
     out

@@ -12,10 +12,13 @@ use crate::packet::Ssrc;
 
 /// Session keys of SRTP and SRTCP.
 pub(super) struct Gcm {
-    rtp: LessSafeKey,
-    rtp_salt: Zeroizing<[u8; 12]>,
-    rtcp: LessSafeKey,
-    rtcp_salt: Zeroizing<[u8; 12]>,
+    rtp: Session,
+    rtcp: Session,
+}
+
+struct Session {
+    key: LessSafeKey,
+    salt: Zeroizing<[u8; 12]>,
 }
 
 impl Gcm {
@@ -23,11 +26,13 @@ impl Gcm {
     pub(super) const TAG_LEN: usize = 16;
 
     pub(super) fn new(master: &MasterKey) -> Self {
+        let session = |key, salt| {
+            let key: Zeroizing<[u8; 32]> = derive(master, key);
+            Session::new(&key[..master.key().len()], derive(master, salt))
+        };
         Self {
-            rtp: session_key(master, Label::RtpKey),
-            rtp_salt: derive(master, Label::RtpSalt),
-            rtcp: session_key(master, Label::RtcpKey),
-            rtcp_salt: derive(master, Label::RtcpSalt),
+            rtp: session(Label::RtpKey, Label::RtpSalt),
+            rtcp: session(Label::RtcpKey, Label::RtcpSalt),
         }
     }
 
@@ -40,7 +45,7 @@ impl Gcm {
         index: u64,
     ) -> Option<[u8; 16]> {
         let (header, payload) = packet.split_at_mut_checked(header_len)?;
-        seal(&self.rtp, iv(&self.rtp_salt, ssrc, index), header, payload)
+        self.rtp.seal(ssrc, index, header, payload)
     }
 
     /// Decrypts `packet` after its header if `tag` is right; else leaves it as it is.
@@ -55,7 +60,7 @@ impl Gcm {
         let Some((header, payload)) = packet.split_at_mut_checked(header_len) else {
             return false;
         };
-        open(&self.rtp, iv(&self.rtp_salt, ssrc, index), header, payload, tag)
+        self.rtp.open(ssrc, index, header, payload, tag)
     }
 
     /// Encrypts an SRTCP packet after its first eight bytes and returns the tag. `word` is the
@@ -67,8 +72,7 @@ impl Gcm {
         word: [u8; 4],
     ) -> Option<[u8; 16]> {
         let (header, body) = packet.split_first_chunk_mut::<8>()?;
-        let iv = iv(&self.rtcp_salt, ssrc, index_of(word));
-        seal(&self.rtcp, iv, &rtcp_header(header, word), body)
+        self.rtcp.seal(ssrc, index_of(word), &rtcp_header(header, word), body)
     }
 
     /// Decrypts an SRTCP packet if `tag` is right; else leaves it as it is.
@@ -79,46 +83,47 @@ impl Gcm {
         ssrc: Ssrc,
         word: [u8; 4],
     ) -> bool {
-        let iv = iv(&self.rtcp_salt, ssrc, index_of(word));
+        let index = index_of(word);
         if word[0] & 0x80 != 0 {
             let Some((header, body)) = packet.split_first_chunk_mut::<8>() else { return false };
-            return open(&self.rtcp, iv, &rtcp_header(header, word), body, tag);
+            return self.rtcp.open(ssrc, index, &rtcp_header(header, word), body, tag);
         }
         // Not encrypted: all of the packet is associated data (RFC 7714 §9.3).
         with_scratch(packet.len() + 4, |whole| {
             whole[..packet.len()].copy_from_slice(packet);
             whole[packet.len()..].copy_from_slice(&word);
-            open(&self.rtcp, iv, whole, &mut [], tag)
+            self.rtcp.open(ssrc, index, whole, &mut [], tag)
         })
     }
 }
 
-fn session_key(master: &MasterKey, label: Label) -> LessSafeKey {
-    let key: Zeroizing<[u8; 32]> = derive(master, label);
-    let key = &key[..master.key().len()];
-    let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
-    let key =
-        UnboundKey::new(algorithm, key).expect("the algorithm was chosen by the key's length");
-    LessSafeKey::new(key)
-}
+impl Session {
+    fn new(key: &[u8], salt: Zeroizing<[u8; 12]>) -> Self {
+        let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
+        let key = UnboundKey::new(algorithm, key);
+        let key = key.expect("the algorithm was chosen by the key's length");
+        Self { key: LessSafeKey::new(key), salt }
+    }
 
-fn seal(key: &LessSafeKey, iv: [u8; 12], aad: &[u8], text: &mut [u8]) -> Option<[u8; 16]> {
-    let nonce = Nonce::assume_unique_for_key(iv);
-    let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), text).ok()?;
-    tag.as_ref().first_chunk().copied()
-}
+    fn seal(&self, ssrc: Ssrc, index: u64, aad: &[u8], text: &mut [u8]) -> Option<[u8; 16]> {
+        let nonce = Nonce::assume_unique_for_key(iv(&self.salt, ssrc, index));
+        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(aad), text).ok()?;
+        tag.as_ref().first_chunk().copied()
+    }
 
-/// aws-lc clears its output when the tag is wrong, so the packet is opened beside itself: it must
-/// survive to be offered to another context.
-fn open(key: &LessSafeKey, iv: [u8; 12], aad: &[u8], text: &mut [u8], tag: &[u8]) -> bool {
-    with_scratch(text.len(), |clear| {
-        let nonce = Nonce::assume_unique_for_key(iv);
-        let opened = key.open_separate_gather(nonce, Aad::from(aad), text, tag, clear).is_ok();
-        if opened {
-            text.copy_from_slice(clear);
-        }
-        opened
-    })
+    /// aws-lc clears its output when the tag is wrong, so the packet is opened beside itself: it
+    /// must survive to be offered to another context.
+    fn open(&self, ssrc: Ssrc, index: u64, aad: &[u8], text: &mut [u8], tag: &[u8]) -> bool {
+        with_scratch(text.len(), |clear| {
+            let nonce = Nonce::assume_unique_for_key(iv(&self.salt, ssrc, index));
+            let aad = Aad::from(aad);
+            let opened = self.key.open_separate_gather(nonce, aad, text, tag, clear).is_ok();
+            if opened {
+                text.copy_from_slice(clear);
+            }
+            opened
+        })
+    }
 }
 
 /// Clearing two kilobytes would cost a voice packet more than opening it does.
@@ -145,4 +150,13 @@ fn rtcp_header(header: &[u8; 8], word: [u8; 4]) -> [u8; 12] {
     aad[..8].copy_from_slice(header);
     aad[8..].copy_from_slice(&word);
     aad
+}
+
+#[cfg(test)]
+impl Gcm {
+    /// With session key and salt given, as RFC 7714 gives them in its examples.
+    pub(super) fn of_session(key: &[u8], salt: [u8; 12]) -> Self {
+        let session = || Session::new(key, Zeroizing::new(salt));
+        Self { rtp: session(), rtcp: session() }
+    }
 }

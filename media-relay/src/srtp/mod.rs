@@ -28,6 +28,15 @@ mod snapshot;
 mod streams;
 mod suite;
 
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod parity;
+#[cfg(test)]
+mod vectors;
+
 pub use key::{KeyError, MasterKey, Mki};
 pub use receiver::Receiver;
 pub use sender::Sender;

@@ -1,7 +1,7 @@
 //! Protecting what we send under one master key (RFC 3711 §3.3).
 
 use super::{
-    Advance, MAX_PACKET, MAX_RTCP_PACKETS, MasterKey, Mki, Snapshot, SrtpError, Usage,
+    Advance, MAX_RTCP_PACKETS, MasterKey, Mki, Snapshot, SrtpError, Usage,
     cipher::{Cipher, RTCP_HEADER},
     index::estimate,
     replay::{Verdict, Window},
@@ -82,9 +82,6 @@ impl Sender {
     pub fn protect_rtp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, SrtpError> {
         let packet = buf.get(..len).ok_or(SrtpError::Malformed)?;
         let header = Header::peek(packet).ok_or(SrtpError::Malformed)?;
-        if len > MAX_PACKET {
-            return Err(SrtpError::TooLong);
-        }
         if self.rtp >= self.lifetime {
             return Err(SrtpError::Exhausted);
         }
@@ -107,9 +104,6 @@ impl Sender {
     pub fn protect_rtcp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, SrtpError> {
         let packet = buf.get(..len).ok_or(SrtpError::Malformed)?;
         let ssrc = rtcp_ssrc(packet).ok_or(SrtpError::Malformed)?;
-        if len > MAX_PACKET {
-            return Err(SrtpError::TooLong);
-        }
         if self.rtcp >= self.max_rtcp() {
             return Err(SrtpError::Exhausted);
         }

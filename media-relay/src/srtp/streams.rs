@@ -41,11 +41,8 @@ impl Streams {
     /// What is known of a source, as a copy; [`Self::put`] takes it back.
     #[inline]
     pub(super) fn find(&self, ssrc: Ssrc) -> Option<Stream> {
-        let live = self.live().iter().find(|stream| stream.ssrc == ssrc);
-        if live.is_some() {
-            return live.copied();
-        }
-        self.silent.iter().find(|silent| silent.ssrc == ssrc).map(Silent::wake)
+        let front = &self.live[0];
+        if front.ssrc == ssrc && self.used > 0 { Some(*front) } else { self.find_behind(ssrc) }
     }
 
     /// No room for another source unless the oldest is forgotten.
@@ -56,10 +53,8 @@ impl Streams {
     /// Keeps what is now known of a source. A new one in a full table displaces the oldest.
     #[inline]
     pub(super) fn put(&mut self, stream: Stream) {
-        let place = self.live().iter().position(|live| live.ssrc == stream.ssrc);
-        match place {
-            Some(place) => self.live[..=place].rotate_right(1),
-            None => self.make_room(stream.ssrc),
+        if self.live[0].ssrc != stream.ssrc || self.used == 0 {
+            self.bring_to_front(stream.ssrc);
         }
         self.live[0] = stream;
     }
@@ -81,14 +76,24 @@ impl Streams {
         this
     }
 
-    #[inline]
     fn live(&self) -> &[Stream] {
         &self.live[..usize::from(self.used)]
     }
 
-    /// Frees the front place for a source that is not live.
     #[cold]
-    fn make_room(&mut self, ssrc: Ssrc) {
+    fn find_behind(&self, ssrc: Ssrc) -> Option<Stream> {
+        let live = self.live().iter().find(|stream| stream.ssrc == ssrc).copied();
+        let silent = || self.silent.iter().find(|silent| silent.ssrc == ssrc).map(Silent::wake);
+        live.or_else(silent)
+    }
+
+    /// Makes the front place that of `ssrc`.
+    #[cold]
+    fn bring_to_front(&mut self, ssrc: Ssrc) {
+        if let Some(place) = self.live().iter().position(|live| live.ssrc == ssrc) {
+            self.live[..=place].rotate_right(1);
+            return;
+        }
         self.silent.retain(|silent| silent.ssrc != ssrc);
         if self.live().len() < Self::LIVE {
             self.used += 1;
