@@ -98,6 +98,24 @@ impl PortMap {
         self.range(slot).dscp
     }
 
+    /// How many addresses there are.
+    pub(crate) const fn addresses(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// The pairs of one address that were dealt to a shard.
+    pub(crate) fn dealt(&self, address: usize, shard: u8) -> impl Iterator<Item = Slot> + use<> {
+        let (base, pairs) = self.ranges.get(address).map_or((0, 0), |r| (r.base, r.pairs));
+        (u32::from(shard)..pairs)
+            .step_by(usize::from(self.shards))
+            .map(move |pair| Slot(base + pair))
+    }
+
+    /// Which address a pair belongs to.
+    pub(crate) fn address_index(&self, slot: Slot) -> usize {
+        self.range_index(slot)
+    }
+
     fn range(&self, slot: Slot) -> &Range {
         &self.ranges[self.range_index(slot)]
     }

@@ -1,12 +1,32 @@
 //! The driver: relay threads, each with its own sockets, its own epoll and its own shard. It holds
 //! no knowledge of RTP; it reads, feeds, drains, writes and sleeps until the shard's deadline.
 
+mod counters;
+mod pool;
+mod queue;
+mod socket;
+mod worker;
+
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use tracing::error;
+
+pub use self::counters::ThreadCounters;
+
+use self::counters::SharedCounters;
+use self::pool::Pool;
+use self::queue::{Alarm, CommandSender, Wake};
+use self::worker::{ALARM, Worker, clock};
 use crate::plan::{Command, Event, PoolConfig, PoolId};
-use crate::ports::Ports;
+use crate::ports::{PortMap, Ports};
+use crate::shard::Shard;
 
 /// How the relay is set up.
 #[derive(Clone, Debug)]
@@ -66,6 +86,17 @@ pub struct Full;
 /// The running relay.
 pub struct Relay {
     config: RelayConfig,
+    threads: Vec<Thread>,
+    events: Receiver<Event>,
+    wake: Arc<Wake>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Thread {
+    commands: CommandSender,
+    alarm: Arc<Alarm>,
+    counters: Arc<SharedCounters>,
+    handle: Option<JoinHandle<()>>,
 }
 
 impl Relay {
@@ -75,8 +106,19 @@ impl Relay {
         config: RelayConfig,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
-        wake();
-        Ok(Self { config })
+        for pool in &config.pools {
+            socket::probe(pool.address)
+                .map_err(|source| StartError::Address { address: pool.address, source })?;
+        }
+        let (sender, events) = sync_channel(EVENTS);
+        let wake = Arc::new(Wake::new(wake));
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut relay = Self { config, threads: Vec::new(), events, wake, stop };
+        for number in 0..relay.config.workers.max(1) {
+            let thread = relay.start_thread(number, sender.clone())?;
+            relay.threads.push(thread);
+        }
+        Ok(relay)
     }
 
     /// The ports of this relay, none warm yet: feed it the events.
@@ -86,13 +128,92 @@ impl Relay {
     }
 
     /// Asks something of a shard. Never blocks.
-    pub fn send(&self, _shard: u8, _command: Command) -> Result<(), Full> {
-        Ok(())
+    pub fn send(&self, shard: u8, command: Command) -> Result<(), Full> {
+        let thread = self.threads.get(usize::from(shard)).ok_or(Full)?;
+        thread.commands.send(command)
     }
 
     /// Appends what the shards have told since the last call. Never blocks.
-    pub fn poll_events(&mut self, _events: &mut Vec<Event>) {}
+    pub fn poll_events(&mut self, events: &mut Vec<Event>) {
+        self.wake.clear();
+        events.extend(self.events.try_iter().take(EVENTS));
+        if events.len() >= EVENTS {
+            // There may be more, and their wake was cleared.
+            self.wake.call();
+        }
+    }
+
+    /// What each thread has done so far.
+    pub fn counters(&self) -> impl ExactSizeIterator<Item = ThreadCounters> {
+        self.threads.iter().map(|thread| thread.counters.load())
+    }
 
     /// Ends all threads and closes all sockets; sessions are not told.
     pub fn stop(self) {}
+
+    fn start_thread(&self, number: u8, events: SyncSender<Event>) -> Result<Thread, StartError> {
+        let failed = |source| StartError::Thread { worker: number, source };
+        let os_failed = |error: rustix::io::Errno| failed(error.into());
+        let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).map_err(os_failed)?);
+        let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
+        let alarm = Arc::new(Alarm(eventfd(0, flags).map_err(os_failed)?));
+        let token = epoll::EventData::new_u64(ALARM);
+        epoll::add(&*epoll, &alarm.0, token, epoll::EventFlags::IN).map_err(os_failed)?;
+
+        let RelayConfig { workers, pools, warm, pin, seed, .. } = &self.config;
+        let map = PortMap::new(*workers, pools);
+        let now = clock();
+        let mut seed = *seed;
+        seed[31] ^= number;
+        let mut pool = Pool::new(map.clone(), number, *warm, seed, Arc::clone(&epoll));
+        pool.fill(usize::MAX, now);
+        if let Some(index) = pool.empty_address() {
+            let PoolConfig { id, address, .. } = pools[index];
+            return Err(StartError::NoPorts { pool: id, address, worker: number });
+        }
+        let sessions = map.pairs() as usize;
+        let (commands, receiver) = queue::commands(sessions, Arc::clone(&alarm));
+        let counters = Arc::new(SharedCounters::default());
+        #[allow(clippy::disallowed_methods, reason = "a driver gives its core the time of day")]
+        let wall = SystemTime::now();
+        let mut worker = Worker {
+            number,
+            pin: *pin,
+            shard: Shard::new(map, number, seed, now, wall),
+            pool,
+            epoll,
+            alarm: Arc::clone(&alarm),
+            commands: receiver,
+            events,
+            wake: Arc::clone(&self.wake),
+            stop: Arc::clone(&self.stop),
+            counters: Arc::clone(&counters),
+            unsent: None,
+            commands_at: None,
+            send_failed: 0,
+        };
+        worker.tell();
+        let handle = std::thread::Builder::new()
+            .name(format!("relay-{number}"))
+            .spawn(move || worker.run())
+            .map_err(failed)?;
+        Ok(Thread { commands, alarm, counters, handle: Some(handle) })
+    }
 }
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        for thread in &self.threads {
+            thread.alarm.ring();
+        }
+        for handle in self.threads.iter_mut().filter_map(|thread| thread.handle.take()) {
+            if handle.join().is_err() {
+                error!("a relay thread was lost");
+            }
+        }
+    }
+}
+
+/// Events that wait for signalling; what finds no room waits in its shard.
+const EVENTS: usize = 1024;

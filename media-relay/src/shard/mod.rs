@@ -156,12 +156,12 @@ impl Shard {
         #[cfg(test)]
         assert!(self.fault != Some(session.id), "a fault on purpose");
         let epoch = self.epoch;
-        let relayed =
-            match arrival(&buf[..len.min(buf.len())], socket.rtcp, &session.sides[side.index()]) {
-                Arrival::Rtp => session.handle_rtp(side, from, buf, len, now),
-                Arrival::Rtcp => session.handle_rtcp(side, socket.rtcp, from, buf, len, epoch, now),
-                Arrival::Neither => Err(Refusal::Malformed),
-            };
+        let datagram = buf.get(..len).filter(|_| len <= MAX_DATAGRAM).unwrap_or_default();
+        let relayed = match arrival(datagram, socket.rtcp, &session.sides[side.index()]) {
+            Arrival::Rtp => session.handle_rtp(side, from, buf, len, now),
+            Arrival::Rtcp => session.handle_rtcp(side, socket.rtcp, from, buf, len, epoch, now),
+            Arrival::Neither => Err(Refusal::Malformed),
+        };
         let attention = session.attention;
         let forward = match relayed {
             Ok(forward) => {
@@ -425,6 +425,10 @@ impl Shard {
     }
 }
 
+/// The longest datagram that is relayed; longer ones are malformed. No more than an Ethernet frame
+/// is useful for one frame of audio.
+pub const MAX_DATAGRAM: usize = 1600;
+
 /// What a datagram on a session's socket is taken for.
 enum Arrival {
     Rtp,
@@ -438,7 +442,7 @@ enum Arrival {
 fn arrival(datagram: &[u8], apart: bool, side: &side::SideState) -> Arrival {
     match (classify(datagram), apart) {
         (Kind::Rtcp, true) => Arrival::Rtcp,
-        (Kind::Rtcp, false) if side.mux || (200..=207).contains(&datagram[1]) => Arrival::Rtcp,
+        (Kind::Rtcp, false) if side.mux || matches!(datagram, [_, 200..=207, ..]) => Arrival::Rtcp,
         (Kind::Rtp | Kind::Rtcp, false) => Arrival::Rtp,
         (Kind::Rtp, true) | (Kind::Stun | Kind::Dtls | Kind::Other, _) => Arrival::Neither,
     }
