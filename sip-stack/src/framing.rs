@@ -33,8 +33,9 @@ pub enum Frame {
 enum State {
     /// Before a start line.
     Between,
-    /// In a header block, whose lines up to here have been looked at.
-    Headers { line: usize },
+    /// In a header block: the line that is not whole yet begins at `line`, and has no end before
+    /// `seen`. Each byte is looked at once, however small the writes.
+    Headers { line: usize, seen: usize },
     /// The header block is whole; the message ends here.
     Body { end: usize },
     /// After a fault.
@@ -87,9 +88,9 @@ impl Framer {
                         [b'\r', b'\n', ..] => self.buffer.advance(2),
                         [..] => {}
                     }
-                    self.state = State::Headers { line: 0 };
+                    self.state = State::Headers { line: 0, seen: 0 };
                 }
-                State::Headers { line } => match self.headers(line) {
+                State::Headers { line, seen } => match self.headers(line, seen) {
                     Ok(true) => {}
                     Ok(false) => return None,
                     Err(kind) => return Some(self.broken(kind)),
@@ -109,10 +110,10 @@ impl Framer {
     }
 
     /// Looks at the lines that have become whole; says whether the header block is.
-    fn headers(&mut self, mut line: usize) -> Result<bool, ParseErrorKind> {
+    fn headers(&mut self, mut line: usize, mut seen: usize) -> Result<bool, ParseErrorKind> {
         let block = &self.buffer[..self.buffer.len().min(self.limits.header_bytes)];
         loop {
-            match line_end(block, line) {
+            match line_end(block, seen) {
                 Ok(end) if end == line => {
                     let head = line + 2;
                     let body = content_length(&block[..head])?
@@ -125,12 +126,17 @@ impl Framer {
                     self.state = State::Body { end: head + body };
                     return Ok(true);
                 }
-                Ok(end) => line = end + 2,
+                Ok(end) => {
+                    line = end + 2;
+                    seen = line;
+                }
                 Err(ParseErrorKind::Unterminated) => {
                     if block.len() == self.limits.header_bytes {
                         return Err(ParseErrorKind::TooLarge);
                     }
-                    self.state = State::Headers { line };
+                    // The last byte may be the CR of a CRLF.
+                    let seen = seen.max(block.len() - 1);
+                    self.state = State::Headers { line, seen };
                     return Ok(false);
                 }
                 Err(kind) => return Err(kind),

@@ -2,6 +2,8 @@
 //! the location of servers. The drivers live in [`net`], behind the default feature of that name.
 //!
 //! Knows nothing of media, tenants or trunks.
+//!
+//! Departures from RFC 3261 in what is taken as a message, and why, stand in [`message`].
 
 pub mod dialog;
 pub mod endpoint;

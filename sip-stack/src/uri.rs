@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::message::Params;
+use crate::message::{Params, is_unfit_for_uri};
 
 /// A parsed view of a URI. Borrows the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl<'a> Uri<'a> {
         if !named || !scheme.first().is_some_and(u8::is_ascii_alphabetic) {
             return Err(UriError::Scheme);
         }
-        if rest.iter().any(|&b| b <= b' ' || matches!(b, 0x7f | b'<' | b'>' | b'"')) {
+        if is_unfit_for_uri(rest) {
             return Err(UriError::Byte);
         }
         if scheme.eq_ignore_ascii_case(b"sip") {
@@ -274,7 +274,9 @@ fn host_port(text: &[u8]) -> Result<(Host<'_>, Option<u16>), UriError> {
             if name.is_empty() || !plain {
                 return Err(UriError::Host);
             }
-            (name.parse().map_or(Host::Name(name), Host::Ip), port)
+            // Most hosts are names; only what begins with a digit is worth reading as an address.
+            let address = name.starts_with(|c: char| c.is_ascii_digit()).then(|| name.parse().ok());
+            (address.flatten().map_or(Host::Name(name), Host::Ip), port)
         }
     };
     let port = match port {

@@ -4,6 +4,8 @@
 //! spaces, in a name `-`, in a Request-URI escapes. Content-Length is counted, stands last, and
 //! cannot be set.
 
+use std::fmt;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::header::HeaderId;
@@ -15,7 +17,7 @@ use super::status::default_phrase;
 use super::{Message, via};
 
 /// A message to be sent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Draft {
     start: StartLine,
     method: Method,
@@ -34,7 +36,7 @@ pub struct DraftField {
     pub value: Bytes,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum StartLine {
     Request { uri: Bytes },
     Response { status: u16, phrase: Option<Bytes> },
@@ -50,7 +52,7 @@ impl Draft {
     }
 
     /// A response with the default reason phrase and the Via lines, From, To, Call-ID and CSeq of
-    /// the request (RFC 3261 §8.2.6.2).
+    /// the request (RFC 3261 §8.2.6.2), for a 100 Timestamp too (§8.2.6.1).
     pub fn response(request: &Message, status: u16) -> Self {
         let start = StartLine::Response { status, phrase: None };
         let mut draft = Self::new(start, request.method().clone());
@@ -59,6 +61,9 @@ impl Draft {
         draft.copy(request, HeaderId::To);
         draft.copy(request, HeaderId::CallId);
         draft.copy(request, HeaderId::CSeq);
+        if status == 100 {
+            draft.copy(request, HeaderId::Timestamp);
+        }
         draft
     }
 
@@ -278,6 +283,19 @@ impl Draft {
             .map(|field| NAME_AND_SEPARATORS + field.name.len() + field.value.len())
             .sum();
         fields + self.body.len() + self.uri().len() + 128
+    }
+}
+
+impl fmt::Debug for Draft {
+    /// The kind, Call-ID and CSeq only: a message holds numbers and keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |id| String::from_utf8_lossy(self.value(id).unwrap_or_default());
+        f.debug_struct("Draft")
+            .field("method", &self.method)
+            .field("status", &self.status())
+            .field("call_id", &text(HeaderId::CallId))
+            .field("cseq", &text(HeaderId::CSeq))
+            .finish_non_exhaustive()
     }
 }
 

@@ -120,7 +120,7 @@ impl HeaderId {
             [first, .., last] => {
                 let mut slot = hash(name.len(), *first, *last);
                 while let Some((id, known, _)) = NAMES.get(usize::from(SLOTS[slot])) {
-                    if name.eq_ignore_ascii_case(known.as_bytes()) {
+                    if is_same(name, known.as_bytes()) {
                         return *id;
                     }
                     slot = (slot + 1) % SLOTS.len();
@@ -162,6 +162,23 @@ impl HeaderId {
                 | Self::ContentType
         )
     }
+}
+
+/// Whether a name is a known one in any case. Known names are letters and `-`, so that bit 0x20 is
+/// all that case changes: eight bytes are compared at a time, the last eight once more.
+fn is_same(name: &[u8], known: &[u8]) -> bool {
+    if name.len() != known.len() {
+        return false;
+    }
+    let (Some(name_tail), Some(known_tail)) = (name.last_chunk::<8>(), known.last_chunk::<8>())
+    else {
+        return name.eq_ignore_ascii_case(known);
+    };
+    let differs = |a: &[u8; 8], b: &[u8; 8]| {
+        (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)) & !0x2020_2020_2020_2020 != 0
+    };
+    let (name, known) = (name.as_chunks::<8>().0, known.as_chunks::<8>().0);
+    !differs(name_tail, known_tail) && !name.iter().zip(known).any(|(a, b)| differs(a, b))
 }
 
 const fn hash(len: usize, first: u8, last: u8) -> usize {

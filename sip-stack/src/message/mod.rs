@@ -4,6 +4,11 @@
 //! ([`NameAddr`], [`Via`], [`crate::uri::Uri`]) are read on demand from the values it hands out.
 //! [`Draft`] is what goes: written once, in one pass.
 //!
+//! Stricter than RFC 3261, on purpose: no NUL in the header block, escaped or not (§25.1 lets a quoted
+//! pair hold one); no CSeq of 2^31 and above, no Max-Forwards above 255; no Request-URI with headers;
+//! no branch that is the magic cookie alone. Laxer: a display name need not be a token or quoted, a
+//! tag need not be a token.
+//!
 //! Deliberately absent: a tree of typed headers. What we do not need we do not read, and what we do
 //! not know passes byte for byte.
 
@@ -36,7 +41,7 @@ pub use status::default_phrase;
 pub use via::{Via, stamp as stamp_via};
 
 pub(crate) use parse::{content_length, line_end};
-pub(crate) use scan::number;
+pub(crate) use scan::{is_unfit_for_uri, number};
 
 use parse::{Entry, Index, Start};
 

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::scan::{Params, is_lws, quoted_len, trim, unquote};
+use super::scan::{Params, are_quotes_closed, is_lws, is_unfit_for_uri, quoted_len, trim, unquote};
 
 /// One address with its header parameters. Borrows the value that was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub struct NameAddr<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameAddrError {
-    /// A quoted display name is not closed.
-    #[error("quoted display name is not closed")]
+    /// A quoted string is not closed, or stands in the middle of a display name.
+    #[error("quotes do not match")]
     Quote,
     /// `<` without `>`, or text between the display name and `<`.
     #[error("angle brackets do not match")]
@@ -67,6 +67,9 @@ impl<'a> NameAddr<'a> {
         if !matches!(params.first(), None | Some(b';')) {
             return Err(NameAddrError::Trailing);
         }
+        if !are_quotes_closed(params) {
+            return Err(NameAddrError::Quote);
+        }
         let display = (!display.is_empty() && display != b"\"\"").then_some(display);
         Ok(Self { display, uri: checked_uri(&rest[..end])?, params })
     }
@@ -75,6 +78,9 @@ impl<'a> NameAddr<'a> {
         let uri = checked_uri(trim(uri))?;
         if memchr::memchr2(b'?', b',', uri).is_some() {
             return Err(NameAddrError::Unbracketed);
+        }
+        if !are_quotes_closed(params) {
+            return Err(NameAddrError::Quote);
         }
         Ok(Self { display: None, uri, params })
     }
@@ -107,8 +113,7 @@ fn trim_start(value: &[u8]) -> &[u8] {
 
 fn checked_uri(uri: &[u8]) -> Result<&[u8], NameAddrError> {
     let scheme = memchr::memchr(b':', uri).ok_or(NameAddrError::Uri)?;
-    let clean = !uri.iter().any(|&b| b <= b' ' || matches!(b, 0x7f | b'<' | b'"'));
-    if scheme == 0 || !uri[0].is_ascii_alphabetic() || !clean {
+    if scheme == 0 || !uri[0].is_ascii_alphabetic() || is_unfit_for_uri(uri) {
         return Err(NameAddrError::Uri);
     }
     Ok(uri)
@@ -157,6 +162,8 @@ mod tests {
             ("nobody", NameAddrError::Uri),
             ("\"open <sip:h>", NameAddrError::Quote),
             ("a \"b\" <sip:h>", NameAddrError::Quote),
+            ("<sip:h>;a=\"b", NameAddrError::Quote),
+            ("sip:h;a=\"b", NameAddrError::Quote),
             ("\"a\" b <sip:h>", NameAddrError::Bracket),
             ("<sip:h", NameAddrError::Bracket),
             ("< sip:h>", NameAddrError::Uri),

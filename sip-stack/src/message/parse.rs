@@ -99,9 +99,10 @@ pub(super) fn index(raw: &Bytes, limits: &Limits) -> Result<Index, Fault> {
         if entries.len() == limits.headers {
             return Err(Fault::TooLarge);
         }
-        let entry = header_line(block, at, end)?;
-        seen.note(entry.id, entries.len())?;
-        entries.push(entry);
+        let (id, name, colon) = header_name(&block[at..end])?;
+        seen.note(id, entries.len())?;
+        let value = header_value(block, at + colon + 1, end);
+        entries.push(Entry { name: Span::new(at, at + name), value, id });
         at = end + 2;
     }
 
@@ -175,13 +176,13 @@ pub(crate) fn content_length(block: &[u8]) -> Result<Option<u64>, Fault> {
             end = line_end(block, end + 2)?;
         }
         if matches!(block[at] | 0x20, b'c' | b'l') {
-            let entry = header_line(block, at, end)?;
-            if entry.id == HeaderId::ContentLength {
+            let (id, _, colon) = header_name(&block[at..end])?;
+            if id == HeaderId::ContentLength {
                 if length.is_some() {
-                    return Err(Fault::Doubled(entry.id));
+                    return Err(Fault::Doubled(id));
                 }
-                let value = number(entry.value.of(block));
-                length = Some(value.ok_or(Fault::Malformed(HeaderId::ContentLength))?);
+                let value = number(trim(&block[at + colon + 1..end]));
+                length = Some(value.ok_or(Fault::Malformed(id))?);
             }
         }
         at = end + 2;
@@ -246,26 +247,31 @@ fn request_uri(uri: &[u8]) -> Result<(), Fault> {
     }
 }
 
-fn header_line(block: &[u8], start: usize, end: usize) -> Result<Entry, Fault> {
-    let line = &block[start..end];
-    let name = line.iter().take_while(|&&b| is_token(b)).count();
-    let blank = line[name..].iter().take_while(|&&b| matches!(b, b' ' | b'\t')).count();
-    if name == 0 || line.get(name + blank) != Some(&b':') {
+/// Which header a line is, the length of its name, and the place of its colon.
+fn header_name(line: &[u8]) -> Result<(HeaderId, usize, usize), Fault> {
+    let colon = memchr::memchr(b':', line).ok_or(Fault::HeaderLine)?;
+    let mut len = colon;
+    while len > 0 && matches!(line[len - 1], b' ' | b'\t') {
+        len -= 1;
+    }
+    let name = &line[..len];
+    let id = HeaderId::from_name(name);
+    // A known name holds nothing but token bytes.
+    if name.is_empty() || id == HeaderId::Other && !name.iter().all(|&b| is_token(b)) {
         return Err(Fault::HeaderLine);
     }
-    let mut from = start + name + blank + 1;
-    let mut to = end;
-    while from < to && is_lws(block[from]) {
-        from += 1;
+    Ok((id, len, colon))
+}
+
+/// A value without the white space at its ends.
+fn header_value(block: &[u8], mut start: usize, mut end: usize) -> Span {
+    while start < end && is_lws(block[start]) {
+        start += 1;
     }
-    while from < to && is_lws(block[to - 1]) {
-        to -= 1;
+    while start < end && is_lws(block[end - 1]) {
+        end -= 1;
     }
-    Ok(Entry {
-        id: HeaderId::from_name(&line[..name]),
-        name: Span::new(start, start + name),
-        value: Span::new(from, to),
-    })
+    Span::new(start, end)
 }
 
 /// The first line of each header: its number plus one, 0 for none.
@@ -294,8 +300,10 @@ impl Seen {
 /// The branch of a Via element, empty when there is none; `None` when the element is malformed, or
 /// shows the magic cookie without anything behind it (RFC 4475 §3.2.1, "badbranch").
 fn branch(via: &[u8]) -> Option<&[u8]> {
-    let branch = Via::parse(via)?.branch();
-    (!branch.eq_ignore_ascii_case(b"z9hG4bK")).then_some(branch)
+    let via = Via::parse(via).filter(Via::has_clean_params)?;
+    let branch = via.branch();
+    let is_key = branch.is_empty() || is_tag(branch);
+    (is_key && !branch.eq_ignore_ascii_case(b"z9hG4bK")).then_some(branch)
 }
 
 fn tag(id: HeaderId, value: &[u8]) -> Result<Option<&[u8]>, Fault> {
@@ -313,8 +321,8 @@ fn tag(id: HeaderId, value: &[u8]) -> Result<Option<&[u8]>, Fault> {
     Ok(Some(tag))
 }
 
-/// Tags should be tokens; peers put more into them, which does no harm as long as nothing can end
-/// the tag early.
+/// Tags and branches should be tokens; peers put more into them, which does no harm as long as nothing can end
+/// one early.
 fn is_tag(tag: &[u8]) -> bool {
     let harmless = |&b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';' | b'<' | b'>');
     !tag.is_empty() && tag.iter().all(harmless)
@@ -440,6 +448,8 @@ mod tests {
         for (line, other, id) in [
             (VIA, "Via:\r\n", HeaderId::Via),
             (VIA, "Via: ,\r\n", HeaderId::Via),
+            (VIA, "Via: SIP/2.0/UDP h;;,\r\n", HeaderId::Via),
+            (VIA, "Via: SIP/2.0/UDP h;branch=\"x\"\r\n", HeaderId::Via),
             (VIA, "Via: SIP/2.0/UDP h;branch=Z9hg4bk\r\n", HeaderId::Via),
             (FROM, "From: nobody\r\n", HeaderId::From),
             (FROM, "From: <sip:a>;tag=1;tag=2\r\n", HeaderId::From),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::scan::{Elements, Params, is_lws, is_token, number, trim};
+use super::scan::{Elements, Params, are_quotes_closed, is_lws, is_token, number, trim};
 
 /// One Via element. Borrows the value that was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +43,12 @@ impl<'a> Via<'a> {
             _ => None,
         };
         let params = rest.0;
-        if !is_param_list(params) {
-            return None;
-        }
-        Some(Self { transport, host, port, params })
+        matches!(params.first(), None | Some(b';')).then_some(Self {
+            transport,
+            host,
+            port,
+            params,
+        })
     }
 
     /// The parameter of that name, in any case: `Some(None)` when it has no value.
@@ -57,6 +59,23 @@ impl<'a> Via<'a> {
     /// The branch; empty when there is none (RFC 2543 peers).
     pub fn branch(&self) -> &'a [u8] {
         self.param("branch").flatten().unwrap_or_default()
+    }
+
+    /// Whether every `;` has a parameter behind it and every quote is closed: stray separators mean
+    /// a broken or forged list (RFC 4475 §3.1.2.1).
+    pub(super) fn has_clean_params(&self) -> bool {
+        if !are_quotes_closed(self.params) {
+            return false;
+        }
+        let [b';', rest @ ..] = self.params else { return true };
+        let mut filled = false;
+        for &byte in rest {
+            if byte == b';' && !filled {
+                return false;
+            }
+            filled = byte != b';' && (filled || !is_lws(byte));
+        }
+        filled
     }
 
     /// The `received` address, with or without brackets round IPv6 (RFC 5118 §4.5).
@@ -118,20 +137,6 @@ pub fn stamp(value: &Bytes, source: SocketAddr) -> Bytes {
     let end = super::scan::offset(value, first).map_or(value.len(), |at| at + first.len());
     stamped.extend_from_slice(&value[end..]);
     Bytes::from(stamped)
-}
-
-/// Whether every `;` has a parameter behind it: stray separators mean a broken or forged list (RFC
-/// 4475 §3.1.2.1).
-fn is_param_list(params: &[u8]) -> bool {
-    let [b';', rest @ ..] = params else { return params.is_empty() };
-    let mut filled = false;
-    for &byte in rest {
-        if byte == b';' && !filled {
-            return false;
-        }
-        filled = byte != b';' && (filled || !is_lws(byte));
-    }
-    filled
 }
 
 fn ip(text: &[u8]) -> Option<IpAddr> {
@@ -231,12 +236,18 @@ mod tests {
             "SIP/2.0/UDP [x]",
             "SIP/2.0/UDP h i;branch=x",
             "SIP/2.0/UDPh",
-            "SIP/2.0/UDP h;;branch=x",
-            "SIP/2.0/UDP h;branch=x; ",
-            "SIP/2.0/UDP h;",
         ] {
             assert_eq!(Via::parse(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn stray_separators_are_seen() {
+        let is_clean = |text: &str| Via::parse(text.as_bytes()).unwrap().has_clean_params();
+        for dirty in ["h;;branch=x", "h;branch=x; ", "h;", "h; ;rport", "h;a=\";branch=x"] {
+            assert!(!is_clean(&format!("SIP/2.0/UDP {dirty}")), "{dirty}");
+        }
+        assert!(is_clean("SIP/2.0/UDP h") && is_clean("SIP/2.0/UDP h; rport ;branch = x"));
     }
 
     fn stamped(value: &str, source: &str) -> String {

@@ -70,7 +70,7 @@ pub enum SdpError {
     /// More bytes, lines or media than the bounds in this module.
     #[error("session description too large")]
     TooLarge,
-    /// A line without `x=`, or with a NUL.
+    /// A line without `x=`, or with a NUL or a bare CR.
     #[error("malformed line")]
     Line,
     /// The first line is not `v=0`.
@@ -137,6 +137,9 @@ impl Sdp {
             let [kind @ b'a'..=b'z', b'=', value @ ..] = line else {
                 return Err(SdpError::Line);
             };
+            if value.contains(&b'\r') {
+                return Err(SdpError::Line);
+            }
             if lines == 1 && line != b"v=0" {
                 return Err(SdpError::Version);
             }
@@ -471,6 +474,7 @@ mod tests {
             (format!("{origin}nonsense\n"), SdpError::Line),
             (format!("{origin}A=x\n"), SdpError::Line),
             (format!("{origin}a=\0\n"), SdpError::Line),
+            (format!("{origin}a=x\ra=y\r\n"), SdpError::Line),
             (format!("{origin}c=IN IP4\n"), SdpError::Connection),
             (format!("{origin}m=audio\n"), SdpError::Media),
             (format!("{origin}m=audio 65536 RTP/AVP 0\n"), SdpError::Media),
