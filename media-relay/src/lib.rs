@@ -18,6 +18,10 @@
 //!   §3.3 does not ask for it): that would use the same key stream for two payloads.
 //! - A stream first heard after its first rollover is tried with rollover counters 0 and 1
 //!   (RFC 3711 §3.3.1 assumes that the counter is signalled).
+//! - Where an MKI was signalled, packets are taken with it and without it (RFC 3711 §3.1 wants it
+//!   in every packet; peers exist that leave it out). The tag decides.
+//! - A receiver does not refuse packets when the signalled lifetime is used up (RFC 3711 §9.2); it
+//!   reports it. A sender does refuse.
 
 #[cfg(feature = "net")]
 pub mod net;

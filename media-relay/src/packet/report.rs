@@ -218,3 +218,118 @@ impl Cursor<'_> {
 }
 
 const CNAME: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use proptest::{array::uniform6, collection::vec, prelude::*};
+
+    use super::*;
+    use crate::packet::{Compound, Packet};
+
+    #[test]
+    fn a_receiver_report_without_blocks() {
+        let mut buf = [0xff; 16];
+        let mut writer = RtcpWriter::new(&mut buf);
+        assert!(writer.is_empty());
+        writer.receiver_report(Ssrc(0x0102_0304), &[]).unwrap();
+        assert_eq!(writer.len(), 8);
+        assert_eq!(buf[..8], [0x80, 201, 0, 1, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_name_is_padded_with_at_least_one_zero() {
+        for len in 0..=255_usize {
+            let mut buf = [0xff; 300];
+            let mut writer = RtcpWriter::new(&mut buf);
+            writer.source_description(Ssrc(1), &vec![b'n'; len]).unwrap();
+            let end = writer.len();
+            assert!(Compound::parse(&buf[..end]).is_some(), "{len}");
+            assert_eq!(buf[8..10], [1, len as u8]);
+            assert_eq!(buf[10 + len], 0);
+            assert_eq!(end, (11 + len).next_multiple_of(4));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_leaves_the_rest_whole() {
+        let mut buf = [0; 40];
+        let mut writer = RtcpWriter::new(&mut buf);
+        let info = SenderInfo::default();
+        writer.receiver_report(Ssrc(1), &[]).unwrap();
+        assert_eq!(writer.receiver_report(Ssrc(1), &[ReportBlock::default(); 32]), Err(NoRoom));
+        assert_eq!(writer.receiver_report(Ssrc(1), &[ReportBlock::default(); 2]), Err(NoRoom));
+        assert_eq!(writer.sender_report(Ssrc(1), &info, &[ReportBlock::default()]), Err(NoRoom));
+        assert_eq!(writer.source_description(Ssrc(1), &[b'n'; 256]), Err(NoRoom));
+        assert_eq!(writer.goodbye(&[Ssrc(1); 32], b""), Err(NoRoom));
+        assert_eq!(writer.goodbye(&[], &[b'r'; 256]), Err(NoRoom));
+        assert_eq!(writer.goodbye(&[Ssrc(1); 8], b""), Err(NoRoom));
+        assert_eq!(writer.len(), 8);
+        writer.goodbye(&[Ssrc(1); 7], b"").unwrap();
+        assert_eq!(writer.len(), 40);
+        assert_eq!(Compound::parse(&buf).unwrap().packets().count(), 2);
+    }
+
+    #[test]
+    fn the_middle_of_the_ntp_time() {
+        let info = SenderInfo { ntp: 0x0123_4567_89ab_cdef, ..SenderInfo::default() };
+        assert_eq!(info.short_ntp(), 0x4567_89ab);
+    }
+
+    #[test]
+    fn loss_is_clamped_to_24_bits() {
+        let written = |lost| {
+            let mut buf = [0; 32];
+            let block = ReportBlock { lost, fraction_lost: 7, ..ReportBlock::default() };
+            RtcpWriter::new(&mut buf).receiver_report(Ssrc(1), &[block]).unwrap();
+            let block = ReportBlock::from_bytes(buf[8..].first_chunk().unwrap());
+            assert_eq!(block.fraction_lost, 7);
+            block.lost
+        };
+        for lost in [0, 1, -1, 0x7f_ffff, -0x80_0000] {
+            assert_eq!(written(lost), lost);
+        }
+        assert_eq!((written(i32::MAX), written(i32::MIN)), (0x7f_ffff, -0x80_0000));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(
+            ssrc: u32,
+            sent in prop::option::of((any::<u64>(), any::<[u32; 3]>())),
+            words in vec((uniform6(any::<u32>()), any::<u8>()), 0..=31),
+        ) {
+            let blocks: Vec<_> = words
+                .into_iter()
+                .map(|([ssrc, lost, highest, jitter, last_sr, delay], fraction)| ReportBlock {
+                    ssrc: Ssrc(ssrc),
+                    fraction_lost: fraction,
+                    lost: lost.cast_signed() >> 8,
+                    highest,
+                    jitter,
+                    last_sr,
+                    delay_since_last_sr: delay,
+                })
+                .collect();
+            let info = sent.map(|(ntp, [rtp_timestamp, packets, octets])| SenderInfo {
+                ntp,
+                rtp_timestamp,
+                packets,
+                octets,
+            });
+            let mut buf = [0; 1000];
+            let mut writer = RtcpWriter::new(&mut buf);
+            match &info {
+                Some(info) => writer.sender_report(Ssrc(ssrc), info, &blocks).unwrap(),
+                None => writer.receiver_report(Ssrc(ssrc), &blocks).unwrap(),
+            }
+            let len = writer.len();
+            let packet = Compound::parse(&buf[..len]).unwrap().packets().next();
+            let Some(Packet::SenderReport(report) | Packet::ReceiverReport(report)) = packet
+            else {
+                panic!("no report");
+            };
+            prop_assert_eq!((report.ssrc, report.info), (Ssrc(ssrc), info));
+            prop_assert_eq!(report.blocks().collect::<Vec<_>>(), blocks);
+        }
+    }
+}

@@ -31,10 +31,12 @@ impl<'a> Compound<'a> {
         }
     }
 
-    /// Who sends it: the SSRC that every packet type has after its first four bytes.
+    /// Who sends it: the SSRC at the head of its first packet. `None` for a source description or
+    /// a goodbye of nobody.
     #[must_use]
     pub fn sender(&self) -> Option<Ssrc> {
-        u32_at(self.bytes, 4).map(Ssrc)
+        let (first, ..) = split(self.bytes)?;
+        u32_at(first.body, 0).map(Ssrc)
     }
 
     /// The packets in their order.
@@ -276,3 +278,205 @@ pub(super) const SOURCE_DESCRIPTION: u8 = 202;
 pub(super) const GOODBYE: u8 = 203;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::packet::RtcpWriter;
+
+    /// SR with one block, SDES, BYE.
+    fn compound() -> Vec<u8> {
+        let mut buf = [0; 256];
+        let mut writer = RtcpWriter::new(&mut buf);
+        let block = ReportBlock { ssrc: Ssrc(2), lost: -3, highest: 70_000, ..Default::default() };
+        writer.sender_report(Ssrc(1), &SenderInfo::default(), &[block]).unwrap();
+        writer.source_description(Ssrc(1), b"a@b").unwrap();
+        writer.goodbye(&[Ssrc(1), Ssrc(3)], b"done").unwrap();
+        let len = writer.len();
+        buf[..len].to_vec()
+    }
+
+    fn kinds(bytes: &[u8]) -> Option<Vec<u8>> {
+        let kind = |packet| match packet {
+            Packet::SenderReport(_) => 200,
+            Packet::ReceiverReport(_) => 201,
+            Packet::SourceDescription(_) => 202,
+            Packet::Goodbye(_) => 203,
+            Packet::Other { kind, .. } => kind,
+        };
+        Some(Compound::parse(bytes)?.packets().map(kind).collect())
+    }
+
+    #[test]
+    fn a_compound_is_walked() {
+        let bytes = compound();
+        let compound = Compound::parse(&bytes).unwrap();
+        assert_eq!(compound.sender(), Some(Ssrc(1)));
+        let packets: Vec<_> = compound.packets().collect();
+        let [Packet::SenderReport(report), Packet::SourceDescription(text), Packet::Goodbye(bye)] =
+            packets[..]
+        else {
+            panic!("{:?}", kinds(&bytes));
+        };
+        assert_eq!((report.ssrc, report.info), (Ssrc(1), Some(SenderInfo::default())));
+        let blocks: Vec<_> = report.blocks().collect();
+        assert_eq!((blocks.len(), blocks[0].ssrc, blocks[0].lost), (1, Ssrc(2), -3));
+        assert_eq!(text, [0, 0, 0, 1, 1, 3, b'a', b'@', b'b', 0, 0, 0]);
+        assert_eq!(bye.sources().collect::<Vec<_>>(), [Ssrc(1), Ssrc(3)]);
+        assert_eq!(bye.reason, b"done");
+    }
+
+    #[test]
+    fn every_cut_and_every_wrong_length_is_refused() {
+        let bytes = compound();
+        let ends = [52, 68];
+        for len in 0..bytes.len() {
+            assert_eq!(Compound::parse(&bytes[..len]).is_some(), ends.contains(&len), "{len}");
+        }
+        // Lengths that end where a packet ends are right: the report may have an appendix.
+        for wrong in (0..=255_u8).filter(|words| ![12, 16, 21].contains(words)) {
+            let mut bytes = bytes.clone();
+            bytes[3] = wrong;
+            assert!(Compound::parse(&bytes).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn counts_must_fit() {
+        let head = |count: u8, kind: u8, body: &[u8]| {
+            let words = (body.len() / 4) as u8;
+            [&[0x80 | count, kind, 0, words][..], body].concat()
+        };
+        let table = [
+            (head(0, 200, &[0; 24]), true),
+            (head(0, 200, &[0; 20]), false),
+            (head(1, 200, &[0; 48]), true),
+            (head(1, 200, &[0; 44]), false),
+            (head(31, 201, &[0; 4 + 31 * 24]), true),
+            (head(31, 201, &[0; 31 * 24]), false),
+            // A profile may append to a report.
+            (head(0, 201, &[0; 12]), true),
+            (head(0, 202, &[]), true),
+            (head(1, 202, &[0; 8]), true),
+            (head(1, 202, &[0; 4]), false),
+            (head(2, 202, &[0; 8]), false),
+            // An item longer than its chunk.
+            (head(1, 202, &[0, 0, 0, 1, 1, 9, 0, 0]), false),
+            // Items without their end.
+            (head(1, 202, &[0, 0, 0, 1, 1, 2, 3, 4]), false),
+            (head(0, 203, &[]), true),
+            (head(1, 203, &[]), false),
+            (head(2, 203, &[0; 8]), true),
+            (head(2, 203, &[0; 4]), false),
+            (head(1, 204, &[]), false),
+            (head(1, 206, &[0; 8]), true),
+        ];
+        for (bytes, whole) in table {
+            assert_eq!(Compound::parse(&bytes).is_some(), whole, "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn only_the_last_packet_may_be_padded() {
+        let padded = [0xa0, 201, 0, 2, 0, 0, 0, 1, 0, 0, 0, 4];
+        let plain = [0x80, 201, 0, 1, 0, 0, 0, 1];
+        assert_eq!(kinds(&padded), Some(vec![201]));
+        assert_eq!(kinds(&[&plain[..], &padded].concat()), Some(vec![201, 201]));
+        assert_eq!(kinds(&[&padded[..], &plain].concat()), None);
+        for padding in [0, 1, 3, 5, 8, 12, 255] {
+            let mut padded = padded;
+            padded[11] = padding;
+            assert_eq!(kinds(&padded), None, "{padding}");
+        }
+    }
+
+    #[test]
+    fn a_goodbye_that_lies_about_its_reason_has_none() {
+        let bytes = [0x81, 203, 0, 2, 0, 0, 0, 1, 200, b'x', b'y', 0];
+        let mut packets = Compound::parse(&bytes).unwrap().packets();
+        let Some(Packet::Goodbye(bye)) = packets.next() else { panic!() };
+        assert_eq!((bye.sources().len(), bye.reason), (1, &b""[..]));
+    }
+
+    #[test]
+    fn nobody_says_goodbye() {
+        let bytes = [0x80, 203, 0, 0, 0x80, 203, 0, 0];
+        assert_eq!(Compound::parse(&bytes).unwrap().sender(), None);
+    }
+
+    #[test]
+    fn every_source_is_rewritten() {
+        let mut bytes = compound();
+        let feedback = [0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2];
+        let application = [0x80, 204, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1];
+        bytes.extend(feedback);
+        bytes.extend(application);
+        assert!(rewrite_ssrcs(&mut bytes, |ssrc| (ssrc.0 < 3).then_some(Ssrc(ssrc.0 + 100))));
+        let packets: Vec<_> = Compound::parse(&bytes).unwrap().packets().collect();
+        let Packet::SenderReport(report) = packets[0] else { panic!() };
+        assert_eq!(report.ssrc, Ssrc(101));
+        assert_eq!(report.blocks().next().unwrap().ssrc, Ssrc(102));
+        let Packet::SourceDescription(text) = packets[1] else { panic!() };
+        assert_eq!(text[..4], [0, 0, 0, 101]);
+        let Packet::Goodbye(bye) = packets[2] else { panic!() };
+        assert_eq!(bye.sources().collect::<Vec<_>>(), [Ssrc(101), Ssrc(3)]);
+        let Packet::Other { kind: 206, count: 1, body } = packets[3] else { panic!() };
+        assert_eq!(body, [0, 0, 0, 101, 0, 0, 0, 102]);
+        // What follows the sender of an APP is data.
+        let Packet::Other { kind: 204, body, .. } = packets[4] else { panic!() };
+        assert_eq!(body, [0, 0, 0, 101, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn what_is_no_compound_is_not_rewritten() {
+        let mut bytes = compound();
+        bytes.pop();
+        let before = bytes.clone();
+        assert!(!rewrite_ssrcs(&mut bytes, |_| Some(Ssrc(9))));
+        assert_eq!(bytes, before);
+    }
+
+    /// Packets with a true length and any content.
+    fn framed() -> impl Strategy<Value = Vec<u8>> {
+        let packet = (any::<u8>(), 199..209_u8, vec(any::<[u8; 4]>(), 0..20)).prop_map(
+            |(first, kind, words)| {
+                let first = 0x80 | first & if first & 0x40 == 0 { 0x1f } else { 0x3f };
+                let head = [first, kind, 0, words.len() as u8];
+                [&head[..], words.as_flattened()].concat()
+            },
+        );
+        vec(packet, 1..5).prop_map(|packets| packets.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(mut bytes in prop_oneof![framed(), vec(any::<u8>(), 0..200)]) {
+            let len = bytes.len();
+            if let Some(compound) = Compound::parse(&bytes) {
+                let _ = compound.sender();
+                let mut walked = 0;
+                for packet in compound.packets() {
+                    walked += 1;
+                    match packet {
+                        Packet::SenderReport(report) | Packet::ReceiverReport(report) => {
+                            prop_assert!(report.blocks().count() <= 31);
+                        }
+                        Packet::Goodbye(bye) => prop_assert!(bye.sources().count() <= 31),
+                        Packet::SourceDescription(_) | Packet::Other { .. } => {}
+                    }
+                }
+                prop_assert!(walked > 0);
+                let before = bytes.clone();
+                prop_assert!(rewrite_ssrcs(&mut bytes, Some));
+                prop_assert_eq!(&bytes, &before);
+                rewrite_ssrcs(&mut bytes, |ssrc| Some(Ssrc(!ssrc.0)));
+                prop_assert!(kinds(&bytes).is_some());
+            } else {
+                prop_assert!(!rewrite_ssrcs(&mut bytes, |_| Some(Ssrc(0))));
+            }
+            prop_assert_eq!(bytes.len(), len);
+        }
+    }
+}

@@ -153,3 +153,107 @@ impl<'a> RtpMut<'a> {
         self.fixed[1] = (self.fixed[1] & 0x7f) | (u8::from(marker) << 7);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// Two CSRCs, an extension of one word, four bytes of payload, four of padding.
+    const FULL: [u8; 36] = [
+        0xb2, 0x88, 0x12, 0x34, 0, 0, 1, 0x40, 0xca, 0xfe, 0xba, 0xbe, 0, 0, 0, 1, 0, 0, 0, 2,
+        0xbe, 0xde, 0, 1, 0x10, 7, 0, 0, b'p', b'a', b'y', b'!', 0, 0, 0, 4,
+    ];
+
+    #[test]
+    fn all_parts_are_read() {
+        let rtp = Rtp::parse(&FULL).unwrap();
+        assert_eq!((rtp.ssrc(), rtp.sequence(), rtp.timestamp()), (Ssrc(0xcafe_babe), 0x1234, 320));
+        assert_eq!((rtp.payload_type(), rtp.marker()), (8, true));
+        assert_eq!(rtp.csrcs().collect::<Vec<_>>(), [Ssrc(1), Ssrc(2)]);
+        assert_eq!(rtp.extension(), Some((0xbede, &[0x10, 7, 0, 0][..])));
+        assert_eq!(rtp.payload(), b"pay!");
+        let header = Header::peek(&FULL).unwrap();
+        assert_eq!((header.ssrc, header.sequence), (rtp.ssrc(), rtp.sequence()));
+        assert_eq!((header.timestamp, header.len), (rtp.timestamp(), 28));
+        assert_eq!((header.payload_type, header.marker), (8, true));
+    }
+
+    #[test]
+    fn a_header_must_lie_within_the_packet() {
+        for len in 0..28 {
+            assert_eq!(Header::peek(&FULL[..len]), None, "{len}");
+            assert!(Rtp::parse(&FULL[..len]).is_none());
+        }
+        assert_eq!(Header::peek(&FULL[..28]).map(|header| header.len), Some(28));
+        for version in [0x00, 0x40, 0xc0] {
+            let mut packet = FULL;
+            packet[0] = packet[0] & 0x3f | version;
+            assert_eq!(Header::peek(&packet), None);
+            assert!(RtpMut::new(&mut packet).is_none());
+        }
+    }
+
+    /// The last byte of an SRTP packet says nothing about padding.
+    #[test]
+    fn padding_counts_in_a_clear_packet_only() {
+        for count in [0, 9, 255] {
+            let mut packet = FULL;
+            packet[35] = count;
+            assert!(Rtp::parse(&packet).is_none(), "{count}");
+            assert!(Header::peek(&packet).is_some());
+        }
+    }
+
+    #[test]
+    fn each_field_is_rewritten_alone() {
+        let rewritten = |rewrite: fn(&mut RtpMut<'_>)| {
+            let mut packet = FULL;
+            rewrite(&mut RtpMut::new(&mut packet).unwrap());
+            assert_eq!(packet[12..], FULL[12..]);
+            Header::peek(&packet).unwrap()
+        };
+        let old = Header::peek(&FULL).unwrap();
+        assert_eq!(rewritten(|rtp| rtp.set_ssrc(Ssrc(5))), Header { ssrc: Ssrc(5), ..old });
+        assert_eq!(rewritten(|rtp| rtp.set_sequence(6)), Header { sequence: 6, ..old });
+        assert_eq!(rewritten(|rtp| rtp.set_timestamp(7)), Header { timestamp: 7, ..old });
+        assert_eq!(rewritten(|rtp| rtp.set_payload_type(101)), Header { payload_type: 101, ..old });
+        assert_eq!(
+            rewritten(|rtp| rtp.set_payload_type(0xff)),
+            Header { payload_type: 127, ..old }
+        );
+        assert_eq!(rewritten(|rtp| rtp.set_marker(false)), Header { marker: false, ..old });
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_both_readers_agree(
+            mut bytes in vec(any::<u8>(), 0..120),
+            looks_like_rtp: bool,
+        ) {
+            if looks_like_rtp && let Some(first) = bytes.first_mut() {
+                *first = *first & 0x1f | 0x80;
+            }
+            let header = Header::peek(&bytes);
+            match Rtp::parse(&bytes) {
+                Some(rtp) => {
+                    let header = header.unwrap();
+                    prop_assert_eq!(header.ssrc, rtp.ssrc());
+                    prop_assert_eq!(header.sequence, rtp.sequence());
+                    prop_assert_eq!(header.timestamp, rtp.timestamp());
+                    prop_assert_eq!(header.payload_type, rtp.payload_type());
+                    prop_assert!(bytes[header.len..].starts_with(rtp.payload()));
+                    prop_assert!(rtp.csrcs().count() <= 15);
+                    let _ = rtp.extension();
+                }
+                // Without the padding bit both look at the same things.
+                None => prop_assert!(header.is_none() || bytes[0] & 0x20 != 0),
+            }
+            if let Some(mut rtp) = RtpMut::new(&mut bytes) {
+                rtp.set_ssrc(Ssrc(1));
+                rtp.set_marker(true);
+            }
+        }
+    }
+}

@@ -228,3 +228,103 @@ const WORD: usize = 4;
 
 /// SRTCP's encryption flag.
 const ENCRYPTED: u32 = 1 << 31;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::srtp::fixture::{key, rtcp, rtp};
+
+    const MKI: &[u8] = &[0xaa, 0xbb];
+
+    fn sealed(suite: Suite, clear: &[u8], mki: &[u8]) -> Vec<u8> {
+        let mut buf = [clear, &[0; 64]].concat();
+        let header = Header::peek(clear).unwrap();
+        let cipher = Cipher::new(&key(suite, 1));
+        let len = cipher.seal_rtp(&mut buf, clear.len(), &header, 7, mki).unwrap();
+        buf.truncate(len);
+        buf
+    }
+
+    fn sealed_rtcp(suite: Suite, clear: &[u8], mki: &[u8]) -> Vec<u8> {
+        let mut buf = [clear, &[0; 64]].concat();
+        let cipher = Cipher::new(&key(suite, 1));
+        let len = cipher.seal_rtcp(&mut buf, clear.len(), Ssrc(1), 5, mki).unwrap();
+        buf.truncate(len);
+        buf
+    }
+
+    #[test]
+    fn srtp_has_the_mki_before_the_hmac_tag_and_after_the_gcm_tag() {
+        let clear = rtp(1, 7, &[3; 50]);
+        for suite in Suite::ALL {
+            let (bare, with) = (sealed(suite, &clear, &[]), sealed(suite, &clear, MKI));
+            let (body, tag) = bare.split_at(clear.len());
+            assert_eq!(tag.len(), suite.rtp_tag_len());
+            let want = match suite {
+                Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => [body, MKI, tag],
+                Suite::AeadAes128Gcm | Suite::AeadAes256Gcm => [body, tag, MKI],
+            };
+            assert_eq!(with, want.concat(), "{suite:?}");
+        }
+    }
+
+    #[test]
+    fn srtcp_has_flag_and_index_before_the_hmac_tag_and_after_the_gcm_tag() {
+        let clear = rtcp(1);
+        let word = &[0x80, 0, 0, 5][..];
+        for suite in Suite::ALL {
+            let (bare, with) = (sealed_rtcp(suite, &clear, &[]), sealed_rtcp(suite, &clear, MKI));
+            let (body, trailer) = bare.split_at(clear.len());
+            assert_eq!(trailer.len(), 4 + suite.rtcp_tag_len());
+            match suite {
+                Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
+                    let (found, tag) = trailer.split_at(4);
+                    assert_eq!(found, word);
+                    assert_eq!(with, [body, word, MKI, tag].concat());
+                }
+                Suite::AeadAes128Gcm | Suite::AeadAes256Gcm => {
+                    let (tag, found) = trailer.split_at(16);
+                    assert_eq!(found, word);
+                    assert_eq!(with, [body, tag, word, MKI].concat());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn exactly_the_trailer_s_room_is_needed() {
+        let (clear, report) = (rtp(1, 7, &[3; 50]), rtcp(1));
+        let header = Header::peek(&clear).unwrap();
+        for suite in Suite::ALL {
+            let cipher = Cipher::new(&key(suite, 1));
+            let room = suite.rtp_tag_len() + MKI.len();
+            for (room, fits) in [(0, false), (room - 1, false), (room, true)] {
+                let mut buf = [&clear[..], &vec![0; room]].concat();
+                let sealed = cipher.seal_rtp(&mut buf, clear.len(), &header, 7, MKI);
+                assert_eq!(sealed, if fits { Ok(buf.len()) } else { Err(SrtpError::NoRoom) });
+            }
+            let room = suite.rtcp_tag_len() + 4 + MKI.len();
+            for (room, fits) in [(0, false), (room - 1, false), (room, true)] {
+                let mut buf = [&report[..], &vec![0; room]].concat();
+                let sealed = cipher.seal_rtcp(&mut buf, report.len(), Ssrc(1), 7, MKI);
+                assert_eq!(sealed, if fits { Ok(buf.len()) } else { Err(SrtpError::NoRoom) });
+            }
+        }
+    }
+
+    /// RFC 3711 §3.4: a peer may leave SRTCP in the clear, but not without a tag.
+    #[test]
+    fn srtcp_in_the_clear_is_opened_if_authentic() {
+        let clear = rtcp(1);
+        let key = key(Suite::AesCm128HmacSha1_80, 1);
+        let mut wire = [&clear[..], &[0, 0, 0, 5]].concat();
+        let tag = Cm::new(&key, 10).tag_rtcp(&wire);
+        wire.extend(&tag[..10]);
+        let cipher = Cipher::new(&key);
+        let mut forged = wire.clone();
+        forged[9] ^= 1;
+        assert_eq!(cipher.open_rtcp(&mut forged, Ssrc(1), &[]), None);
+        assert_eq!(cipher.open_rtcp(&mut wire, Ssrc(1), &[]), Some(clear.len()));
+        assert_eq!(wire[..clear.len()], clear);
+    }
+}

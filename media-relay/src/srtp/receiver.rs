@@ -179,3 +179,176 @@ fn admit(window: &Window, index: u64) -> Result<(), SrtpError> {
         Verdict::Late => Err(SrtpError::Late),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::srtp::{
+        Sender, Suite,
+        fixture::{key, protect, protect_rtcp, rtcp, rtp, unprotect, unprotect_rtcp},
+    };
+
+    const SUITE: Suite = Suite::AesCm128HmacSha1_80;
+
+    /// Protected packets of one source with these indexes.
+    fn wires(key: &MasterKey, indexes: impl IntoIterator<Item = u64>) -> Vec<Vec<u8>> {
+        let mut sender = Sender::new(key);
+        let mut at = None;
+        let mut one = |index: u64| {
+            // Steps that keep the rollover counter with the index.
+            while at.is_some_and(|at| at + 30_000 < index) || at.is_none() && index > 65_535 {
+                let next = at.map_or(30_000, |at| at + 30_000);
+                protect(&mut sender, &rtp(1, next as u16, &[])).unwrap();
+                at = Some(next);
+            }
+            at = Some(index);
+            protect(&mut sender, &rtp(1, index as u16, &[index as u8; 20])).unwrap()
+        };
+        indexes.into_iter().map(&mut one).collect()
+    }
+
+    #[test]
+    fn a_stream_that_rolled_over_before_its_key_came_is_heard() {
+        for suite in Suite::ALL {
+            let key = key(suite, 1);
+            let heard = wires(&key, [65_536 + 3, 65_536 + 4, 65_536 + 32_767]);
+            for wire in &heard {
+                unprotect(&mut Receiver::new(&key), wire).unwrap();
+            }
+            let mut receiver = Receiver::new(&key);
+            unprotect(&mut receiver, &heard[0]).unwrap();
+            assert_eq!(receiver.highest(Ssrc(1)), Some(65_539));
+            unprotect(&mut receiver, &heard[1]).unwrap();
+            assert_eq!(unprotect(&mut receiver, &heard[0]), Err(SrtpError::Replayed));
+
+            // Heard late, from before the rollover.
+            let late = &wires(&key, [65_530])[0];
+            unprotect(&mut receiver, late).unwrap();
+            assert_eq!(receiver.highest(Ssrc(1)), Some(65_540));
+        }
+    }
+
+    #[test]
+    fn one_rollover_may_be_missed_and_no_more() {
+        let key = key(SUITE, 1);
+        for index in [65_536 + 40_000, 2 * 65_536 + 5] {
+            let wire = &wires(&key, [index])[0];
+            let refused = unprotect(&mut Receiver::new(&key), wire);
+            assert_eq!(refused, Err(SrtpError::Unauthenticated), "{index}");
+        }
+    }
+
+    #[test]
+    fn half_the_sequence_numbers_may_be_lost() {
+        let key = key(SUITE, 1);
+        let mut receiver = Receiver::new(&key);
+        for wire in wires(&key, [60_000, 60_000 + 32_767, 60_000 + 65_534]) {
+            unprotect(&mut receiver, &wire).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_restored_receiver_takes_nothing_old_and_finds_a_rollover() {
+        for suite in Suite::ALL {
+            let key = key(suite, 1);
+            let indexes = [50_000, 50_001, 50_002, 65_536 + 40_000, 65_536 + 40_001];
+            let heard = wires(&key, indexes);
+            let mut before = Receiver::new(&key);
+            heard[..2].iter().for_each(|wire| drop(unprotect(&mut before, wire).unwrap()));
+            let report = protect_rtcp(&mut Sender::new(&key), &rtcp(1)).unwrap();
+            unprotect_rtcp(&mut before, &report).unwrap();
+
+            let json = serde_json::to_string(&before.snapshot()).unwrap();
+            let snapshot = serde_json::from_str(&json).unwrap();
+            let mut after = Receiver::restore(&key, &snapshot);
+            assert_eq!(after.snapshot(), snapshot);
+            for wire in &heard[..2] {
+                assert_eq!(unprotect(&mut after, wire), Err(SrtpError::Replayed));
+            }
+            assert_eq!(unprotect_rtcp(&mut after, &report), Err(SrtpError::Replayed));
+            // The newest was 50,001; the next heard is 55,535 later, which looks like a step back.
+            unprotect(&mut after, &heard[3]).unwrap();
+            assert_eq!(after.highest(Ssrc(1)), Some(105_536));
+            unprotect(&mut after, &heard[4]).unwrap();
+            assert_eq!(unprotect(&mut after, &heard[2]), Err(SrtpError::Unauthenticated));
+        }
+    }
+
+    #[test]
+    fn an_mki_is_taken_with_it_and_without_it_and_no_other() {
+        let mki = |byte| Some(Mki::new(&[byte, byte]).unwrap());
+        for suite in Suite::ALL {
+            let receive = |sent: Option<Mki>| {
+                let mut sender = Sender::new(&key(suite, 1).with_mki(sent));
+                let mut receiver = Receiver::new(&key(suite, 1).with_mki(mki(5)));
+                let wire = protect(&mut sender, &rtp(1, 7, &[3; 20])).unwrap();
+                let report = protect_rtcp(&mut sender, &rtcp(1)).unwrap();
+                let clear = unprotect(&mut receiver, &wire);
+                assert!(clear.is_err() || clear == Ok(rtp(1, 7, &[3; 20])));
+                let clear_report = unprotect_rtcp(&mut receiver, &report);
+                assert!(clear_report.is_err() || clear_report == Ok(rtcp(1)));
+                (clear.is_ok(), clear_report.is_ok())
+            };
+            assert_eq!(receive(mki(5)), (true, true));
+            assert_eq!(receive(None), (true, true));
+            assert_eq!(receive(mki(6)), (false, false));
+        }
+    }
+
+    #[test]
+    fn an_mki_that_was_not_signalled_is_refused_until_it_is() {
+        let with = key(SUITE, 1).with_mki(Some(Mki::new(&[1]).unwrap()));
+        let mut receiver = Receiver::new(&key(SUITE, 1));
+        let wire = protect(&mut Sender::new(&with), &rtp(1, 7, &[])).unwrap();
+        assert_eq!(unprotect(&mut receiver, &wire), Err(SrtpError::Unauthenticated));
+        receiver.adopt(&with);
+        assert_eq!(unprotect(&mut receiver, &wire), Ok(rtp(1, 7, &[])));
+    }
+
+    #[test]
+    fn a_used_up_lifetime_is_reported_and_nothing_refused() {
+        let key = key(SUITE, 1);
+        let mut receiver = Receiver::new(&key.clone().with_lifetime(2));
+        for (wire, exhausted) in wires(&key, 0..3).iter().zip([false, true, true]) {
+            unprotect(&mut receiver, wire).unwrap();
+            assert_eq!(receiver.usage().exhausted, exhausted);
+        }
+        assert_eq!(receiver.usage(), Usage { rtp: 3, rtcp: 0, exhausted: true });
+    }
+
+    /// More authenticated sources than are kept: the oldest is forgotten, not the newest refused.
+    #[test]
+    fn sources_come_and_go() {
+        let key = key(SUITE, 1);
+        let (mut sender, mut receiver) = (Sender::new(&key), Receiver::new(&key));
+        let sources = 0..Streams::MAX as u32;
+        for ssrc in sources.clone() {
+            let wire = protect(&mut sender, &rtp(ssrc, 100, &[])).unwrap();
+            unprotect(&mut receiver, &wire).unwrap();
+        }
+        for ssrc in sources {
+            let wire = protect(&mut sender, &rtp(ssrc, 101, &[])).unwrap();
+            unprotect(&mut receiver, &wire).unwrap();
+            assert_eq!(unprotect(&mut receiver, &wire), Err(SrtpError::Replayed));
+        }
+        let wire = protect(&mut Sender::new(&key), &rtp(99, 100, &[])).unwrap();
+        unprotect(&mut receiver, &wire).unwrap();
+        assert_eq!(receiver.snapshot().streams.len(), Streams::MAX);
+        assert_eq!(receiver.highest(Ssrc(0)), None);
+    }
+
+    /// RTP and RTCP of one source have windows of their own.
+    #[test]
+    fn rtcp_does_not_touch_the_window_of_rtp() {
+        let key = key(SUITE, 1);
+        let (mut sender, mut receiver) = (Sender::new(&key), Receiver::new(&key));
+        for _ in 0..200 {
+            let wire = protect_rtcp(&mut sender, &rtcp(1)).unwrap();
+            unprotect_rtcp(&mut receiver, &wire).unwrap();
+        }
+        assert_eq!(receiver.highest(Ssrc(1)), None);
+        let wire = protect(&mut sender, &rtp(1, 0, &[])).unwrap();
+        unprotect(&mut receiver, &wire).unwrap();
+        assert_eq!(receiver.usage(), Usage { rtp: 1, rtcp: 200, exhausted: false });
+    }
+}

@@ -51,3 +51,17 @@ impl Snapshot {
     /// The version that we write.
     pub const VERSION: u16 = 1;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_ignored_and_missing_ones_defaulted() {
+        let read = |text| serde_json::from_str::<Snapshot>(text).unwrap();
+        assert_eq!(read("{}"), Snapshot::default());
+        let snapshot = read(r#"{"version":9,"rtp":5,"colour":"red","streams":[{"ssrc":7,"a":1}]}"#);
+        let streams = vec![StreamSnapshot { ssrc: 7, rtp: None, rtcp: None }];
+        assert_eq!(snapshot, Snapshot { version: 9, rtp: 5, rtcp: 0, streams });
+    }
+}

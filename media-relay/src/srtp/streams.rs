@@ -2,7 +2,7 @@
 //! them. The few sources in use have windows; of those that fell silent only the newest indexes
 //! are kept, so that their old packets stay refused and their rollover counter is not lost.
 
-use super::{Snapshot, StreamSnapshot, replay::Window};
+use super::{MAX_RTP_PACKETS, Snapshot, StreamSnapshot, replay::Window};
 use crate::packet::Ssrc;
 
 /// One source.
@@ -70,8 +70,9 @@ impl Streams {
     pub(super) fn restore(snapshot: &Snapshot, advance: u64) -> Self {
         let mut this = Self::default();
         for stream in &snapshot.streams {
-            let rtp = stream.rtp.map(|highest| highest.saturating_add(advance));
-            this.put(Silent { ssrc: Ssrc(stream.ssrc), rtp, rtcp: stream.rtcp }.wake());
+            let on = |highest: u64| highest.saturating_add(advance).min(MAX_RTP_PACKETS - 1);
+            let ssrc = Ssrc(stream.ssrc);
+            this.put(Silent { ssrc, rtp: stream.rtp.map(on), rtcp: stream.rtcp }.wake());
         }
         this
     }
@@ -116,5 +117,79 @@ impl Silent {
     fn wake(&self) -> Stream {
         let window = |highest: Option<u64>| highest.map(Window::up_to).unwrap_or_default();
         Stream { ssrc: self.ssrc, unsettled: true, rtp: window(self.rtp), rtcp: window(self.rtcp) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(streams: &mut Streams, ssrc: u32, index: u64) {
+        let ssrc = Ssrc(ssrc);
+        let mut stream = streams.find(ssrc).unwrap_or(Stream { ssrc, ..Stream::default() });
+        stream.rtp.accept(index);
+        streams.put(stream);
+    }
+
+    fn order(streams: &Streams) -> Vec<(u32, Option<u64>)> {
+        streams.snapshot().into_iter().map(|stream| (stream.ssrc, stream.rtp)).collect()
+    }
+
+    #[test]
+    fn the_oldest_lose_their_windows_and_keep_their_index() {
+        let mut streams = Streams::default();
+        assert_eq!(streams.find(Ssrc(0)), None);
+        for (ssrc, index) in [(1, 10), (2, 20), (1, 11), (3, 30), (4, 40)] {
+            heard(&mut streams, ssrc, index);
+        }
+        assert_eq!(order(&streams), [(2, Some(20)), (1, Some(11)), (3, Some(30)), (4, Some(40))]);
+        assert_eq!(streams.silent.len(), 2);
+        assert_eq!(streams.find(Ssrc(3)).unwrap().rtp, {
+            let mut window = Window::default();
+            window.accept(30);
+            window
+        });
+        let woken = streams.find(Ssrc(2)).unwrap();
+        assert_eq!((woken.rtp, woken.rtcp), (Window::up_to(20), Window::default()));
+        assert!(woken.unsettled);
+
+        heard(&mut streams, 2, 21);
+        assert_eq!(order(&streams), [(1, Some(11)), (3, Some(30)), (4, Some(40)), (2, Some(21))]);
+    }
+
+    #[test]
+    fn source_zero_is_a_source() {
+        let mut streams = Streams::default();
+        heard(&mut streams, 0, 5);
+        assert_eq!(order(&streams), [(0, Some(5))]);
+        heard(&mut streams, 0, 6);
+        assert_eq!(order(&streams), [(0, Some(6))]);
+    }
+
+    #[test]
+    fn never_more_than_the_most_and_the_oldest_leaves() {
+        let mut streams = Streams::default();
+        for ssrc in 0..Streams::MAX as u32 {
+            assert!(!streams.is_full());
+            heard(&mut streams, ssrc, 1);
+        }
+        assert!(streams.is_full());
+        heard(&mut streams, 1000, 1);
+        assert_eq!(streams.snapshot().len(), Streams::MAX);
+        assert_eq!(streams.find(Ssrc(0)), None);
+        assert!(streams.find(Ssrc(1)).is_some());
+    }
+
+    #[test]
+    fn a_snapshot_restores_order_and_indexes() {
+        let mut streams = Streams::default();
+        for ssrc in 0..5 {
+            heard(&mut streams, ssrc, u64::from(ssrc) * 100);
+        }
+        let snapshot = Snapshot { streams: streams.snapshot(), ..Snapshot::default() };
+        assert_eq!(Streams::restore(&snapshot, 0).snapshot(), snapshot.streams);
+        let jumped = order(&Streams::restore(&snapshot, 50));
+        let want: Vec<_> = (0..5).map(|ssrc| (ssrc, Some(u64::from(ssrc) * 100 + 50))).collect();
+        assert_eq!(jumped, want);
     }
 }
