@@ -111,3 +111,32 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transports_have_the_names_and_ports_of_rfc_3261() {
+        let facts = |t: Transport| (t.via_name(), t.uri_name(), t.default_port(), t.is_reliable());
+        assert_eq!(facts(Transport::Udp), ("UDP", "udp", 5060, false));
+        assert_eq!(facts(Transport::Tcp), ("TCP", "tcp", 5060, true));
+        assert_eq!(facts(Transport::Tls), ("TLS", "tls", 5061, true));
+        assert_eq!(Transport::Tls.to_string(), "TLS");
+    }
+
+    #[test]
+    fn a_reply_goes_back_on_the_same_flow() {
+        let source = Source {
+            transport: Transport::Tls,
+            local: LocalId(2),
+            local_addr: "192.0.2.1:5061".parse().unwrap(),
+            remote: "192.0.2.9:40000".parse().unwrap(),
+            flow: Some(FlowId(7)),
+        };
+        let target = Target::reply(&source);
+        assert_eq!((target.transport, target.local), (source.transport, source.local));
+        assert_eq!((target.remote, target.flow), (source.remote, source.flow));
+        assert_eq!(target.name, None);
+    }
+}

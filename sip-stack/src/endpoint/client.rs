@@ -1,13 +1,14 @@
 //! Client transactions: sending requests, matching responses to them (RFC 3261 §17.1.3), the ACK
-//! for a final response other than 2xx (§17.1.1.3) and the CANCEL (§9.1).
+//! for a final response other than 2xx (§17.1.1.3).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::identifier::{LEN, MAGIC_COOKIE, without_cookie};
 use super::{ClientId, Endpoint, Failure, Output, Owner, Request, SendId, Transaction};
 use crate::message::{Draft, HeaderId, Message, Method};
+use crate::transaction::Timing;
 use crate::transaction::client_invite::{self, ClientInvite};
 use crate::transaction::client_non_invite::{self, ClientNonInvite};
 use crate::transport::{Source, Target, Transport};
@@ -16,23 +17,23 @@ use crate::transport::{Source, Target, Transport};
 /// is small.
 pub(super) struct Client {
     machine: Machine,
-    branch: Branch,
+    pub(super) branch: Branch,
     method: Method,
     /// Who is told; nobody for a CANCEL, or when the owner is gone.
     user: Option<(Owner, u32)>,
-    target: Target,
+    pub(super) target: Target,
     /// What a repeat sends: the request; after a final response to INVITE, the ACK.
     wire: Bytes,
-    pending: Option<Box<Pending>>,
+    pub(super) pending: Option<Box<Pending>>,
     deadline: Option<Instant>,
 }
 
 /// What an unfinished INVITE needs for its ACK and CANCEL.
-struct Pending {
+pub(super) struct Pending {
     /// The request as sent, with our Via.
-    draft: Draft,
-    /// The Reason of the CANCEL (RFC 3326).
-    reason: Option<Bytes>,
+    pub(super) draft: Draft,
+    /// The Reason of the CANCEL.
+    pub(super) reason: Option<Bytes>,
 }
 
 enum Machine {
@@ -43,8 +44,32 @@ enum Machine {
 /// Our branch, and whether it is the CANCEL's use of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Branch {
-    identifier: [u8; LEN],
-    cancel: bool,
+    pub(super) identifier: [u8; LEN],
+    pub(super) cancel: bool,
+}
+
+impl Client {
+    /// The transaction of a request that has its Via already.
+    pub(super) fn new(
+        branch: Branch,
+        user: Option<(Owner, u32)>,
+        target: Target,
+        draft: Draft,
+        timeout: Option<Duration>,
+        timing: &Timing,
+        now: Instant,
+    ) -> Self {
+        let reliable = target.transport.is_reliable();
+        let method = draft.method().clone();
+        let wire = draft.write();
+        let (machine, pending) = if method == Method::Invite {
+            let machine = ClientInvite::new(reliable, timeout, timing, now);
+            (Machine::Invite(machine), Some(Box::new(Pending { draft, reason: None })))
+        } else {
+            (Machine::NonInvite(ClientNonInvite::new(reliable, timeout, timing, now)), None)
+        };
+        Self { machine, branch, method, user, target, wire, pending, deadline: None }
+    }
 }
 
 impl Endpoint {
@@ -59,31 +84,10 @@ impl Endpoint {
         let Request { mut draft, target, sent_by, timeout } = request;
         let identifier = self.identifiers.fresh();
         draft.insert_first(HeaderId::Via, via(&target, &sent_by, &identifier));
-        let reliable = target.transport.is_reliable();
-        let timing = &self.settings.timing;
-        let method = draft.method().clone();
-        let wire = draft.write();
-        let (machine, pending) = if method == Method::Invite {
-            let machine = ClientInvite::new(reliable, timeout, timing, now);
-            (Machine::Invite(machine), Some(Box::new(Pending { draft, reason: None })))
-        } else {
-            (Machine::NonInvite(ClientNonInvite::new(reliable, timeout, timing, now)), None)
-        };
         let branch = Branch { identifier, cancel: false };
-        let user = Some((owner, token));
-        let deadline = None;
-        self.begin(Client { machine, branch, method, user, target, wire, pending, deadline })
-    }
-
-    /// Gives up an INVITE (§9.1): the CANCEL goes when a provisional response is there. Its `reason`
-    /// becomes the Reason header. Nothing happens after a final response.
-    pub fn cancel(&mut self, client: ClientId, reason: Option<Bytes>, now: Instant) {
-        if let Some(pending) =
-            self.clients.get_mut(&client).and_then(|client| client.pending.as_mut())
-        {
-            pending.reason = reason;
-            self.client_invite(client, client_invite::Input::Cancel, None, now);
-        }
+        let (user, timing) = (Some((owner, token)), &self.settings.timing);
+        let client = Client::new(branch, user, target, draft, timeout, timing, now);
+        self.begin(client)
     }
 
     pub(super) fn handle_response(&mut self, source: Source, message: Message, now: Instant) {
@@ -152,7 +156,7 @@ impl Endpoint {
         self.cancel(id, None, now);
     }
 
-    fn begin(&mut self, client: Client) -> ClientId {
+    pub(super) fn begin(&mut self, client: Client) -> ClientId {
         let id = ClientId(self.next_transaction());
         self.counters.sent_requests += 1;
         self.branches.insert(client.branch, id);
@@ -177,7 +181,7 @@ impl Endpoint {
         (same_method && one_via).then_some(id)
     }
 
-    fn client_invite(
+    pub(super) fn client_invite(
         &mut self,
         id: ClientId,
         input: client_invite::Input,
@@ -296,28 +300,6 @@ impl Endpoint {
         self.send_wire(id);
     }
 
-    fn send_cancel(&mut self, id: ClientId, now: Instant) {
-        let Some(client) = self.clients.get(&id) else { return };
-        let Some(pending) = &client.pending else { return };
-        let mut cancel = follow_up(&pending.draft, Method::Cancel);
-        if let Some(reason) = &pending.reason {
-            cancel.push(HeaderId::Reason, reason.clone());
-        }
-        let reliable = client.target.transport.is_reliable();
-        let machine = ClientNonInvite::new(reliable, None, &self.settings.timing, now);
-        let cancel = Client {
-            machine: Machine::NonInvite(machine),
-            branch: Branch { cancel: true, ..client.branch },
-            method: Method::Cancel,
-            user: None,
-            target: client.target.clone(),
-            wire: cancel.write(),
-            pending: None,
-            deadline: None,
-        };
-        self.begin(cancel);
-    }
-
     fn deliver_response(&mut self, client: ClientId, response: Option<(Source, &Message)>) {
         let user = self.clients.get(&client).and_then(|client| client.user);
         if let (Some((owner, token)), Some((source, message))) = (user, response) {
@@ -371,7 +353,7 @@ pub(super) fn via(target: &Target, sent_by: &[u8], identifier: &[u8; LEN]) -> By
 
 /// The ACK (§17.1.1.3) or CANCEL (§9.1) of an INVITE: the same Request-URI, topmost Via, Route, From,
 /// To, Call-ID and CSeq number.
-fn follow_up(invite: &Draft, method: Method) -> Draft {
+pub(super) fn follow_up(invite: &Draft, method: Method) -> Draft {
     let number: Vec<u8> = invite
         .value(HeaderId::CSeq)
         .unwrap_or_default()
@@ -393,4 +375,202 @@ fn follow_up(invite: &Draft, method: Method) -> Draft {
     draft.push(HeaderId::MaxForwards, &b"70"[..]);
     draft.push(HeaderId::CSeq, cseq);
     draft
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{answer, drain, endpoint, outgoing, run_out, seconds, source};
+    use super::super::{Origin, Output};
+    use super::*;
+    use Transport::{Tcp, Tls, Udp};
+
+    const US: Owner = Owner(8);
+
+    #[test]
+    fn our_via_carries_sent_by_a_branch_of_ours_and_rport_over_udp() {
+        for (transport, text) in [(Udp, "UDP"), (Tcp, "TCP"), (Tls, "TLS")] {
+            let (mut endpoint, now) = endpoint();
+            endpoint.request(US, 1, outgoing(Method::Options, transport), now);
+            let (_, _, sent) = drain(&mut endpoint).sent.remove(0);
+            let via = sent.top_via();
+            assert_eq!((via.transport, via.host), (text.as_bytes(), &b"us.example"[..]));
+            assert_eq!((via.port, via.has_rport()), (Some(5060), transport == Udp));
+            assert!(via.branch().starts_with(MAGIC_COOKIE));
+            let origin = Origin { node: 3, shard: 0, epoch: 77 };
+            assert_eq!(endpoint.origin(via.branch()), Some(origin));
+        }
+    }
+
+    #[test]
+    fn responses_are_matched_by_branch_and_method_and_strays_are_counted() {
+        let (mut endpoint, now) = endpoint();
+        let client = endpoint.request(US, 1, outgoing(Method::Options, Udp), now);
+        let (_, _, sent) = drain(&mut endpoint).sent.remove(0);
+        let branch = std::str::from_utf8(sent.branch()).unwrap().to_owned();
+        let response = String::from_utf8(answer(&sent, 200).raw().to_vec()).unwrap();
+
+        let strays = [
+            response.replace(&branch, "z9hG4bKxxxxxxxxxxxxxxxxxxxxxxxx"),
+            response.replace(&branch, "nobranch"),
+            response.replace("7 OPTIONS", "7 CANCEL"),
+            response.replace("7 OPTIONS", "7 INVITE"),
+            response.replace("\r\nFrom", "\r\nVia: SIP/2.0/UDP other.example\r\nFrom"),
+        ];
+        for stray in &strays {
+            let stray = Message::parse(Bytes::from(stray.clone())).unwrap();
+            endpoint.handle_message(source(Udp), stray, now);
+        }
+        assert!(drain(&mut endpoint).is_empty());
+        assert_eq!(endpoint.counters().stray_responses, 5);
+
+        let shouted = response.replace(&branch, &branch.to_ascii_uppercase());
+        let shouted = Message::parse(Bytes::from(shouted)).unwrap();
+        endpoint.handle_message(source(Udp), shouted, now);
+        assert_eq!(drain(&mut endpoint).responses, [(client, US, 1, 200)]);
+    }
+
+    #[test]
+    fn a_refused_invite_is_acknowledged_here_and_told_once() {
+        for transport in [Udp, Tls] {
+            let (mut endpoint, now) = endpoint();
+            let client = endpoint.request(US, 1, outgoing(Method::Invite, transport), now);
+            let (_, target, invite) = drain(&mut endpoint).sent.remove(0);
+            let busy = answer(&invite, 486);
+
+            endpoint.handle_message(source(transport), busy.clone(), now);
+            let out = drain(&mut endpoint);
+
+            assert_eq!(out.responses, [(client, US, 1, 486)]);
+            assert_eq!(out.kinds(), ["ACK"]);
+            let (_, ack_target, ack) = &out.sent[0];
+            assert_eq!((ack_target, ack.uri()), (&target, invite.uri()));
+            assert_eq!(ack.value(HeaderId::Via), invite.value(HeaderId::Via));
+            assert_eq!(ack.value(HeaderId::From), invite.value(HeaderId::From));
+            assert_eq!(ack.value(HeaderId::To), busy.value(HeaderId::To));
+            assert_eq!(ack.value(HeaderId::CSeq), Some(&b"7 ACK"[..]));
+            assert_eq!(ack.call_id(), invite.call_id());
+            assert!(ack.values(HeaderId::Route).eq(invite.values(HeaderId::Route)));
+
+            endpoint.handle_message(source(transport), busy, now);
+            let again = drain(&mut endpoint);
+            assert!(again.responses.is_empty());
+            match transport {
+                Udp => assert_eq!(again.sent[0].2.raw(), ack.raw()),
+                Tcp | Tls => assert!(again.is_empty()),
+            }
+            assert!(run_out(&mut endpoint).is_empty());
+        }
+    }
+
+    #[test]
+    fn every_2xx_goes_to_the_user_until_timer_m() {
+        let (mut endpoint, now) = endpoint();
+        let client = endpoint.request(US, 1, outgoing(Method::Invite, Tls), now);
+        let (_, _, invite) = drain(&mut endpoint).sent.remove(0);
+        let ok = answer(&invite, 200);
+
+        for _ in 0..2 {
+            endpoint.handle_message(source(Tls), ok.clone(), now);
+            let out = drain(&mut endpoint);
+            assert_eq!(out.responses, [(client, US, 1, 200)]);
+            assert!(out.sent.is_empty(), "the user acknowledges a 2xx");
+        }
+        assert_eq!(endpoint.poll_timeout(), Some(now + seconds(32)));
+        assert!(run_out(&mut endpoint).is_empty());
+
+        endpoint.handle_message(source(Tls), ok, now);
+        assert!(drain(&mut endpoint).is_empty());
+        assert_eq!(endpoint.counters().stray_responses, 1);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_fails_once() {
+        for method in [Method::Invite, Method::Bye] {
+            let (mut endpoint, now) = endpoint();
+            let client = endpoint.request(US, 1, outgoing(method, Tls), now);
+            let (send, ..) = drain(&mut endpoint).sent.remove(0);
+
+            endpoint.handle_send_failed(send, now);
+            endpoint.handle_send_failed(send, now);
+
+            let out = drain(&mut endpoint);
+            assert_eq!(out.failed, [(client, US, 1, Failure::Transport)]);
+            assert!(run_out(&mut endpoint).is_empty());
+        }
+    }
+
+    #[test]
+    fn the_users_patience_ends_a_request() {
+        let (mut endpoint, now) = endpoint();
+        let patience = Some(seconds(1));
+        let invite = Request { timeout: patience, ..outgoing(Method::Invite, Tls) };
+        let options = Request { timeout: patience, ..outgoing(Method::Options, Tls) };
+        let first = endpoint.request(US, 1, invite, now);
+        let second = endpoint.request(US, 2, options, now);
+
+        endpoint.handle_timeout(now + seconds(1));
+
+        let out = drain(&mut endpoint);
+        let expected = [(first, US, 1, Failure::Timeout), (second, US, 2, Failure::Timeout)];
+        assert_eq!(out.failed, expected);
+    }
+
+    #[test]
+    fn what_a_released_owner_left_falls_silent() {
+        let (mut endpoint, now) = endpoint();
+        endpoint.request(US, 1, outgoing(Method::Invite, Udp), now);
+        endpoint.request(US, 2, outgoing(Method::Options, Udp), now);
+        let other = endpoint.request(Owner(9), 3, outgoing(Method::Options, Udp), now);
+        let sent = drain(&mut endpoint).sent;
+        endpoint.handle_message(source(Udp), answer(&sent[0].2, 180), now);
+        drain(&mut endpoint);
+
+        endpoint.release(US, now);
+        assert_eq!(drain(&mut endpoint).kinds(), ["CANCEL"]);
+        for (_, _, request) in &sent {
+            endpoint.handle_message(source(Udp), answer(request, 500), now);
+        }
+
+        let out = drain(&mut endpoint);
+        assert_eq!(out.responses, [(other, Owner(9), 3, 500)]);
+        assert_eq!(out.kinds(), ["ACK"]);
+        let rest = run_out(&mut endpoint);
+        assert!(rest.responses.is_empty() && rest.failed.is_empty());
+    }
+
+    #[test]
+    fn a_finished_transaction_keeps_only_what_repeats_need() {
+        let (mut endpoint, now) = endpoint();
+        for status in [200, 486] {
+            let client = endpoint.request(US, 1, outgoing(Method::Invite, Udp), now);
+            let (_, _, invite) = drain(&mut endpoint).sent.remove(0);
+            endpoint.handle_message(source(Udp), answer(&invite, status), now);
+            let finished = &endpoint.clients[&client];
+            assert!(finished.pending.is_none());
+            assert_eq!(finished.wire.is_empty(), status == 200);
+            drain(&mut endpoint);
+        }
+        let client = endpoint.request(US, 1, outgoing(Method::Bye, Udp), now);
+        let (_, _, bye) = drain(&mut endpoint).sent.remove(0);
+        endpoint.handle_message(source(Udp), answer(&bye, 200), now);
+        assert!(endpoint.clients[&client].wire.is_empty());
+    }
+
+    #[test]
+    fn a_message_outside_transactions_gets_a_branch_of_its_own() {
+        let (mut endpoint, now) = endpoint();
+        let ack = outgoing(Method::Ack, Udp);
+        endpoint.send(ack.target.clone(), ack.sent_by.clone(), ack.draft.clone(), now);
+        endpoint.send(ack.target, ack.sent_by, ack.draft, now);
+        let mut sends = Vec::new();
+        while let Some(Output::Send { id, bytes, .. }) = endpoint.poll_output() {
+            sends.push((id, Message::parse(bytes).unwrap().branch().to_vec()));
+        }
+        assert_eq!(sends.len(), 2);
+        assert!(sends[0].0 != sends[1].0 && sends[0].1 != sends[1].1);
+        assert_eq!((endpoint.transactions(), endpoint.poll_timeout()), ((0, 0), None));
+
+        endpoint.handle_send_failed(sends[0].0, now);
+        assert_eq!(endpoint.counters().lost_sends, 1);
+    }
 }

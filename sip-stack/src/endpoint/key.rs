@@ -24,6 +24,28 @@ pub(super) enum Class<'a> {
     Other(&'a Method),
 }
 
+impl<'a> Class<'a> {
+    /// The class of a request's own method.
+    pub(super) const fn of(method: &'a Method) -> Self {
+        match method {
+            Method::Invite | Method::Ack => Self::Invite,
+            Method::Cancel => Self::Cancel,
+            Method::Bye
+            | Method::Options
+            | Method::Register
+            | Method::Prack
+            | Method::Update
+            | Method::Info
+            | Method::Refer
+            | Method::Notify
+            | Method::Subscribe
+            | Method::Message
+            | Method::Publish
+            | Method::Other(_) => Self::Other(method),
+        }
+    }
+}
+
 /// Writes the key of the server transaction that `request` belongs to into `key`.
 pub(super) fn write(key: &mut Vec<u8>, class: Class<'_>, source: &Source, request: &Message) {
     key.clear();
@@ -60,4 +82,90 @@ pub(super) fn write(key: &mut Vec<u8>, class: Class<'_>, source: &Source, reques
 fn part(key: &mut Vec<u8>, bytes: &[u8]) {
     key.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
     key.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{incoming, source};
+    use super::*;
+    use crate::transport::{LocalId, Transport};
+
+    const OLD_VIA: &str = "Via: SIP/2.0/UDP peer.example:5070;branch=1";
+
+    #[test]
+    fn a_cookie_makes_branch_sent_by_and_method_the_key() {
+        let invite = key(&incoming("INVITE", &[]));
+        let same = [
+            incoming("INVITE", &["To: <sip:alice@us.example>;tag=any", "From: <sip:b@p>;tag=x"]),
+            incoming("INVITE", &["Via: SIP/2.0/UDP PEER.example:5070;branch=z9hG4bKpeer1;x=y"]),
+            incoming("INVITE", &["Via: SIP/2.0/TCP peer.example:5070;branch=Z9HG4BKpeer1"]),
+            incoming("ACK", &["To: <sip:alice@us.example>;tag=ours"]),
+        ];
+        for request in &same {
+            assert_eq!(key(request), invite, "{request:?}");
+        }
+        let different = [
+            incoming("INVITE", &["Via: SIP/2.0/UDP peer.example:5070;branch=z9hG4bKpeer2"]),
+            incoming("INVITE", &["Via: SIP/2.0/UDP peer.example:5071;branch=z9hG4bKpeer1"]),
+            incoming("INVITE", &["Via: SIP/2.0/UDP other.example:5070;branch=z9hG4bKpeer1"]),
+            incoming("INVITE", &["Call-ID: other"]),
+            incoming("INVITE", &["CSeq: 22 INVITE"]),
+            incoming("BYE", &[]),
+            incoming("CANCEL", &[]),
+        ];
+        let mut keys: Vec<_> = different.iter().map(key).collect();
+        keys.push(invite);
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), different.len() + 1, "all differ");
+    }
+
+    #[test]
+    fn a_cancel_looks_for_its_invite() {
+        for changes in [&[][..], &[OLD_VIA]] {
+            let mut found = Vec::new();
+            let cancel = incoming("CANCEL", changes);
+            write(&mut found, Class::Invite, &source(Transport::Udp), &cancel);
+            assert_eq!(found, key(&incoming("INVITE", changes)));
+        }
+    }
+
+    #[test]
+    fn networks_of_ours_are_kept_apart() {
+        let request = incoming("OPTIONS", &[]);
+        let elsewhere = Source { local: LocalId(2), ..source(Transport::Udp) };
+        let mut other = Vec::new();
+        write(&mut other, Class::Other(request.method()), &elsewhere, &request);
+        assert_ne!(other, key(&request));
+    }
+
+    #[test]
+    fn without_cookie_the_whole_tuple_is_the_key() {
+        let invite = key(&incoming("INVITE", &[OLD_VIA]));
+        assert_eq!(key(&incoming("INVITE", &[OLD_VIA, "Max-Forwards: 3"])), invite);
+        let ack = incoming("ACK", &[OLD_VIA, "To: <sip:alice@us.example>;tag=ours"]);
+        assert_eq!(key(&ack), invite);
+        let bare = "Via: SIP/2.0/UDP peer.example:5070";
+        for different in [
+            incoming("INVITE", &[bare]),
+            incoming("INVITE", &[OLD_VIA, "From: <sip:bob@peer.example>;tag=other"]),
+            incoming("INVITE", &[OLD_VIA, "Call-ID: other"]),
+            incoming("INVITE", &[OLD_VIA, "CSeq: 22 INVITE"]),
+            incoming("OPTIONS", &[OLD_VIA]),
+        ] {
+            assert_ne!(key(&different), invite);
+        }
+        let bye = |to: &str| key(&incoming("BYE", &[bare, to]));
+        assert_ne!(
+            bye("To: <sip:a@us>;tag=1"),
+            bye("To: <sip:a@us>;tag=2"),
+            "two dialogs of a fork"
+        );
+    }
+
+    fn key(request: &Message) -> Vec<u8> {
+        let mut key = Vec::new();
+        write(&mut key, Class::of(request.method()), &source(Transport::Udp), request);
+        key
+    }
 }

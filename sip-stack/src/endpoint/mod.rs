@@ -19,12 +19,18 @@
 //! to TCP for large requests (§18.1.1, the choice of whoever locates the target), and sockets, clock
 //! and randomness of its own.
 
+mod cancel;
 mod client;
 mod identifier;
 mod key;
 mod route;
 mod server;
 mod timer_queue;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod pair;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

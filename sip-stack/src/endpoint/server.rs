@@ -1,5 +1,5 @@
-//! Server transactions: receiving requests (RFC 3261 §17.2.3, §18.2.1), CANCEL (§9.2), and the
-//! responses of the user (§18.2.2).
+//! Server transactions: receiving requests (RFC 3261 §17.2.3, §18.2.1) and the responses of the user
+//! (§18.2.2).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,15 +24,15 @@ pub(super) struct Server {
     tag: Option<Bytes>,
     /// What a repeat sends.
     reply: Bytes,
-    pending: Option<Box<Pending>>,
+    pub(super) pending: Option<Box<Pending>>,
     deadline: Option<Instant>,
 }
 
 /// What an unanswered request needs.
-struct Pending {
+pub(super) struct Pending {
     request: Message,
-    owner: Option<Owner>,
-    cancelled: bool,
+    pub(super) owner: Option<Owner>,
+    pub(super) cancelled: bool,
 }
 
 enum Machine {
@@ -81,22 +81,14 @@ impl Endpoint {
     }
 
     pub(super) fn handle_request(&mut self, source: Source, message: Message, now: Instant) {
-        match message.method() {
-            Method::Ack => self.handle_ack(source, message, now),
-            Method::Cancel => self.handle_cancel(source, message, now),
-            Method::Invite => self.handle_new(Class::Invite, source, &message, now),
-            other @ (Method::Bye
-            | Method::Options
-            | Method::Register
-            | Method::Prack
-            | Method::Update
-            | Method::Info
-            | Method::Refer
-            | Method::Notify
-            | Method::Subscribe
-            | Method::Message
-            | Method::Publish
-            | Method::Other(_)) => self.handle_new(Class::Other(other), source, &message, now),
+        if *message.method() == Method::Ack {
+            return self.handle_ack(source, message, now);
+        }
+        match Class::of(message.method()) {
+            Class::Cancel => self.handle_cancel(source, message, now),
+            class @ (Class::Invite | Class::Other(_)) => {
+                self.handle_new(class, source, &message, now);
+            }
         }
     }
 
@@ -147,29 +139,6 @@ impl Endpoint {
         }
     }
 
-    fn handle_cancel(&mut self, source: Source, message: Message, now: Instant) {
-        if self.absorb(Class::Cancel, &source, &message, now) {
-            return;
-        }
-        let Some(invite) = self.find(Class::Invite, &source, &message) else {
-            self.counters.stray_cancels += 1;
-            return self.reply_stateless(&source, Draft::response(&message, 481));
-        };
-        self.counters.cancels += 1;
-        // Tagged as the responses to the INVITE are (§9.2).
-        let mut response = Draft::response(&message, 200);
-        self.tag(invite, &mut response);
-        let server = self.begin_server(Class::Cancel, source, &message, now);
-        self.respond(server, response, now);
-        let pending = self.servers.get_mut(&invite).and_then(|invite| invite.pending.as_mut());
-        if let Some(pending) = pending
-            && !std::mem::replace(&mut pending.cancelled, true)
-        {
-            let owner = pending.owner;
-            self.outputs.push_back(Output::Cancelled { server: invite, owner, message });
-        }
-    }
-
     /// Whether the request has to be refused. Those inside dialogs have a reserve.
     fn is_full_for(&self, message: &Message) -> bool {
         let limits = &self.settings.limits;
@@ -178,7 +147,7 @@ impl Endpoint {
     }
 
     /// Gives a repeat of a known request to its transaction, and tells whether it was one.
-    fn absorb(
+    pub(super) fn absorb(
         &mut self,
         class: Class<'_>,
         source: &Source,
@@ -191,12 +160,17 @@ impl Endpoint {
         true
     }
 
-    fn find(&mut self, class: Class<'_>, source: &Source, message: &Message) -> Option<ServerId> {
+    pub(super) fn find(
+        &mut self,
+        class: Class<'_>,
+        source: &Source,
+        message: &Message,
+    ) -> Option<ServerId> {
         key::write(&mut self.key, class, source, message);
         self.keys.get(&self.key[..]).copied()
     }
 
-    fn begin_server(
+    pub(super) fn begin_server(
         &mut self,
         class: Class<'_>,
         source: Source,
@@ -232,7 +206,7 @@ impl Endpoint {
     }
 
     /// All responses to one request carry one To tag: the user's, or one of ours.
-    fn tag(&mut self, server: ServerId, response: &mut Draft) {
+    pub(super) fn tag(&mut self, server: ServerId, response: &mut Draft) {
         let Some(found) = self.servers.get_mut(&server) else { return };
         let given = response.value(HeaderId::To).and_then(|to| NameAddr::parse(to).ok()?.tag());
         if let Some(given) = given {
@@ -397,4 +371,238 @@ enum Phase {
     Absorbing,
     /// Over.
     Over,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::super::fixture::{
+        Out, drain, endpoint, incoming, run_out, seconds, source, with_limits,
+    };
+    use super::*;
+    use crate::message::ParseError;
+    use crate::transport::Transport::Udp;
+
+    const US: Owner = Owner(8);
+
+    #[test]
+    fn an_invite_is_answered_100_at_once_and_delivered_once() {
+        let (mut endpoint, now) = endpoint();
+        let invite = incoming("INVITE", &["Timestamp: 54"]);
+
+        endpoint.handle_message(source(Udp), invite.clone(), now);
+        let out = drain(&mut endpoint);
+
+        assert_eq!((out.kinds(), out.requests.len()), (vec!["100".to_owned()], 1));
+        let (_, target, trying) = &out.sent[0];
+        assert_eq!(target.remote, source(Udp).remote);
+        assert_eq!(trying.value(HeaderId::Timestamp), Some(&b"54"[..]));
+        assert_eq!(trying.to_tag(), None);
+        let via = trying.top_via();
+        assert_eq!((via.received(), via.rport()), (Some(source(Udp).remote.ip()), Some(40000)));
+
+        endpoint.handle_message(source(Udp), invite, now);
+        let again = drain(&mut endpoint);
+        assert_eq!((again.kinds(), again.requests.len()), (vec!["100".to_owned()], 0));
+        assert_eq!(endpoint.counters().repeated_requests, 1);
+    }
+
+    #[test]
+    fn a_refusal_is_repeated_until_its_ack_which_stays_here() {
+        let (mut endpoint, now) = endpoint();
+        let (server, invite) = receive(&mut endpoint, incoming("INVITE", &[]), now);
+        endpoint.respond(server, Draft::response(&invite, 180), now);
+        endpoint.respond(server, Draft::response(&invite, 486), now);
+        let sent = drain(&mut endpoint).sent;
+        let (ringing, busy) = (&sent[0].2, &sent[1].2);
+        assert!(ringing.to_tag().is_some() && ringing.to_tag() == busy.to_tag());
+
+        endpoint.handle_message(source(Udp), invite, now);
+        endpoint.handle_timeout(now + seconds(1));
+        let repeats = drain(&mut endpoint).sent;
+        assert_eq!(repeats.len(), 2, "for the repeated INVITE, and for Timer G");
+        assert!(repeats.iter().all(|(_, _, repeat)| repeat.raw() == busy.raw()));
+
+        for _ in 0..2 {
+            endpoint.handle_message(source(Udp), incoming("ACK", &[]), now);
+        }
+        assert!(drain(&mut endpoint).is_empty());
+        assert!(run_out(&mut endpoint).is_empty());
+        assert_eq!(endpoint.counters().unacknowledged, 0);
+    }
+
+    #[test]
+    fn a_refusal_without_ack_is_counted() {
+        let (mut endpoint, now) = endpoint();
+        let (server, invite) = receive(&mut endpoint, incoming("INVITE", &[]), now);
+        endpoint.respond(server, Draft::response(&invite, 486), now);
+        assert_eq!(run_out(&mut endpoint).sent.len(), 11, "RFC 3261 §17.2.1: once and ten repeats");
+        assert_eq!(endpoint.counters().unacknowledged, 1);
+    }
+
+    #[test]
+    fn after_a_2xx_repeats_are_absorbed_and_every_ack_is_delivered() {
+        let (mut endpoint, now) = endpoint();
+        let (server, invite) = receive(&mut endpoint, incoming("INVITE", &[]), now);
+        let mut ok = Draft::response(&invite, 200);
+        ok.set_to_tag(b"mine");
+        endpoint.respond(server, ok.clone(), now);
+        endpoint.handle_message(source(Udp), invite.clone(), now);
+        endpoint.respond(server, ok, now);
+        endpoint.respond(server, Draft::response(&invite, 486), now);
+        let out = drain(&mut endpoint);
+        assert_eq!((out.kinds(), out.requests.len()), (vec!["200".to_owned(); 2], 0));
+        assert_eq!(out.sent[1].2.to_tag(), Some(&b"mine"[..]));
+        assert_eq!(endpoint.counters().late_responses, 1);
+
+        let same_branch = incoming("ACK", &[]);
+        let own_branch = incoming("ACK", &["Via: SIP/2.0/UDP peer.example;branch=z9hG4bKack"]);
+        endpoint.handle_message(source(Udp), same_branch, now);
+        endpoint.handle_message(source(Udp), own_branch, now);
+        assert_eq!(drain(&mut endpoint).acks.len(), 2);
+        assert!(run_out(&mut endpoint).is_empty());
+    }
+
+    #[test]
+    fn a_request_is_answered_once_and_repeats_get_the_same_bytes() {
+        let (mut endpoint, now) = endpoint();
+        let (server, options) = receive(&mut endpoint, incoming("OPTIONS", &[]), now);
+        endpoint.handle_message(source(Udp), options.clone(), now);
+        assert!(drain(&mut endpoint).is_empty(), "not answered yet, and delivered already");
+
+        endpoint.respond(server, Draft::response(&options, 200), now);
+        endpoint.respond(server, Draft::response(&options, 500), now);
+        endpoint.handle_message(source(Udp), options, now);
+
+        let out = drain(&mut endpoint);
+        assert_eq!(out.kinds(), ["200", "200"]);
+        assert_eq!(out.sent[0].2.raw(), out.sent[1].2.raw());
+        assert!(out.requests.is_empty());
+        assert!(run_out(&mut endpoint).is_empty());
+    }
+
+    #[test]
+    fn a_finished_transaction_keeps_key_and_reply_alone() {
+        let (mut endpoint, now) = endpoint();
+        let (server, bye) = receive(&mut endpoint, incoming("BYE", &[]), now);
+        endpoint.adopt(server, US);
+        endpoint.respond(server, Draft::response(&bye, 200), now);
+        let finished = &endpoint.servers[&server];
+        assert!(finished.pending.is_none() && !finished.reply.is_empty());
+        assert!(endpoint.owned.is_empty());
+
+        let (server, invite) = receive(&mut endpoint, incoming("INVITE", &[]), now);
+        endpoint.respond(server, Draft::response(&invite, 200), now);
+        let finished = &endpoint.servers[&server];
+        assert!(finished.pending.is_none() && finished.reply.is_empty());
+    }
+
+    #[test]
+    fn too_many_transactions_get_503_but_dialogs_go_on() {
+        let limits = Limits { server_transactions: 2, in_dialog_reserve: 2, retry_after: 7 };
+        let (mut endpoint, now) = with_limits(limits);
+        let (_, first) = receive(&mut endpoint, incoming("INVITE", &["Call-ID: 1"]), now);
+        receive(&mut endpoint, incoming("OPTIONS", &["Call-ID: 2"]), now);
+
+        let out = give(&mut endpoint, incoming("INVITE", &["Call-ID: 3"]), now);
+        assert_eq!((out.kinds(), out.requests.len()), (vec!["503".to_owned()], 0));
+        assert_eq!(out.sent[0].2.value(HeaderId::RetryAfter), Some(&b"7"[..]));
+        assert!(out.sent[0].2.to_tag().is_some());
+        let again = give(&mut endpoint, incoming("INVITE", &["Call-ID: 3"]), now);
+        assert_eq!(again.sent[0].2.raw(), out.sent[0].2.raw());
+
+        assert_eq!(give(&mut endpoint, first, now).kinds(), ["100"], "a known request");
+        let cancel = give(&mut endpoint, incoming("CANCEL", &["Call-ID: 1"]), now);
+        assert_eq!((cancel.kinds(), cancel.cancelled.len()), (vec!["200".to_owned()], 1));
+        assert_eq!(give(&mut endpoint, incoming("ACK", &["Call-ID: 4"]), now).acks.len(), 1);
+
+        let bye = |call: &str| {
+            incoming("BYE", &[&format!("Call-ID: {call}"), "To: <sip:a@us.example>;tag=x"])
+        };
+        assert_eq!(give(&mut endpoint, bye("5"), now).requests.len(), 1);
+        assert_eq!(give(&mut endpoint, bye("6"), now).kinds(), ["503"], "the reserve has an end");
+        assert_eq!(endpoint.counters().refused, 3);
+        assert_eq!(endpoint.transactions(), (0, 4));
+    }
+
+    #[test]
+    fn what_a_released_owner_left_is_answered_500() {
+        let (mut endpoint, now) = endpoint();
+        let (invite, _) = receive(&mut endpoint, incoming("INVITE", &["Call-ID: 1"]), now);
+        let (info, _) = receive(&mut endpoint, incoming("INFO", &["Call-ID: 2"]), now);
+        let (other, _) = receive(&mut endpoint, incoming("INFO", &["Call-ID: 3"]), now);
+        let (answered, bye) = receive(&mut endpoint, incoming("BYE", &["Call-ID: 4"]), now);
+        receive(&mut endpoint, incoming("OPTIONS", &["Call-ID: 5"]), now);
+        for server in [info, invite, other, answered] {
+            endpoint.adopt(server, US);
+        }
+        endpoint.adopt(other, Owner(9));
+        endpoint.respond(answered, Draft::response(&bye, 200), now);
+        drain(&mut endpoint);
+
+        endpoint.release(US, now);
+
+        let out = drain(&mut endpoint);
+        let calls: Vec<_> = out.sent.iter().map(|(_, _, reply)| reply.call_id()).collect();
+        assert_eq!((out.kinds(), calls), (vec!["500".to_owned(); 2], vec![&b"1"[..], b"2"]));
+        endpoint.release(US, now);
+        assert!(drain(&mut endpoint).is_empty());
+    }
+
+    #[test]
+    fn what_the_user_forgets_ends_by_itself() {
+        let (mut endpoint, now) = endpoint();
+        receive(&mut endpoint, incoming("INVITE", &[]), now);
+        receive(&mut endpoint, incoming("INFO", &[]), now);
+
+        let out = run_out(&mut endpoint);
+
+        assert_eq!(out.kinds(), vec!["500"; 11], "the INVITE alone: once and ten repeats");
+        assert_eq!(endpoint.counters().unanswered, 2);
+    }
+
+    #[test]
+    fn a_response_after_the_end_is_dropped() {
+        let (mut endpoint, now) = endpoint();
+        let (server, info) = receive(&mut endpoint, incoming("INFO", &[]), now);
+        run_out(&mut endpoint);
+        endpoint.respond(server, Draft::response(&info, 200), now);
+        endpoint.adopt(server, US);
+        assert!(drain(&mut endpoint).is_empty() && endpoint.owned.is_empty());
+        assert_eq!(endpoint.counters().late_responses, 1);
+    }
+
+    #[test]
+    fn unreadable_requests_are_answered_and_other_bytes_are_not() {
+        let (mut endpoint, now) = endpoint();
+        let head = "Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nFrom: <sip:b@p>;tag=1\r\n\
+                    To: <sip:a@u>\r\nCall-ID: 1\r\n";
+        for (text, answered) in [
+            (format!("OPTIONS sip:a@u SIP/2.0\r\n{head}CSeq: x OPTIONS\r\n\r\n"), true),
+            (format!("ACK sip:a@u SIP/2.0\r\n{head}CSeq: x ACK\r\n\r\n"), false),
+            (format!("SIP/2.0 200 OK\r\n{head}CSeq: x OPTIONS\r\n\r\n"), false),
+            ("GET / HTTP/1.1\r\n\r\n".to_owned(), false),
+        ] {
+            let error: ParseError = Message::parse(Bytes::from(text)).unwrap_err();
+            endpoint.handle_unreadable(source(Udp), error, now);
+            let mut sent = Vec::new();
+            while let Some(output) = endpoint.poll_output() {
+                let Output::Send { target, bytes, .. } = output else { panic!("{output:?}") };
+                assert_eq!(target.remote, "192.0.2.9:5060".parse().unwrap(), "no rport asked");
+                sent.push(bytes);
+            }
+            assert_eq!(sent.len(), usize::from(answered));
+            assert!(sent.iter().all(|reply| reply.starts_with(b"SIP/2.0 400 ")));
+        }
+        assert_eq!((endpoint.counters().unreadable, endpoint.transactions()), (4, (0, 0)));
+    }
+
+    fn receive(endpoint: &mut Endpoint, request: Message, now: Instant) -> (ServerId, Message) {
+        give(endpoint, request, now).requests.remove(0)
+    }
+
+    fn give(endpoint: &mut Endpoint, request: Message, now: Instant) -> Out {
+        endpoint.handle_message(source(Udp), request, now);
+        drain(endpoint)
+    }
 }
