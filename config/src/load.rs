@@ -83,7 +83,7 @@ fn parse<T: Value>(path: &Path, text: Arc<str>, out: &mut Findings) -> (Option<T
     if errors.is_empty() {
         return (T::read(node, out), true);
     }
-    for error in errors.iter().take(MOST_PER_FILE) {
+    for error in worth_showing(&text, &errors) {
         out.fault(syntax_fault(source, &text, error));
     }
     let mut scratch = Findings::in_files(out.sources.clone());
@@ -218,22 +218,50 @@ pub(crate) fn unreadable(
     out.fault(draft);
 }
 
+/// Of the parser's errors the first of each line; where something was never closed, just that and
+/// where it was noticed first: everything between is a consequence.
+fn worth_showing<'e>(text: &str, errors: &'e [toml::de::Error]) -> Vec<&'e toml::de::Error> {
+    let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+    let unclosed = errors.iter().rev().find(|error| error.message().contains("unclosed"));
+    if let (Some(first), Some(unclosed)) = (errors.first(), unclosed) {
+        let same = std::ptr::eq(first, unclosed);
+        return if same { vec![first] } else { vec![first, unclosed] };
+    }
+    let line = |error: &toml::de::Error| {
+        text.as_bytes()[..start(error).min(text.len())]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+    };
+    let mut shown: Vec<&toml::de::Error> = Vec::new();
+    for error in errors.iter().take(MOST_PER_FILE) {
+        if shown.last().is_none_or(|last| line(last) != line(error)) {
+            shown.push(error);
+        }
+    }
+    shown
+}
+
 /// What the TOML parser met, with what to do.
 fn syntax_fault(source: SourceId, text: &str, error: &toml::de::Error) -> Draft {
+    const HELP: &[(&str, &str)] = &[
+        ("duplicate key", "A key stands once in a table: take one of the two out."),
+        ("must be quoted", "Write a value here; text stands in double quotes."),
+        ("invalid basic string", "Close the string with a double quote."),
+        ("missing comma", "Put a comma between the elements, or close the list before."),
+        ("unclosed", "Close it: every [ needs a ], every { a }, every quote another one."),
+        ("key with no value", "Write `key = value`."),
+        ("newline", "The line ends too early: look for a missing quote, bracket or value."),
+    ];
     let range = error.span().unwrap_or(0..0);
     let message = error.message();
-    let help = if message.contains("duplicate key") {
-        "A key stands once in a table: take one of the two out."
-    } else if message.contains("string values must be quoted") {
-        "Put the value into double quotes."
-    } else if message.contains("newline")
-        || text.get(range.clone()).is_some_and(|at| at.starts_with('\n'))
-    {
-        "The line ends too early: look for a missing quote, bracket or value."
-    } else {
-        "This is not TOML (https://toml.io/en/v1.0.0): look for a missing quote, bracket, comma or `=`."
-    };
-    Draft::new(format!("TOML: {message}"), help).at(Span::new(source, range), "here")
+    let help = HELP.iter().find(|(part, _)| message.contains(part)).map_or(
+        "This is not TOML (https://toml.io): look for a missing quote, bracket, comma or `=`.",
+        |(_, help)| help,
+    );
+    let at_end = range.start >= text.trim_end().len();
+    let label = if at_end { "the file ends here" } else { "here" };
+    Draft::new(format!("TOML: {message}"), help).at(Span::new(source, range), label)
 }
 
 #[cfg(test)]

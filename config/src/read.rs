@@ -27,6 +27,11 @@ pub(crate) trait Value: Sized {
 
     /// The JSON schema of its values.
     fn schema() -> Json;
+
+    /// What to do when it is missing.
+    fn how(name: &str) -> String {
+        format!("Add `{name} = …`.")
+    }
 }
 
 /// A type that is written as a string.
@@ -35,6 +40,11 @@ pub(crate) trait Text: Sized {
     const WHAT: &'static str;
 
     fn parse(text: &str) -> Result<Self, Bad>;
+
+    /// What must stand when something else than a string does.
+    fn expected() -> String {
+        format!("{} (a string)", Self::WHAT)
+    }
 
     fn schema() -> Json {
         json!({ "type": "string" })
@@ -79,7 +89,8 @@ impl Bad {
 
     /// The fault that a text read under `key` is no good; `what` was expected.
     pub(crate) fn at(self, key: &str, span: Span, what: &str) -> Draft {
-        Draft::new(format!("`{key}`: {}", self.message), self.help).at(span, format!("not {what}"))
+        Draft::new(format!("`{key}`: {}", self.message), self.help)
+            .at(span, format!("{what} is expected"))
     }
 }
 
@@ -130,7 +141,7 @@ impl<'a, 'f> Table<'a, 'f> {
             self.out.fault(
                 Draft::new(
                     format!("{}: `{}` is missing", self.section.title, key.name),
-                    format!("Add `{} = …`. {}", key.name, key.doc),
+                    format!("{} {}", T::how(key.name), key.doc),
                 )
                 .at(self.span, "in this table"),
             );
@@ -214,7 +225,7 @@ impl<'a, 'f> Table<'a, 'f> {
 impl<T: Text> Value for T {
     fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
         let Some(text) = node.value.as_str() else {
-            node.wrong_kind(&format!("{} (a string)", T::WHAT), out);
+            node.wrong_kind(&T::expected(), out);
             return None;
         };
         match T::parse(text) {
@@ -235,10 +246,12 @@ impl<T: Text> Value for T {
 impl<T: Value> Value for Vec<At<T>> {
     fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
         let Some(elements) = node.elements() else {
-            match node.value.is_table() {
-                true => node.wrong_kind(&format!("a list ([[{}]])", node.key), out),
-                false => node.wrong_kind("a list", out),
+            if node.value.is_table() {
+                node.wrong_kind(&format!("a list ([[{}]])", node.key), out);
+                // It is taken for the one element, so that nobody misses it.
+                return T::read(node, out).map(|value| vec![At { value, span: node.span }]);
             }
+            node.wrong_kind("a list", out);
             return None;
         };
         let read =
@@ -269,7 +282,7 @@ impl<T: Choice> Text for T {
             return Ok(*value);
         }
         let words = T::WORDS.iter().map(|(word, _)| *word);
-        let list = words.clone().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+        let list = <T as Text>::expected();
         if T::LATER.contains(&text) {
             let message = format!("\"{text}\" is not supported yet");
             return Err(Bad::new(message, format!("So far it can be {list}.")));
@@ -279,6 +292,11 @@ impl<T: Choice> Text for T {
             None => format!("It can be {list}."),
         };
         Err(Bad::new(format!("\"{text}\" is not {}", T::WHAT), help))
+    }
+
+    fn expected() -> String {
+        let words = T::WORDS.iter().map(|(word, _)| format!("\"{word}\""));
+        words.collect::<Vec<_>>().join(" or ")
     }
 
     fn schema() -> Json {

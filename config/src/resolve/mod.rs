@@ -159,14 +159,14 @@ fn log(main: &RawMain) -> Log {
 fn dns(raw: &RawDns, out: &mut Findings) -> Dns {
     let mut dns = Dns::default();
     for (name, addresses) in &raw.hosts.0 {
-        let known = dns.hosts.entry(name.value.0.clone()).or_default();
-        if !known.is_empty() || addresses.is_empty() {
-            let what = if known.is_empty() { "has no address" } else { "stands twice" };
-            let message = format!("[dns] hosts: \"{}\" {what}", name.value.0);
-            let help = "Give each name once, in whatever case, with at least one address.";
-            out.fault(Draft::new(message, help).at(name.span, what));
+        let subject = format!("[dns] hosts \"{}\"", name.value.0);
+        edge::empty(&subject, "addresses", Some(addresses), out);
+        let addresses = addresses.value.iter().map(|at| at.value.0).collect();
+        if dns.hosts.insert(name.value.0.clone(), addresses).is_some() {
+            let help = "Give each name once: upper and lower case are the same.";
+            let draft = Draft::new(format!("{subject} stands twice"), help);
+            out.fault(draft.at(name.span, "again"));
         }
-        known.extend(addresses.iter().map(|at| at.value.0));
     }
     dns.servers = raw.servers.iter().map(|at| at.value.0).collect();
     dns

@@ -136,7 +136,7 @@ pub(crate) struct RawLog {
 
 /// Names with their addresses.
 #[derive(Debug, Default)]
-pub(crate) struct Hosts(pub(crate) Vec<(At<HostName>, Vec<At<UnicastIp>>)>);
+pub(crate) struct Hosts(pub(crate) Vec<(At<HostName>, At<Vec<At<UnicastIp>>>)>);
 
 impl Value for RawGateway {
     fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
@@ -156,6 +156,10 @@ impl Value for RawGateway {
 
     fn schema() -> Json {
         GATEWAY.schema()
+    }
+
+    fn how(name: &str) -> String {
+        format!("Add the table [{name}].")
     }
 }
 
@@ -210,7 +214,8 @@ impl Value for Hosts {
                 Ok(host) => {
                     let addresses = <Vec<At<UnicastIp>>>::read(value, table.out);
                     let host = At { value: host, span: name.span };
-                    hosts.extend(addresses.map(|addresses| (host, addresses)));
+                    let span = value.span;
+                    hosts.extend(addresses.map(|value| (host, At { value, span })));
                 }
                 Err(bad) => table.out.fault(bad.at("[dns] hosts", name.span, HostName::WHAT)),
             }

@@ -126,6 +126,10 @@ impl Value for RawTenant {
     fn schema() -> Json {
         TENANT.schema()
     }
+
+    fn how(name: &str) -> String {
+        format!("Add the table [{name}].")
+    }
 }
 
 impl Value for NumbersEntry {

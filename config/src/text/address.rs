@@ -209,6 +209,9 @@ fn split_transport<'a>(text: &'a str, example: &str) -> Result<(Transport, &'a s
     }
     let help = match nearest(word, Transport::WORDS.iter().map(|(word, _)| *word)) {
         Some(near) => format!("Did you mean \"{near}:{rest}\"?"),
+        None if word.parse::<std::net::Ipv4Addr>().is_ok() => {
+            format!("Write \"udp:{text}\" (or tcp:, tls:).")
+        }
         None => format!("Write udp:, tcp: or tls: first, such as \"{example}\"."),
     };
     Err(Bad::new(format!("\"{text}\" does not begin with a transport"), help))
@@ -219,7 +222,9 @@ fn socket(text: &str, default_port: Option<u16>) -> Result<SocketAddr, Bad> {
     let (host, port) = split_port(text)?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let Ok(ip) = bare.parse::<IpAddr>() else {
-        return Err(no_address(host, "Write the IP address itself, such as \"192.0.2.1:5060\"."));
+        let port = port.or(default_port).unwrap_or(5060);
+        let help = format!("Write the IP address itself, such as \"192.0.2.1:{port}\".");
+        return Err(no_address(host, &help));
     };
     match port.or(default_port) {
         Some(port) => Ok(SocketAddr::new(ip, port)),

@@ -65,11 +65,12 @@ impl<const MIN: u32, const MAX: u32> Value for Int<MIN, MAX> {
         match value.filter(|value| (MIN..=MAX).contains(value)) {
             Some(value) => Some(Self(value)),
             None => {
-                let draft = Draft::new(
-                    format!("`{}`: {integer} is out of range", node.key),
-                    format!("Write a whole number from {MIN} to {MAX}."),
-                );
-                out.fault(draft.at(node.span, "out of range"));
+                let help = match MIN == MAX {
+                    true => format!("Only {MIN} is supported."),
+                    false => format!("Write a whole number from {MIN} to {MAX}."),
+                };
+                let message = format!("`{}`: {integer} is out of range", node.key);
+                out.fault(Draft::new(message, help).at(node.span, "out of range"));
                 None
             }
         }
@@ -123,7 +124,9 @@ impl Text for NumberRange {
 
     fn parse(text: &str) -> Result<Self, Bad> {
         let read = |part: &str| Number::parse(part).ok_or_else(|| no_number(part));
-        let Some((first, last)) = text.split_once('-') else {
+        // A hyphen inside one number, as people write it, does not make a range.
+        let ends = text.split_once('-').filter(|(_, last)| last.trim_start().starts_with('+'));
+        let Some((first, last)) = ends else {
             let number = read(text)?;
             return Ok(Self { first: number, last: number });
         };
@@ -243,21 +246,25 @@ impl Choice for LogNumbers {
         &[("masked", Self::Masked), ("plain", Self::Plain)];
 }
 
-/// Says why `text` is no number.
+/// Says why `text` is no number, and what was probably meant.
 fn no_number(text: &str) -> Bad {
     const HELP: &str =
         "Write \"+\" and 1 to 15 digits, with country code (or \"+1001\" for a private number).";
     let shown: String = text.chars().take(64).collect();
-    let digits: String = text.chars().filter(char::is_ascii_digit).take(16).collect();
-    let written = text.chars().all(|char| char.is_ascii_digit() || "+ .()/".contains(char));
+    let digits: String = text.chars().filter(char::is_ascii_digit).take(17).collect();
+    let written = text.chars().all(|char| char.is_ascii_digit() || "+ .()/-".contains(char));
+    // 00 is how most of the world dials "+"; a single 0 stands for a country code left out.
+    let digits = digits.strip_prefix("00").unwrap_or(&digits);
     if digits.len() > Number::MAX_DIGITS {
         let message = format!("\"{shown}\" has more than {} digits", Number::MAX_DIGITS);
         return Bad::new(message, HELP);
     }
     let help = match Number::parse(&format!("+{digits}")) {
-        Some(number) if written => {
-            format!("Write \"{number}\" if that is meant: \"+\", country code, digits only.")
+        Some(_) if written && digits.starts_with('0') => {
+            "Write \"+\" and the country code in place of the leading 0, and digits only."
+                .to_owned()
         }
+        Some(number) if written => format!("Write \"{number}\" if that is meant."),
         Some(_) | None => HELP.to_owned(),
     };
     Bad::new(format!("\"{shown}\" is no number"), help)
@@ -322,10 +329,7 @@ mod tests {
         ] {
             assert!(NumberRange::parse(text).is_err(), "{text:?}");
         }
-        assert_eq!(
-            no_number("+49 (30) 123").help,
-            "Write \"+4930123\" if that is meant: \"+\", country code, digits only."
-        );
+        assert_eq!(no_number("+49 (30) 123").help, "Write \"+4930123\" if that is meant.");
     }
 
     #[test]
