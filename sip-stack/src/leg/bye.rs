@@ -200,3 +200,93 @@ impl Leg {
         self.phase = Phase::Closed;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::rig::{OURS, Rig, THEIRS, bytes};
+    use super::super::{Failure, State};
+
+    use super::*;
+
+    #[test]
+    fn bye_is_in_the_dialog() {
+        let mut rig = Rig::talking();
+        rig.leg.bye(&[(HeaderId::Reason, bytes("Q.850;cause=16"))], rig.now, &mut rig.out);
+        assert_eq!(rig.header(HeaderId::CSeq), "2 BYE");
+        assert_eq!(rig.header(HeaderId::Reason), "Q.850;cause=16");
+        assert_eq!(rig.header(HeaderId::MaxForwards), "70");
+        assert_eq!(rig.header(HeaderId::To), "<sip:them@peer.example>;tag=them");
+        assert_eq!(rig.last_draft().uri(), b"sip:them@10.0.0.1;x=%41");
+    }
+
+    #[test]
+    fn table() {
+        type Row = (&'static str, fn(&mut Rig), &'static [&'static str], State);
+        let rows: [Row; 10] = [
+            ("200 to it", |rig| rig.response("BYE", 2, 200, "them", ""), &[], State::Ended),
+            ("481 to it", |rig| rig.response("BYE", 2, 481, "them", ""), &[], State::Ended),
+            ("401 to it", |rig| rig.response("BYE", 2, 401, "them", ""), &[], State::Ended),
+            ("100 to it", |rig| rig.response("BYE", 2, 100, "", ""), &[], State::Ending),
+            ("time-out", |rig| rig.failed(2, Failure::Timeout), &[], State::Ended),
+            ("transport", |rig| rig.failed(2, Failure::Transport), &[], State::Ended),
+            (
+                "200 to the INVITE",
+                |rig| rig.response("INVITE", 1, 200, "them", THEIRS),
+                &["ACK"],
+                State::Ending,
+            ),
+            ("BYE that crosses it", |rig| rig.request("BYE", "", ""), &["200 BYE"], State::Ending),
+            (
+                "re-INVITE that crosses it",
+                |rig| rig.request("INVITE", "", "v=0 new"),
+                &["481 INVITE"],
+                State::Ending,
+            ),
+            ("64*T1", |rig| rig.seconds(32), &[], State::Ended),
+        ];
+        for (name, input, does, leads) in rows {
+            let mut rig = Rig::talking();
+            rig.bye();
+            rig.drain();
+            input(&mut rig);
+            assert_eq!(rig.drain(), does, "{name}");
+            assert_eq!(rig.state(), leads, "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_or_done_after_the_end() {
+        let mut rig = Rig::talking();
+        rig.request("BYE", "", "");
+        assert_eq!(rig.drain(), ["200 BYE", "Ended Remote"]);
+        rig.bye();
+        rig.cancel();
+        rig.offer(OURS);
+        rig.accept(OURS);
+        rig.refuse(488);
+        rig.answer(OURS);
+        rig.reject(500);
+        rig.failed(1, Failure::Timeout);
+        rig.cancelled(10);
+        rig.seconds(10_000);
+        assert!(rig.drain().is_empty());
+        assert_eq!(rig.leg.poll_timeout(), None);
+        rig.request("BYE", "", "");
+        rig.request("INFO", "", "");
+        assert_eq!(rig.drain(), ["200 BYE", "481 INFO"]);
+    }
+
+    #[test]
+    fn timers_of_the_session_stop_with_it() {
+        let mut rig = Rig::talking();
+        rig.offer("v=0 ours 2");
+        rig.response("INVITE", 2, 491, "them", "");
+        rig.bye();
+        rig.drain();
+        rig.response("BYE", 3, 200, "them", "");
+        rig.pass(Duration::from_secs(100));
+        assert!(rig.drain().is_empty());
+    }
+}

@@ -4,7 +4,7 @@
 //! Forks are bounded: those past [`FORKS`] get ACK and BYE anew with each repeat of their 2xx,
 //! without being remembered.
 
-use super::offer_answer::Acked;
+use super::ack::Acked;
 use super::uac::FORKS;
 use super::{Action, Leg, Outbox, Token};
 use crate::message::{Message, Method};

@@ -224,3 +224,192 @@ impl Leg {
 
 /// How many requests may lie unanswered with the owner; more are told to come again.
 const WAITING: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::super::rig::{OURS, Rig, THEIRS};
+    use super::*;
+
+    fn inviting() -> Rig {
+        let mut rig = Rig::calling(OURS);
+        rig.response("INVITE", 1, 180, "them", "");
+        rig.drain();
+        rig
+    }
+
+    fn invited() -> Rig {
+        let mut rig = Rig::called(THEIRS);
+        rig.ring(180, "");
+        rig.drain();
+        rig
+    }
+
+    fn ending() -> Rig {
+        let mut rig = Rig::talking();
+        rig.bye();
+        rig.drain();
+        rig
+    }
+
+    #[test]
+    fn table() {
+        let states: [fn() -> Rig; 4] = [inviting, invited, Rig::talking, ending];
+        let rows: [(&str, &str, [&[&str]; 4]); 11] = [
+            (
+                "BYE",
+                "",
+                [
+                    &["200 BYE"],
+                    &["200 BYE", "487 INVITE", "Cancelled"],
+                    &["200 BYE", "Ended Remote"],
+                    &["200 BYE"],
+                ],
+            ),
+            (
+                "INVITE",
+                "v=0 new",
+                [&["491 INVITE"], &["500 INVITE"], &["Offer v=0 new"], &["481 INVITE"]],
+            ),
+            (
+                "UPDATE",
+                "v=0 new",
+                [&["491 UPDATE"], &["500 UPDATE"], &["Offer v=0 new"], &["481 UPDATE"]],
+            ),
+            ("UPDATE", "", [&["200 UPDATE"], &["200 UPDATE"], &["200 UPDATE"], &["481 UPDATE"]]),
+            (
+                "OPTIONS",
+                "",
+                [&["200 OPTIONS"], &["200 OPTIONS"], &["200 OPTIONS"], &["481 OPTIONS"]],
+            ),
+            ("PRACK", "", [&["481 PRACK"], &["481 PRACK"], &["481 PRACK"], &["481 PRACK"]]),
+            ("INFO", "", [&["Request INFO"], &["Request INFO"], &["Request INFO"], &["481 INFO"]]),
+            (
+                "REFER",
+                "",
+                [&["Request REFER"], &["Request REFER"], &["Request REFER"], &["481 REFER"]],
+            ),
+            (
+                "NOTIFY",
+                "",
+                [&["Request NOTIFY"], &["Request NOTIFY"], &["Request NOTIFY"], &["481 NOTIFY"]],
+            ),
+            (
+                "MESSAGE",
+                "",
+                [&["405 MESSAGE"], &["405 MESSAGE"], &["405 MESSAGE"], &["481 MESSAGE"]],
+            ),
+            ("JUMP", "", [&["405 JUMP"], &["405 JUMP"], &["405 JUMP"], &["481 JUMP"]]),
+        ];
+        for (method, sdp, expected) in rows {
+            for ((state, make), expected) in
+                ["Inviting", "Invited", "Confirmed", "Ending"].into_iter().zip(states).zip(expected)
+            {
+                let mut rig = make();
+                rig.request(method, "", sdp);
+                assert_eq!(rig.drain(), expected, "{method} {sdp} in {state}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_tags_are_other_dialogs() {
+        for make in [inviting, invited, Rig::talking] {
+            let mut rig = make();
+            for method in ["BYE", "INVITE", "INFO", "OPTIONS"] {
+                rig.request_as(method, 11, "stranger", "", "");
+                assert_eq!(rig.drain(), [format!("481 {method}")]);
+            }
+        }
+    }
+
+    #[test]
+    fn cseq_that_goes_back_is_refused() {
+        for make in [inviting, invited, Rig::talking_called] {
+            let mut rig = make();
+            rig.request_as("OPTIONS", 20, "them", "", "");
+            rig.request_as("OPTIONS", 19, "them", "", "");
+            rig.request_as("BYE", 0, "them", "", "");
+            rig.request_as("OPTIONS", 20, "them", "", "");
+            assert_eq!(rig.drain(), ["200 OPTIONS", "500 OPTIONS", "500 BYE", "200 OPTIONS"]);
+        }
+    }
+
+    #[test]
+    fn early_cseq_counts_after_the_answer() {
+        let mut rig = inviting();
+        rig.request_as("OPTIONS", 50, "them", "", "");
+        rig.response("INVITE", 1, 200, "them", THEIRS);
+        rig.drain();
+        rig.request_as("BYE", 49, "them", "", "");
+        assert_eq!(rig.drain(), ["500 BYE"]);
+    }
+
+    #[test]
+    fn reinvite_that_wants_too_much_is_refused_and_changes_nothing() {
+        let mut rig = Rig::talking();
+        rig.request("INVITE", "Require: 100rel, timer, x-y", "v=0 new");
+        assert_eq!(rig.header(HeaderId::Unsupported), "100rel, x-y");
+        rig.request("INVITE", "Content-Type: text/plain", "");
+        rig.request("INFO", "Require: x-y", "");
+        assert_eq!(rig.drain(), ["420 INVITE", "Offer -", "420 INFO"]);
+    }
+
+    #[test]
+    fn options_are_answered_in_full() {
+        let mut rig = Rig::talking();
+        rig.request("OPTIONS", "", "");
+        assert_eq!(rig.header(HeaderId::Accept), "application/sdp");
+        assert_eq!(rig.header(HeaderId::Contact), "<sip:us@gw.example:5061;transport=tls>");
+        assert_eq!(rig.header(HeaderId::Supported), "replaces, timer");
+        assert!(rig.header(HeaderId::Allow).contains("REFER"));
+        assert!(rig.header(HeaderId::To).ends_with(";tag=us"));
+    }
+
+    #[test]
+    fn method_not_allowed_names_those_that_are() {
+        let mut rig = Rig::talking();
+        rig.request("PUBLISH", "", "");
+        assert!(rig.header(HeaderId::Allow).starts_with("INVITE"));
+    }
+
+    #[test]
+    fn owner_answers_its_requests_once() {
+        let mut rig = Rig::talking();
+        rig.request("REFER", "Refer-To: <sip:x@example>", "");
+        let actions = rig.take();
+        let [Action::Event(Event::Request { server, message })] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        rig.leg.respond(*server, Draft::response(message, 202), &mut rig.out);
+        assert_eq!(rig.header(HeaderId::Contact), "<sip:us@gw.example:5061;transport=tls>");
+        assert_eq!(rig.drain(), ["202 REFER"]);
+        rig.leg.respond(*server, Draft::response(message, 603), &mut rig.out);
+        assert!(rig.drain().is_empty());
+    }
+
+    #[test]
+    fn requests_left_with_the_owner_are_bounded_and_ended_with_the_leg() {
+        let mut rig = Rig::talking();
+        for _ in 0..20 {
+            rig.request("INFO", "", "");
+        }
+        let words = rig.drain();
+        assert_eq!(words.iter().filter(|word| *word == "Request INFO").count(), WAITING);
+        assert_eq!(words.iter().filter(|word| *word == "500 INFO").count(), 20 - WAITING);
+        rig.request("BYE", "", "");
+        let words = rig.drain();
+        assert_eq!(words.iter().filter(|word| *word == "487 INFO").count(), WAITING);
+        assert_eq!(words.last().unwrap(), "Ended Remote");
+    }
+
+    #[test]
+    fn requests_left_with_the_owner_end_with_a_call_that_never_was() {
+        let mut rig = inviting();
+        rig.request("INFO", "", "");
+        rig.drain();
+        rig.response("INVITE", 1, 486, "them", "");
+        assert_eq!(rig.drain(), ["487 INFO", "Rejected 486 Response"]);
+        assert_eq!(rig.state(), State::Ended);
+    }
+}

@@ -34,6 +34,7 @@
 //! - After an end of the session the leg waits for 2xx of further forks only if it has seen
 //!   several To tags; RFC 3261 §13.2.2.4 would always wait 32 s.
 
+mod ack;
 mod action;
 mod bye;
 mod fork;
@@ -41,6 +42,7 @@ mod in_dialog;
 mod offer_answer;
 mod random;
 mod refusal;
+mod reinvite;
 mod reply;
 mod session_timer;
 mod snapshot;
@@ -61,8 +63,9 @@ pub use self::action::{
 pub use self::snapshot::Snapshot;
 pub use self::uac::Outgoing;
 
+use self::ack::Acked;
 use self::bye::Closing;
-use self::offer_answer::{Acked, Exchange, Offers};
+use self::offer_answer::{Exchange, Offers};
 use self::random::Random;
 use self::refusal::supports;
 use self::session_timer::Session;

@@ -33,17 +33,18 @@
 //! our last one. SDP is opaque bytes to a leg.
 
 use std::mem;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::ack::AckAwaited;
+use super::reinvite::Sent;
 use super::reply::push_sdp;
-use super::timer::{PATIENCE, T1, T2, Timer};
-use super::{Action, EndedBy, Event, Failure, Hop, Leg, Outbox, Phase, Token};
+use super::timer::Timer;
+use super::{Action, Event, Leg, Outbox, Token};
 use crate::dialog::keep;
 use crate::endpoint::ServerId;
-use crate::message::{Draft, HeaderId, Message, Method};
-use crate::transport::Source;
+use crate::message::{HeaderId, Message, Method};
 
 /// What was agreed, what is being negotiated, and what waits.
 #[derive(Debug, Default)]
@@ -76,40 +77,10 @@ pub(super) enum Exchange {
 }
 
 #[derive(Debug)]
-pub(super) struct Sent {
-    token: Token,
-    sdp: Bytes,
-    /// Not the owner's offer but a refresh with our last SDP: its outcome is not told.
-    refresh: bool,
-    cancelled: bool,
-}
-
-#[derive(Debug)]
 pub(super) struct Received {
     server: ServerId,
     request: Message,
     sdp: Option<Bytes>,
-}
-
-#[derive(Debug)]
-pub(super) struct AckAwaited {
-    server: ServerId,
-    cseq: u32,
-    draft: Draft,
-    interval: Duration,
-    /// Our offer in the 2xx, whose answer the ACK owes us.
-    offer: Option<Bytes>,
-    /// Of the initial INVITE.
-    pub(super) initial: bool,
-}
-
-/// An ACK that we sent for a 2xx.
-#[derive(Debug)]
-pub(super) struct Acked {
-    pub(super) token: Token,
-    pub(super) tag: Bytes,
-    pub(super) draft: Draft,
-    pub(super) hop: Hop,
 }
 
 impl Offers {
@@ -124,208 +95,6 @@ impl Offers {
     }
 }
 
-/// Ours.
-impl Leg {
-    /// Offers a change by re-INVITE. While another exchange is in progress, or the leg is not yet
-    /// confirmed, the offer waits; a newer one takes its place silently. While the peer's own
-    /// offer lies with the owner it is refused at once with 491 (both would wait for each other).
-    ///
-    /// `Answer` or `OfferRefused` follows for each offer that is sent, unless the leg ends before.
-    pub fn offer(&mut self, sdp: Bytes, now: Instant, out: &mut Outbox) {
-        match (&self.phase, &self.offers.exchange) {
-            (Phase::Closing(_) | Phase::Closed, _) => {}
-            (Phase::Calling(_) | Phase::Called(_) | Phase::Talking, Exchange::Received(_)) => {
-                out.push_back(Action::Event(Event::OfferRefused { status: 491 }));
-            }
-            (
-                Phase::Calling(_) | Phase::Called(_) | Phase::Talking,
-                Exchange::Idle
-                | Exchange::Sent(_)
-                | Exchange::AckOwed { .. }
-                | Exchange::AckAwaited(_),
-            ) => {
-                self.offers.next = Some(sdp);
-                self.flush(now, out);
-            }
-        }
-    }
-
-    /// Sends the offer that waits, if it may go now. Also [`Timer::Retry`].
-    pub(super) fn flush(&mut self, now: Instant, out: &mut Outbox) {
-        let free = matches!(self.phase, Phase::Talking)
-            && matches!(self.offers.exchange, Exchange::Idle)
-            && !self.timers.runs(Timer::Retry);
-        if free && let Some(sdp) = self.offers.next.take() {
-            self.send_offer(sdp, false, now, out);
-        }
-    }
-
-    pub(super) fn send_offer(&mut self, sdp: Bytes, refresh: bool, now: Instant, out: &mut Outbox) {
-        let (mut draft, hop) = self.dialog.request(Method::Invite);
-        self.sign(&mut draft, &Method::Invite);
-        self.keep_session(&mut draft);
-        push_sdp(&mut draft, sdp.clone());
-        let token = self.next_token();
-        self.offers.exchange = Exchange::Sent(Sent { token, sdp, refresh, cancelled: false });
-        self.timers.set(Timer::Offer, now + PATIENCE);
-        out.push_back(Action::Request { token, draft, hop });
-    }
-
-    /// A response to our re-INVITE.
-    pub(super) fn reinvite_response(
-        &mut self,
-        source: &Source,
-        message: &Message,
-        now: Instant,
-        out: &mut Outbox,
-    ) {
-        self.dialog.hear(source);
-        if message.status() < 200 {
-            return;
-        }
-        let Some(sent) = self.take_sent() else { return };
-        if (200..300).contains(&message.status()) {
-            self.dialog.follow(message);
-            self.send_ack(sent.token, message.cseq(), None, out);
-        }
-        if matches!(self.phase, Phase::Talking) {
-            match message.status() {
-                ..300 => self.offer_accepted(sent, message, now, out),
-                408 | 481 => self.gone(Some(message), now, out),
-                422 if self.raise_session(message) && self.put_off() => {
-                    self.send_offer(sent.sdp, sent.refresh, now, out);
-                }
-                491 => {
-                    let wait = self.random.glare(self.caller);
-                    self.offer_put_off(sent, message, wait, now, out);
-                }
-                status => match retry_after(message) {
-                    Some(wait) if status == 500 => {
-                        self.offer_put_off(sent, message, wait, now, out);
-                    }
-                    Some(_) | None => self.offer_refused(&sent, status, now, out),
-                },
-            }
-        }
-    }
-
-    /// Our re-INVITE got no response.
-    pub(super) fn reinvite_failed(&mut self, why: Failure, now: Instant, out: &mut Outbox) {
-        let Some(sent) = self.take_sent() else { return };
-        if matches!(self.phase, Phase::Talking) {
-            match why {
-                Failure::Timeout => self.gone(None, now, out),
-                Failure::Transport => self.offer_refused(&sent, 503, now, out),
-            }
-        }
-    }
-
-    /// [`Timer::Offer`]: the peer takes its time; first we cancel, then we take it as gone.
-    pub(super) fn offer_unanswered(&mut self, now: Instant, out: &mut Outbox) {
-        let Exchange::Sent(sent) = &mut self.offers.exchange else { return };
-        if sent.cancelled {
-            self.offers.exchange = Exchange::Idle;
-            self.gone(None, now, out);
-        } else {
-            sent.cancelled = true;
-            out.push_back(Action::Cancel { token: sent.token, reason: None });
-            self.timers.set(Timer::Offer, now + PATIENCE);
-        }
-    }
-
-    fn take_sent(&mut self) -> Option<Sent> {
-        if !matches!(self.offers.exchange, Exchange::Sent(_)) {
-            return None;
-        }
-        let Exchange::Sent(sent) = mem::take(&mut self.offers.exchange) else { return None };
-        self.timers.stop(Timer::Offer);
-        Some(sent)
-    }
-
-    fn offer_accepted(&mut self, sent: Sent, message: &Message, now: Instant, out: &mut Outbox) {
-        self.take_session(message, now);
-        match message.sdp() {
-            Some(theirs) => {
-                let news = !sent.refresh || self.offers.remote.as_ref() != Some(&theirs);
-                let theirs = keep(&theirs);
-                self.offers.agree(sent.sdp, theirs.clone());
-                if news {
-                    out.push_back(Action::Event(Event::Answer { sdp: theirs }));
-                }
-            }
-            None if sent.refresh => {}
-            None => out.push_back(Action::Event(Event::OfferRefused { status: 488 })),
-        }
-        self.flush(now, out);
-    }
-
-    fn offer_refused(&mut self, sent: &Sent, status: u16, now: Instant, out: &mut Outbox) {
-        self.offers.put_off = 0;
-        if sent.refresh {
-            self.refresh_refused(now);
-        } else {
-            out.push_back(Action::Event(Event::OfferRefused { status }));
-        }
-        self.flush(now, out);
-    }
-
-    /// Glare (RFC 3261 §14.1), or a peer that is not done yet (§14.2): again later.
-    fn offer_put_off(
-        &mut self,
-        sent: Sent,
-        message: &Message,
-        wait: Duration,
-        now: Instant,
-        out: &mut Outbox,
-    ) {
-        if sent.refresh {
-            self.timers.set(Timer::Refresh, now + wait);
-            self.flush(now, out);
-        } else if self.put_off() {
-            self.offers.next.get_or_insert(sent.sdp);
-            self.timers.set(Timer::Retry, now + wait);
-        } else {
-            self.offer_refused(&sent, message.status(), now, out);
-        }
-    }
-
-    /// Counts one more postponement; whether there may be one.
-    const fn put_off(&mut self) -> bool {
-        self.offers.put_off += 1;
-        self.offers.put_off <= PUT_OFF_LIMIT
-    }
-
-    /// Sends the ACK for a 2xx to an INVITE of ours and remembers it for repeats of that 2xx.
-    pub(super) fn send_ack(
-        &mut self,
-        token: Token,
-        cseq: u32,
-        sdp: Option<Bytes>,
-        out: &mut Outbox,
-    ) {
-        let (mut draft, hop) = self.dialog.ack(cseq);
-        self.sign(&mut draft, &Method::Ack);
-        if let Some(sdp) = sdp {
-            push_sdp(&mut draft, sdp);
-        }
-        let (invite, tag) = (self.invite, self.dialog.id.remote_tag.clone());
-        // Of a dialog's INVITEs only the first and the last can still be repeated.
-        self.acks.retain(|ack| ack.tag != tag || Some(ack.token) == invite);
-        self.acks.push(Acked { token, tag, draft: draft.clone(), hop: hop.clone() });
-        out.push_back(Action::Ack { draft, hop });
-    }
-
-    /// A 2xx came again: so does its ACK (RFC 3261 §13.2.2.4).
-    pub(super) fn repeat_ack(&self, token: Token, message: &Message, out: &mut Outbox) {
-        let tag = message.to_tag().unwrap_or_default();
-        let sent = self.acks.iter().find(|ack| ack.token == token && ack.tag == tag);
-        if let Some(ack) = sent {
-            out.push_back(Action::Ack { draft: ack.draft.clone(), hop: ack.hop.clone() });
-        }
-    }
-}
-
-/// The peer's.
 impl Leg {
     /// A re-INVITE, or an UPDATE with SDP, on the answered leg.
     pub(super) fn offer_request(
@@ -454,88 +223,6 @@ impl Leg {
             self.flush(now, out);
         }
     }
-}
-
-/// The 2xx until its ACK.
-impl Leg {
-    #[expect(clippy::too_many_arguments, reason = "one 2xx has this much to it; three callers")]
-    pub(super) fn await_ack(
-        &mut self,
-        server: ServerId,
-        cseq: u32,
-        draft: Draft,
-        offer: Option<Bytes>,
-        initial: bool,
-        now: Instant,
-        out: &mut Outbox,
-    ) {
-        out.push_back(Action::Respond { server, draft: draft.clone() });
-        let awaited = AckAwaited { server, cseq, draft, interval: T1, offer, initial };
-        self.offers.exchange = Exchange::AckAwaited(Box::new(awaited));
-        self.timers.set(Timer::Answer, now + T1);
-        self.timers.set(Timer::Ack, now + PATIENCE);
-    }
-
-    /// [`Timer::Answer`].
-    pub(super) fn answer_again(&mut self, now: Instant, out: &mut Outbox) {
-        let Exchange::AckAwaited(awaited) = &mut self.offers.exchange else { return };
-        awaited.interval = (awaited.interval * 2).min(T2);
-        self.timers.set(Timer::Answer, now + awaited.interval);
-        let (server, draft) = (awaited.server, awaited.draft.clone());
-        out.push_back(Action::Respond { server, draft });
-    }
-
-    /// The ACK for a 2xx of ours.
-    pub fn handle_ack(
-        &mut self,
-        source: &Source,
-        message: &Message,
-        now: Instant,
-        out: &mut Outbox,
-    ) {
-        let expected = matches!(&self.offers.exchange,
-            Exchange::AckAwaited(awaited) if awaited.cseq == message.cseq());
-        if !expected || !self.dialog.owns_request(message) {
-            return;
-        }
-        let Some(awaited) = self.take_awaited() else { return };
-        self.dialog.hear(source);
-        if matches!(self.phase, Phase::Closing(_)) {
-            self.send_held_bye(now, out);
-            return;
-        }
-        match (awaited.offer, message.sdp()) {
-            (Some(ours), Some(theirs)) => {
-                let theirs = keep(&theirs);
-                self.offers.agree(ours, theirs.clone());
-                out.push_back(Action::Event(Event::Answer { sdp: theirs }));
-            }
-            (Some(_), None) if awaited.initial => {
-                self.end(EndedBy::NoAnswer, Some(message), now, out);
-                return;
-            }
-            (Some(_), None) => {
-                out.push_back(Action::Event(Event::OfferRefused { status: 488 }));
-            }
-            (None, _) => {}
-        }
-        if awaited.initial {
-            out.push_back(Action::Event(Event::Confirmed));
-        }
-        self.flush(now, out);
-    }
-
-    /// [`Timer::Ack`]: no ACK came (RFC 3261 §13.3.1.4, §14.2).
-    pub(super) fn ack_missing(&mut self, now: Instant, out: &mut Outbox) {
-        if self.take_awaited().is_none() {
-            return;
-        }
-        if matches!(self.phase, Phase::Closing(_)) {
-            self.send_held_bye(now, out);
-        } else {
-            self.end(EndedBy::NoAck, None, now, out);
-        }
-    }
 
     /// The session is over: what is open is closed towards the peer. A re-INVITE of ours stays, for
     /// the ACK of its 2xx, and so does the 2xx to the initial INVITE.
@@ -552,27 +239,313 @@ impl Leg {
             Exchange::Idle | Exchange::AckAwaited(_) => {}
         }
     }
+}
 
-    pub(super) fn take_awaited(&mut self) -> Option<AckAwaited> {
-        if !matches!(self.offers.exchange, Exchange::AckAwaited(_)) {
-            return None;
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::rig::{OURS, Rig, THEIRS, bytes};
+    use super::super::{Action, State};
+    use super::*;
+
+    const NEW: &str = "v=0 theirs 2";
+
+    fn idle() -> Rig {
+        Rig::talking()
+    }
+
+    fn sent() -> Rig {
+        let mut rig = Rig::talking();
+        rig.offer("v=0 ours 2");
+        rig.drain();
+        rig
+    }
+
+    fn ack_owed() -> Rig {
+        let mut rig = Rig::calling("");
+        rig.response("INVITE", 1, 200, "them", THEIRS);
+        rig.drain();
+        rig
+    }
+
+    fn received() -> Rig {
+        let mut rig = Rig::talking();
+        rig.request("INVITE", "", "v=0 theirs 1");
+        rig.drain();
+        rig
+    }
+
+    fn ack_awaited() -> Rig {
+        let mut rig = received();
+        rig.accept("v=0 ours 1");
+        rig.drain();
+        rig
+    }
+
+    /// Every input in every state of the exchange: what the leg does.
+    #[test]
+    fn table() {
+        type Row = (&'static str, fn(&mut Rig), [&'static [&'static str]; 5]);
+        let states: [fn() -> Rig; 5] = [idle, sent, ack_owed, received, ack_awaited];
+        let rows: [Row; 18] = [
+            (
+                "offer()",
+                |rig| rig.offer("v=0 ours 3"),
+                [&["INVITE 2 +sdp"], &[], &[], &["OfferRefused 491"], &[]],
+            ),
+            (
+                "accept_offer()",
+                |rig| rig.accept("v=0 ours 3"),
+                [&[], &[], &["ACK +sdp"], &["200 INVITE +sdp"], &[]],
+            ),
+            (
+                "refuse_offer()",
+                |rig| rig.refuse(488),
+                [&[], &[], &["ACK", "BYE 2", "Ended Local"], &["488 INVITE"], &[]],
+            ),
+            (
+                "INVITE with new SDP",
+                |rig| rig.request("INVITE", "", NEW),
+                [
+                    &["Offer v=0 theirs 2"],
+                    &["491 INVITE"],
+                    &["491 INVITE"],
+                    &["500 INVITE"],
+                    &["500 INVITE"],
+                ],
+            ),
+            (
+                "INVITE with the same SDP",
+                |rig| rig.request("INVITE", "", THEIRS),
+                [
+                    &["200 INVITE +sdp"],
+                    &["491 INVITE"],
+                    &["491 INVITE"],
+                    &["500 INVITE"],
+                    &["500 INVITE"],
+                ],
+            ),
+            (
+                "INVITE without SDP",
+                |rig| rig.request("INVITE", "", ""),
+                [&["Offer -"], &["491 INVITE"], &["491 INVITE"], &["500 INVITE"], &["500 INVITE"]],
+            ),
+            (
+                "UPDATE with new SDP",
+                |rig| rig.request("UPDATE", "", NEW),
+                [
+                    &["Offer v=0 theirs 2"],
+                    &["491 UPDATE"],
+                    &["491 UPDATE"],
+                    &["500 UPDATE"],
+                    &["500 UPDATE"],
+                ],
+            ),
+            (
+                "UPDATE with the same SDP",
+                |rig| rig.request("UPDATE", "", THEIRS),
+                [
+                    &["200 UPDATE +sdp"],
+                    &["491 UPDATE"],
+                    &["491 UPDATE"],
+                    &["500 UPDATE"],
+                    &["500 UPDATE"],
+                ],
+            ),
+            (
+                "UPDATE without SDP",
+                |rig| rig.request("UPDATE", "", ""),
+                [
+                    &["200 UPDATE"],
+                    &["200 UPDATE"],
+                    &["200 UPDATE"],
+                    &["200 UPDATE"],
+                    &["200 UPDATE"],
+                ],
+            ),
+            (
+                "CANCEL",
+                |rig| rig.cancelled(11),
+                [&[], &[], &[], &["487 INVITE", "OfferWithdrawn"], &[]],
+            ),
+            ("CANCEL of another INVITE", |rig| rig.cancelled(9), [&[], &[], &[], &[], &[]]),
+            ("ACK", |rig| rig.ack(11, ""), [&[], &[], &[], &[], &[]]),
+            (
+                "200 to ours",
+                |rig| rig.response("INVITE", 2, 200, "them", NEW),
+                [&[], &["ACK", "Answer v=0 theirs 2"], &[], &[], &[]],
+            ),
+            (
+                "200 to ours, no SDP",
+                |rig| rig.response("INVITE", 2, 200, "them", ""),
+                [&[], &["ACK", "OfferRefused 488"], &[], &[], &[]],
+            ),
+            (
+                "491 to ours",
+                |rig| rig.response("INVITE", 2, 491, "them", ""),
+                [&[], &[], &[], &[], &[]],
+            ),
+            (
+                "481 to ours",
+                |rig| rig.response("INVITE", 2, 481, "them", ""),
+                [&[], &["BYE 3", "Ended Gone"], &[], &[], &[]],
+            ),
+            (
+                "408 to ours",
+                |rig| rig.response("INVITE", 2, 408, "them", ""),
+                [&[], &["BYE 3", "Ended Gone"], &[], &[], &[]],
+            ),
+            (
+                "488 to ours",
+                |rig| rig.response("INVITE", 2, 488, "them", ""),
+                [&[], &["OfferRefused 488"], &[], &[], &[]],
+            ),
+        ];
+        for (name, input, expected) in rows {
+            for ((state, make), expected) in ["Idle", "Sent", "AckOwed", "Received", "AckAwaited"]
+                .into_iter()
+                .zip(states)
+                .zip(expected)
+            {
+                let mut rig = make();
+                input(&mut rig);
+                assert_eq!(rig.drain(), expected, "{name} in {state}");
+            }
         }
-        let Exchange::AckAwaited(awaited) = mem::take(&mut self.offers.exchange) else {
-            return None;
-        };
-        self.timers.stop(Timer::Answer);
-        self.timers.stop(Timer::Ack);
-        Some(*awaited)
+    }
+
+    #[test]
+    fn accepted_offer_is_repeated_until_its_ack_and_then_agreed() {
+        let mut rig = received();
+        rig.accept("v=0 ours 1");
+        assert_eq!(rig.drain(), ["200 INVITE +sdp"]);
+        rig.pass(Duration::from_millis(1500));
+        assert_eq!(rig.drain(), ["200 INVITE +sdp", "200 INVITE +sdp"]);
+        rig.ack(11, "");
+        rig.seconds(60);
+        assert!(rig.drain().is_empty());
+        assert_eq!(rig.leg.local_sdp(), Some(&bytes("v=0 ours 1")));
+        assert_eq!(rig.leg.remote_sdp(), Some(&bytes("v=0 theirs 1")));
+        assert_eq!(rig.state(), State::Confirmed);
+    }
+
+    #[test]
+    fn reinvite_never_acknowledged_ends_the_leg() {
+        let mut rig = ack_awaited();
+        rig.pass(Duration::from_millis(31_999));
+        rig.drain();
+        rig.pass(Duration::from_millis(1));
+        assert_eq!(rig.drain(), ["BYE 2", "Ended NoAck"]);
+    }
+
+    #[test]
+    fn update_is_answered_without_waiting_for_an_ack() {
+        let mut rig = Rig::talking();
+        rig.request("UPDATE", "Contact: <sip:moved@10.0.0.7>", NEW);
+        rig.drain();
+        rig.accept("v=0 ours 2");
+        assert_eq!(rig.drain(), ["200 UPDATE +sdp"]);
+        assert_eq!(rig.leg.remote_target(), "sip:moved@10.0.0.7");
+        rig.offer("v=0 ours 3");
+        assert_eq!(rig.drain(), ["INVITE 2 +sdp"]);
+    }
+
+    #[test]
+    fn equal_sdp_is_answered_with_ours_and_not_told() {
+        let mut rig = Rig::talking();
+        for cseq in 11..14 {
+            rig.request("INVITE", "Contact: <sip:moved@10.0.0.7>", THEIRS);
+            assert_eq!(rig.last_draft().payload(), OURS);
+            assert_eq!(rig.drain(), ["200 INVITE +sdp"]);
+            rig.ack(cseq, "");
+        }
+        assert_eq!(rig.leg.remote_target(), "sip:moved@10.0.0.7");
+        assert!(rig.drain().is_empty());
+    }
+
+    #[test]
+    fn equal_sdp_is_measured_by_the_last_agreed_one() {
+        let mut rig = ack_awaited();
+        rig.ack(11, "");
+        rig.request("INVITE", "", THEIRS);
+        assert_eq!(rig.drain(), ["Offer v=0 theirs"], "the one before");
+        rig.refuse(488);
+        rig.drain();
+        rig.request("INVITE", "", THEIRS);
+        assert_eq!(rig.drain(), ["Offer v=0 theirs"], "a refused one was not agreed");
+        rig.refuse(488);
+        rig.drain();
+        rig.request("INVITE", "", "v=0 theirs 1");
+        assert_eq!(rig.last_draft().payload(), "v=0 ours 1");
+    }
+
+    #[test]
+    fn offerless_reinvite_gets_our_offer_and_its_ack_the_answer() {
+        let mut rig = Rig::talking();
+        rig.request("INVITE", "", "");
+        rig.accept("v=0 ours 2");
+        assert_eq!(rig.drain(), ["Offer -", "200 INVITE +sdp"]);
+        assert_eq!(rig.leg.local_sdp(), Some(&bytes(OURS)), "not agreed yet");
+        rig.ack(11, NEW);
+        assert_eq!(rig.drain(), ["Answer v=0 theirs 2"]);
+        assert_eq!(rig.leg.local_sdp(), Some(&bytes("v=0 ours 2")));
+        assert_eq!(rig.leg.remote_sdp(), Some(&bytes(NEW)));
+    }
+
+    #[test]
+    fn offerless_reinvite_without_answer_leaves_the_session_as_it_was() {
+        let mut rig = Rig::talking();
+        rig.request("INVITE", "", "");
+        rig.accept("v=0 ours 2");
+        rig.drain();
+        rig.ack(11, "");
+        assert_eq!(rig.drain(), ["OfferRefused 488"]);
+        assert_eq!(rig.leg.local_sdp(), Some(&bytes(OURS)));
+        assert_eq!(rig.state(), State::Confirmed);
+    }
+
+    #[test]
+    fn refused_offer_moves_no_target() {
+        let mut rig = Rig::talking();
+        rig.request("INVITE", "Contact: <sip:moved@10.0.0.7>", NEW);
+        rig.refuse(200);
+        assert_eq!(rig.drain(), ["Offer v=0 theirs 2", "488 INVITE"]);
+        assert_eq!(rig.leg.remote_target(), "sip:them@10.0.0.1;x=%41");
+    }
+
+    #[test]
+    fn bye_while_the_offer_lies_with_the_owner() {
+        let mut rig = received();
+        rig.request("BYE", "", "");
+        assert_eq!(rig.drain(), ["200 BYE", "487 INVITE", "Ended Remote"]);
+        rig.accept(OURS);
+        rig.refuse(488);
+        assert!(rig.drain().is_empty());
+        assert!(rig.leg.is_ended());
+
+        let mut rig = received();
+        rig.bye();
+        assert_eq!(rig.drain(), ["487 INVITE", "BYE 2", "Ended Local"]);
+    }
+
+    #[test]
+    fn bye_while_the_answer_in_the_ack_is_owed() {
+        let mut rig = ack_owed();
+        rig.request("BYE", "", "");
+        assert_eq!(rig.drain(), ["200 BYE", "ACK", "Ended Remote"]);
+        rig.accept(OURS);
+        assert!(rig.drain().is_empty());
+    }
+
+    #[test]
+    fn busy_names_a_wait_of_at_most_ten_seconds() {
+        let mut rig = received();
+        for _ in 0..50 {
+            rig.request("INVITE", "", NEW);
+            let Some(Action::Respond { draft, .. }) = rig.out.pop_back() else { panic!() };
+            let value = String::from_utf8(draft.value(HeaderId::RetryAfter).unwrap().to_vec());
+            assert!(value.unwrap().parse::<u32>().unwrap() <= 10);
+        }
     }
 }
-
-/// The wait that a 500 names, if it is one of RFC 3261 §14.2 (0 to 10 s).
-fn retry_after(message: &Message) -> Option<Duration> {
-    let value = message.value(HeaderId::RetryAfter)?;
-    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let seconds: u64 = std::str::from_utf8(&value[..digits]).ok()?.parse().ok()?;
-    (seconds <= 10).then(|| Duration::from_secs(seconds))
-}
-
-/// How often one offer is tried again before the owner hears of it.
-const PUT_OFF_LIMIT: u8 = 5;

@@ -223,3 +223,238 @@ const FLOOR: Duration = Duration::from_secs(90);
 const CEILING: Duration = Duration::from_secs(86_400);
 /// When a refresh that could not be sent or was refused is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::{OURS, Rig, THEIRS, identity};
+    use super::super::{Failure, State};
+    use super::*;
+
+    fn agreed_as_caller(session: &str) -> Rig {
+        let mut asks = identity();
+        asks.session_expires = Some(Duration::from_secs(1800));
+        let mut rig = Rig::calling_as(asks, OURS);
+        rig.response_with("INVITE", 1, 200, "them", session, THEIRS);
+        rig.drain();
+        rig
+    }
+
+    fn agreed_as_called(headers: &str) -> Rig {
+        let mut rig = Rig::called_with(headers, THEIRS);
+        rig.answer(OURS);
+        rig
+    }
+
+    #[test]
+    fn we_refresh_at_half_time_with_our_last_sdp() {
+        let mut rig = agreed_as_caller("Session-Expires: 1800;refresher=uac");
+        rig.seconds(899);
+        assert!(rig.drain().is_empty());
+        rig.seconds(1);
+        assert_eq!(rig.header(HeaderId::SessionExpires), "1800;refresher=uac");
+        assert_eq!(rig.last_draft().payload(), OURS);
+        assert_eq!(rig.drain(), ["INVITE 2 +sdp"]);
+        let session = "Session-Expires: 1800;refresher=uac";
+        rig.response_with("INVITE", 2, 200, "them", session, THEIRS);
+        assert_eq!(rig.drain(), ["ACK"], "nothing to tell");
+        rig.seconds(900);
+        assert_eq!(rig.drain(), ["INVITE 3 +sdp"], "and so on");
+    }
+
+    #[test]
+    fn refresh_that_brings_a_change_is_told() {
+        let mut rig = agreed_as_caller("Session-Expires: 1800;refresher=uac");
+        rig.seconds(900);
+        rig.drain();
+        rig.response("INVITE", 2, 200, "them", "v=0 changed");
+        assert_eq!(rig.drain(), ["ACK", "Answer v=0 changed"]);
+    }
+
+    #[test]
+    fn peer_that_does_not_refresh_is_hung_up_on() {
+        let mut rig = agreed_as_caller("Session-Expires: 1800;refresher=uas");
+        rig.seconds(1767);
+        assert!(rig.drain().is_empty());
+        rig.seconds(1);
+        assert_eq!(rig.drain(), ["BYE 2", "Ended Expired"]);
+    }
+
+    #[test]
+    fn peers_refresh_begins_the_interval_anew() {
+        for (method, sdp) in [("INVITE", THEIRS), ("UPDATE", "")] {
+            let mut rig = agreed_as_called("Supported: timer\nSession-Expires: 1800;refresher=uac");
+            rig.ack(10, "");
+            rig.drain();
+            for cseq in 11..14 {
+                rig.seconds(900);
+                let session = "Supported: timer\nSession-Expires: 1800;refresher=uac";
+                rig.request(method, session, sdp);
+                assert_eq!(rig.header(HeaderId::SessionExpires), "1800;refresher=uac");
+                assert_eq!(rig.drain().len(), 1);
+                rig.ack(cseq, "");
+            }
+            rig.seconds(1767);
+            assert!(rig.drain().is_empty());
+            rig.seconds(1);
+            assert_eq!(rig.drain(), ["BYE 1", "Ended Expired"]);
+        }
+    }
+
+    #[test]
+    fn interval_under_the_floor_from_a_2xx_is_read_as_the_floor() {
+        let mut rig = agreed_as_caller("Session-Expires: 1;refresher=uac");
+        rig.seconds(44);
+        assert!(rig.drain().is_empty());
+        rig.seconds(1);
+        assert_eq!(rig.drain(), ["INVITE 2 +sdp"]);
+    }
+
+    #[test]
+    fn no_session_expires_in_the_2xx_means_no_expiry() {
+        let mut rig = agreed_as_caller("");
+        rig.seconds(100_000);
+        assert!(rig.drain().is_empty());
+    }
+
+    #[test]
+    fn refresher_is_the_caller_unless_it_wants_or_needs_us() {
+        for (headers, answer, require) in [
+            ("Supported: timer\nSession-Expires: 1800", "1800;refresher=uac", "timer"),
+            ("k: timer\nx: 1800;refresher=uac", "1800;refresher=uac", "timer"),
+            ("Supported: timer\nSession-Expires: 1800;Refresher=UAS", "1800;refresher=uas", ""),
+            ("Session-Expires: 1800", "1800;refresher=uas", ""),
+            ("Session-Expires: 30", "90;refresher=uas", ""),
+            ("Supported: timer\nSession-Expires: 4294967295", "86400;refresher=uac", "timer"),
+            ("Supported: timer\nSession-Expires: 99999999999", "", ""),
+            ("Supported: timer\nSession-Expires: soon", "", ""),
+            ("Supported: timer", "", ""),
+        ] {
+            let rig = agreed_as_called(headers);
+            assert_eq!(rig.header(HeaderId::SessionExpires), answer, "{headers}");
+            assert_eq!(rig.header(HeaderId::Require), require, "{headers}");
+        }
+    }
+
+    #[test]
+    fn as_called_side_we_refresh_when_asked_to() {
+        let mut rig = agreed_as_called("Supported: timer\nSession-Expires: 200;refresher=uas");
+        rig.ack(10, "");
+        rig.drain();
+        rig.seconds(100);
+        assert_eq!(rig.header(HeaderId::SessionExpires), "200;refresher=uac");
+        assert_eq!(rig.drain(), ["INVITE 1 +sdp"]);
+    }
+
+    #[test]
+    fn without_timer_in_supported_we_take_no_part() {
+        let mut shy = identity();
+        shy.supported = "replaces".into();
+        shy.session_expires = Some(Duration::from_secs(1800));
+        let mut rig = Rig::calling_as(shy.clone(), OURS);
+        assert_eq!(rig.header(HeaderId::SessionExpires), "");
+        let session = "Session-Expires: 90;refresher=uac";
+        rig.response_with("INVITE", 1, 200, "them", session, THEIRS);
+        rig.drain();
+        rig.seconds(1000);
+        assert!(rig.drain().is_empty());
+        let brief = Rig::invite_with("Supported: timer\nSession-Expires: 30", THEIRS);
+        assert!(Leg::refusal(&brief, &shy).is_none());
+    }
+
+    #[test]
+    fn interval_under_the_floor_is_refused() {
+        for (headers, refused) in [
+            ("Supported: timer\nSession-Expires: 1", true),
+            ("Supported: timer\nSession-Expires: 89;refresher=uac", true),
+            ("Supported: timer\nSession-Expires: 90", false),
+            ("Session-Expires: 1", false),
+        ] {
+            let invite = Rig::invite_with(headers, THEIRS);
+            let refusal = Leg::refusal(&invite, &identity());
+            assert_eq!(refusal.is_some(), refused, "{headers}");
+            if let Some(draft) = refusal {
+                assert_eq!(draft.status(), 422);
+                assert_eq!(draft.value(HeaderId::MinSe), Some(&b"90"[..]));
+            }
+        }
+        let mut rig = Rig::talking();
+        rig.request("INVITE", "Supported: timer\nSession-Expires: 1", THEIRS);
+        rig.request("UPDATE", "Supported: timer\nSession-Expires: 1", "");
+        assert_eq!(rig.drain(), ["422 INVITE", "422 UPDATE"]);
+    }
+
+    #[test]
+    fn refused_refresh_is_tried_again_until_the_session_expires() {
+        let mut rig = agreed_as_caller("Session-Expires: 90;refresher=uac");
+        let mut refused = 0;
+        let ended = loop {
+            rig.seconds(1);
+            let words = rig.drain();
+            if let Some(ended) = words.iter().find(|word| word.starts_with("Ended")) {
+                break ended.clone();
+            }
+            if words.iter().any(|word| word.starts_with("INVITE")) {
+                refused += 1;
+                rig.response("INVITE", refused + 1, 500, "them", "");
+            }
+        };
+        assert_eq!(ended, "Ended Expired");
+        assert_eq!(refused, 2, "at 45 s and 55 s; the end is at 60 s");
+    }
+
+    #[test]
+    fn refresh_with_glare_is_tried_again_after_the_wait() {
+        let mut rig = agreed_as_caller("Session-Expires: 1800;refresher=uac");
+        rig.seconds(900);
+        rig.response("INVITE", 2, 491, "them", "");
+        rig.drain();
+        rig.seconds(5);
+        assert_eq!(rig.drain(), ["INVITE 3 +sdp"]);
+    }
+
+    #[test]
+    fn refresh_too_brief_is_raised() {
+        let mut rig = agreed_as_caller("Session-Expires: 1800;refresher=uac");
+        rig.seconds(900);
+        rig.drain();
+        rig.response_with("INVITE", 2, 422, "them", "Min-SE: 3600", "");
+        assert_eq!(rig.header(HeaderId::SessionExpires), "3600;refresher=uac");
+        assert_eq!(rig.header(HeaderId::MinSe), "3600");
+        assert_eq!(rig.drain(), ["INVITE 3 +sdp"]);
+        rig.response_with("INVITE", 3, 422, "them", "Min-SE: 4294967296", "");
+        assert!(rig.drain().is_empty(), "tried again later, as it was");
+        assert_eq!(rig.state(), State::Confirmed);
+    }
+
+    #[test]
+    fn refresh_waits_for_an_exchange_and_is_spared_by_an_offer() {
+        let mut rig = agreed_as_caller("Session-Expires: 1800;refresher=uac");
+        rig.seconds(899);
+        rig.request("INVITE", "", "v=0 new");
+        rig.drain();
+        rig.seconds(30);
+        assert!(rig.drain().is_empty());
+        rig.refuse(488);
+        rig.seconds(10);
+        assert_eq!(rig.drain(), ["488 INVITE", "INVITE 2 +sdp"]);
+
+        let mut rig = agreed_as_caller("Session-Expires: 1800;refresher=uac");
+        rig.seconds(800);
+        rig.offer("v=0 ours 2");
+        rig.drain();
+        let session = "Session-Expires: 1800;refresher=uac";
+        rig.response_with("INVITE", 2, 200, "them", session, "v=0 t2");
+        rig.drain();
+        rig.seconds(899);
+        assert!(rig.drain().is_empty(), "the offer was a refresh");
+    }
+
+    #[test]
+    fn refresh_without_response_ends_the_session() {
+        let mut rig = agreed_as_caller("Session-Expires: 1800;refresher=uac");
+        rig.seconds(900);
+        rig.drain();
+        rig.failed(2, Failure::Timeout);
+        assert_eq!(rig.drain(), ["BYE 3", "Ended Gone"]);
+    }
+}

@@ -331,7 +331,8 @@ mod tests {
     #[test]
     fn table() {
         type Outcome = (&'static [&'static str], State);
-        let inputs: [(&str, fn(&mut Rig), Outcome, Outcome); 13] = [
+        type Row = (&'static str, fn(&mut Rig), Outcome, Outcome);
+        let inputs: [Row; 13] = [
             (
                 "100",
                 |rig| rig.response("INVITE", 1, 100, "", ""),
