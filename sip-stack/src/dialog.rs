@@ -287,3 +287,194 @@ pub(crate) fn keep(bytes: &[u8]) -> Bytes {
 
 /// RFC 3261 §8.1.1.6.
 const MAX_FORWARDS: &[u8] = b"70";
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::transport::{FlowId, LocalId, Transport};
+
+    fn source(port: u16) -> Source {
+        Source {
+            transport: Transport::Tls,
+            local: LocalId(1),
+            local_addr: SocketAddr::from(([127, 0, 0, 1], 5061)),
+            remote: SocketAddr::from(([127, 0, 0, 2], port)),
+            flow: Some(FlowId(7)),
+        }
+    }
+
+    fn message(start: &str, headers: &str) -> Message {
+        let text = format!(
+            "{start}\r\nVia: SIP/2.0/TLS a.example;branch=z9hG4bKx\r\n{}Content-Length: 0\r\n\r\n",
+            headers.lines().map(|line| format!("{}\r\n", line.trim())).collect::<String>()
+        );
+        Message::parse(Bytes::from(text)).unwrap()
+    }
+
+    fn invite(headers: &str) -> Message {
+        let fixed = "From: \"A\" <sip:a@a.example>;tag=theirs\nTo: <sip:b@b.example>\n\
+                     Call-ID: c1\nCSeq: 7 INVITE";
+        message("INVITE sip:b@b.example SIP/2.0", &format!("{fixed}\n{headers}"))
+    }
+
+    fn answer(headers: &str) -> Message {
+        let fixed = "From: <sip:b@b.example>;tag=ours\nTo: <sip:a@a.example>;tag=theirs\n\
+                     Call-ID: c1\nCSeq: 1 INVITE";
+        message("SIP/2.0 200 OK", &format!("{fixed}\n{headers}"))
+    }
+
+    fn uas(headers: &str) -> Dialog {
+        let (local, remote) = ("<sip:b@b.example>".into(), "<sip:a@a.example>".into());
+        Dialog::uas(&invite(headers), &source(5061), "ours".into(), local, remote)
+    }
+
+    fn uac(headers: &str) -> Dialog {
+        let seed = Dialog::calling(
+            "c1".into(),
+            "ours".into(),
+            "<sip:b@b.example>".into(),
+            "<sip:a@a.example>".into(),
+            "sip:a@a.example".into(),
+            Target::reply(&source(5061)),
+        );
+        seed.uac(&answer(headers), &source(5061))
+    }
+
+    fn values(draft: &Draft, id: HeaderId) -> Vec<String> {
+        draft
+            .fields()
+            .filter(|field| field.id == id)
+            .map(|field| String::from_utf8(field.value.to_vec()).unwrap())
+            .collect()
+    }
+
+    fn next_hop(hop: &Hop) -> &[u8] {
+        match hop {
+            Hop::Uri { uri, .. } => uri,
+            Hop::Target(_) => panic!("in-dialog requests go to a URI"),
+        }
+    }
+
+    const ROUTES: &str = "Contact: <sip:t@t.example:443;x-i=%41b;x-c=a/s/1>;q=1\n\
+                          Record-Route: <sip:r1.example;lr>, \"x\" <sip:r2.example;lr;y=1>\n\
+                          Record-Route: <sip:r3.example;lr>";
+
+    #[test]
+    fn called_side_keeps_the_order_of_record_route() {
+        let mut dialog = uas(ROUTES);
+        let (draft, hop) = dialog.request(Method::Bye);
+        assert_eq!(
+            values(&draft, HeaderId::Route),
+            ["<sip:r1.example;lr>", "\"x\" <sip:r2.example;lr;y=1>", "<sip:r3.example;lr>"]
+        );
+        assert_eq!(draft.uri(), b"sip:t@t.example:443;x-i=%41b;x-c=a/s/1");
+        assert_eq!(next_hop(&hop), b"sip:r1.example;lr");
+        assert_eq!(values(&draft, HeaderId::CSeq), ["1 BYE"]);
+        assert_eq!(values(&draft, HeaderId::From), ["<sip:b@b.example>;tag=ours"]);
+        assert_eq!(values(&draft, HeaderId::To), ["<sip:a@a.example>;tag=theirs"]);
+        assert_eq!(values(&draft, HeaderId::MaxForwards), ["70"]);
+    }
+
+    #[test]
+    fn calling_side_reverses_it() {
+        let (draft, hop) = uac(ROUTES).ack(1);
+        assert_eq!(
+            values(&draft, HeaderId::Route),
+            ["<sip:r3.example;lr>", "\"x\" <sip:r2.example;lr;y=1>", "<sip:r1.example;lr>"]
+        );
+        assert_eq!(next_hop(&hop), b"sip:r3.example;lr");
+        assert_eq!(values(&draft, HeaderId::CSeq), ["1 ACK"]);
+    }
+
+    #[test]
+    fn strict_router_takes_the_request_uri() {
+        let routes =
+            "Contact: <sip:t@t.example>\nRecord-Route: <sip:s.example>, <sip:r.example;lr>";
+        let (draft, hop) = uas(routes).request(Method::Bye);
+        assert_eq!(draft.uri(), b"sip:s.example");
+        assert_eq!(values(&draft, HeaderId::Route), ["<sip:r.example;lr>", "<sip:t@t.example>"]);
+        assert_eq!(next_hop(&hop), b"sip:s.example");
+    }
+
+    #[test]
+    fn without_routes_the_target_is_the_next_hop() {
+        let (draft, hop) = uas("Contact: sip:t@t.example;x=1").request(Method::Bye);
+        assert_eq!(draft.uri(), b"sip:t@t.example");
+        assert_eq!(next_hop(&hop), b"sip:t@t.example");
+        assert!(values(&draft, HeaderId::Route).is_empty());
+    }
+
+    #[test]
+    fn response_without_contact_keeps_the_request_uri() {
+        assert_eq!(uac("").remote_target, "sip:a@a.example");
+        assert_eq!(uac("Contact: *").remote_target, "sip:a@a.example");
+        assert_eq!(uac("Contact: <sip:1.example>, <sip:2.example>").remote_target, "sip:1.example");
+    }
+
+    #[test]
+    fn requests_are_owned_by_call_id_and_tags() {
+        let dialog = uac("");
+        let request = |call: &str, from: &str, to: &str| {
+            message(
+                "BYE sip:b@b.example SIP/2.0",
+                &format!(
+                    "From: <sip:a@a.example>{from}\nTo: <sip:b@b.example>{to}\n\
+                     Call-ID: {call}\nCSeq: 2 BYE"
+                ),
+            )
+        };
+        for (call, from, to, owned) in [
+            ("c1", ";tag=theirs", ";tag=ours", true),
+            ("c2", ";tag=theirs", ";tag=ours", false),
+            ("c1", ";tag=other", ";tag=ours", false),
+            ("c1", "", ";tag=ours", false),
+            ("c1", ";tag=theirs", ";tag=other", false),
+            ("c1", ";tag=theirs", "", false),
+            ("c1", ";tag=THEIRS", ";tag=ours", false),
+        ] {
+            let request = request(call, from, to);
+            assert_eq!(dialog.owns_request(&request), owned, "{call} {from} {to}");
+            let named = DialogId::of_request(&request);
+            assert_eq!(named.as_ref() == Some(&dialog.id), owned, "{call} {from} {to}");
+            assert_eq!(named.is_none(), to.is_empty());
+        }
+    }
+
+    #[test]
+    fn peer_without_tags_has_an_empty_one() {
+        let old = message(
+            "SIP/2.0 200 OK",
+            "From: <sip:b@b.example>;tag=ours\nTo: <sip:a@a.example>\nCall-ID: c1\nCSeq: 1 INVITE",
+        );
+        let mut dialog = uac("").uac(&old, &source(5061));
+        assert_eq!(dialog.id.remote_tag, "");
+        let (draft, _) = dialog.request(Method::Bye);
+        assert_eq!(values(&draft, HeaderId::To), ["<sip:a@a.example>"]);
+    }
+
+    #[test]
+    fn order_of_cseq() {
+        let mut dialog = uas("");
+        assert_eq!(dialog.order(6), Order::Behind);
+        assert_eq!(dialog.order(7), Order::Fine);
+        assert_eq!(dialog.order(900), Order::Fine);
+        assert_eq!(dialog.order(899), Order::Behind);
+        let mut dialog = uac("");
+        assert_eq!(dialog.order(0), Order::Fine);
+        assert_eq!(dialog.order(0), Order::Fine);
+    }
+
+    #[test]
+    fn name_of_the_peer_stays_with_its_address() {
+        let mut dialog = uac("");
+        dialog.heard.name = Some("a.example".into());
+        dialog.hear(&source(5061));
+        assert_eq!(dialog.heard.name.as_deref(), Some("a.example"));
+        assert_eq!(dialog.heard.flow, Some(FlowId(7)));
+        dialog.hear(&source(40_000));
+        assert_eq!(dialog.heard.name, None);
+        assert_eq!(dialog.heard.remote.port(), 40_000);
+    }
+}

@@ -161,3 +161,64 @@ impl Leg {
         Some(*awaited)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::super::rig::{OURS, Rig, THEIRS};
+
+    #[test]
+    fn ack_of_a_200_is_the_same_each_time() {
+        let mut rig = Rig::calling(OURS);
+        rig.take();
+        rig.response("INVITE", 1, 200, "them", THEIRS);
+        let first = rig.last_draft().write();
+        rig.take();
+        rig.response("INVITE", 1, 200, "them", THEIRS);
+        assert_eq!(rig.last_draft().write(), first);
+    }
+
+    #[test]
+    fn repeated_ack_is_absorbed() {
+        let mut rig = Rig::called(THEIRS);
+        rig.answer(OURS);
+        rig.ack(10, "");
+        rig.drain();
+        rig.ack(10, "");
+        rig.ack(10, THEIRS);
+        assert!(rig.drain().is_empty());
+        assert_eq!(rig.state(), State::Confirmed);
+    }
+
+    #[test]
+    fn ack_with_an_answer_that_nobody_asked_for_changes_nothing() {
+        let mut rig = Rig::called(THEIRS);
+        rig.answer(OURS);
+        rig.drain();
+        rig.ack(10, "v=0 other");
+        assert_eq!(rig.drain(), ["Confirmed"]);
+        assert_eq!(rig.leg.remote_sdp().unwrap(), THEIRS);
+    }
+
+    #[test]
+    fn repeated_200_is_the_same_each_time() {
+        let mut rig = Rig::called(THEIRS);
+        rig.answer(OURS);
+        let first = rig.last_draft().write();
+        rig.take();
+        rig.seconds(5);
+        assert_eq!(rig.last_draft().write(), first);
+    }
+
+    #[test]
+    fn reinvite_before_the_ack_is_told_to_come_again() {
+        let mut rig = Rig::called(THEIRS);
+        rig.answer(OURS);
+        rig.drain();
+        rig.request("INVITE", "", "v=0 new");
+        assert_eq!(rig.drain(), ["500 INVITE"]);
+        rig.ack(10, "");
+        rig.request("INVITE", "", "v=0 new");
+        assert_eq!(rig.drain(), ["Confirmed", "Offer v=0 new"]);
+    }
+}

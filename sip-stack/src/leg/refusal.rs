@@ -64,3 +64,54 @@ fn has_foreign_body(request: &Message) -> bool {
             .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"handling=optional"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::{Rig, THEIRS, identity, message};
+    use super::*;
+
+    #[test]
+    fn table() {
+        let contact = "Contact: <sip:a@a.example>";
+        let foreign = "Content-Type: application/isup";
+        for (headers, body, status) in [
+            (contact, THEIRS, None),
+            (contact, "", None),
+            ("", THEIRS, Some(400)),
+            ("Contact: *", THEIRS, Some(400)),
+            ("Contact: <sip:a@a.example>\nRequire: 100rel", THEIRS, Some(420)),
+            ("Contact: <sip:a@a.example>\nRequire: Timer, replaces", THEIRS, None),
+            ("Contact: <sip:a@a.example>\nSupported: 100rel", THEIRS, None),
+        ] {
+            let headers = format!(
+                "From: <sip:a@a.example>;tag=a\nTo: <sip:b@b.example>\nCall-ID: c\n\
+                 CSeq: 1 INVITE\n{headers}"
+            );
+            let invite = message("INVITE sip:b@b.example SIP/2.0", &headers, body);
+            let refusal = Leg::refusal(&invite, &identity());
+            assert_eq!(refusal.map(|draft| draft.status()), status, "{headers}");
+        }
+        for (more, status) in [
+            ("", Some(415)),
+            ("\nContent-Disposition: session;handling=required", Some(415)),
+            ("\nContent-Disposition: signal; Handling=optional", None),
+        ] {
+            let text = format!(
+                "INVITE sip:b@b.example SIP/2.0\nVia: SIP/2.0/UDP a;branch=z9hG4bKx\n\
+                 From: <sip:a@a.example>;tag=a\nTo: <sip:b@b.example>\nCall-ID: c\n\
+                 CSeq: 1 INVITE\n{contact}\n{foreign}{more}\nContent-Length: 4\n\nISUP"
+            );
+            let invite = Message::parse(Bytes::from(text.replace('\n', "\r\n"))).unwrap();
+            let refusal = Leg::refusal(&invite, &identity());
+            assert_eq!(refusal.map(|draft| draft.status()), status, "{more}");
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_is_wrong() {
+        let invite = Rig::invite_with("Require: 100rel, a\nRequire: timer, b", THEIRS);
+        let draft = Leg::refusal(&invite, &identity()).unwrap();
+        assert_eq!(draft.value(HeaderId::Unsupported), Some(&b"100rel, a, b"[..]));
+        assert_eq!(draft.value(HeaderId::CallId), Some(&b"call"[..]));
+    }
+}

@@ -246,3 +246,143 @@ impl<'de> Deserialize<'de> for Text {
 
 /// No deadline lies further away, whatever a record says.
 const LONGEST: Duration = Duration::from_secs(86_400);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::State;
+    use super::super::rig::{OURS, Rig, THEIRS, identity};
+    use super::*;
+
+    const WALL: Duration = Duration::from_secs(1_800_000_000);
+
+    /// Through JSON, as the journal would, `later` after it was taken.
+    fn revived(rig: &Rig, later: Duration) -> Rig {
+        let wall = UNIX_EPOCH + WALL;
+        let snapshot = rig.leg.snapshot(rig.now, wall).unwrap();
+        let json = serde_json::to_string(&snapshot).unwrap();
+        let read: Snapshot = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, snapshot);
+        assert_eq!(read.dialog_id(), *rig.leg.id());
+        let mut revived = Rig::talking();
+        revived.leg = Leg::restore(read, revived.now, wall + later);
+        revived
+    }
+
+    fn with_session(session: &str) -> Rig {
+        let mut asks = identity();
+        asks.session_expires = Some(Duration::from_secs(1800));
+        let mut rig = Rig::calling_as(asks, OURS);
+        rig.response_with("INVITE", 1, 200, "them", session, THEIRS);
+        rig.drain();
+        rig
+    }
+
+    #[test]
+    fn restored_leg_goes_on_as_before() {
+        for mut before in [Rig::talking(), Rig::talking_called()] {
+            let mut after = revived(&before, Duration::from_secs(3));
+            assert_eq!(after.state(), State::Confirmed);
+            assert_eq!(after.leg.is_caller(), before.leg.is_caller());
+            assert_eq!(after.leg.identity(), before.leg.identity());
+            before.bye();
+            after.bye();
+            assert_eq!(after.last_draft().write(), before.last_draft().write());
+            assert_eq!(after.drain(), before.drain());
+        }
+    }
+
+    #[test]
+    fn restored_leg_answers_the_peer() {
+        let mut rig = revived(&Rig::talking(), Duration::ZERO);
+        rig.request_as("OPTIONS", 5, "them", "", "");
+        rig.request_as("INVITE", 6, "them", "", THEIRS);
+        rig.ack(6, "");
+        rig.request_as("INVITE", 7, "them", "", "v=0 new");
+        rig.request_as("BYE", 8, "them", "", "");
+        assert_eq!(
+            rig.drain(),
+            [
+                "200 OPTIONS",
+                "200 INVITE +sdp",
+                "Offer v=0 new",
+                "200 BYE",
+                "487 INVITE",
+                "Ended Remote"
+            ]
+        );
+    }
+
+    #[test]
+    fn cseq_order_survives() {
+        let mut rig = Rig::talking_called();
+        rig.request_as("OPTIONS", 70, "them", "", "");
+        let mut rig = revived(&rig, Duration::ZERO);
+        rig.request_as("BYE", 69, "them", "", "");
+        assert_eq!(rig.drain(), ["500 BYE"]);
+    }
+
+    #[test]
+    fn session_deadlines_are_wall_clock() {
+        let before = with_session("Session-Expires: 1800;refresher=uac");
+        let mut rig = revived(&before, Duration::from_secs(800));
+        rig.seconds(99);
+        assert!(rig.drain().is_empty());
+        rig.seconds(1);
+        assert_eq!(rig.drain(), ["INVITE 2 +sdp"]);
+
+        let before = with_session("Session-Expires: 1800;refresher=uas");
+        let mut rig = revived(&before, Duration::from_secs(1700));
+        rig.seconds(68);
+        assert_eq!(rig.drain(), ["BYE 2", "Ended Expired"]);
+
+        let mut rig = revived(&before, Duration::from_secs(1_000_000));
+        rig.seconds(0);
+        assert_eq!(rig.drain(), ["BYE 2", "Ended Expired"], "what passed meanwhile is due at once");
+
+        let wall = UNIX_EPOCH + WALL;
+        let snapshot = before.leg.snapshot(before.now, wall).unwrap();
+        let mut rig = Rig::talking();
+        rig.leg = Leg::restore(snapshot, rig.now, UNIX_EPOCH);
+        assert!(rig.leg.poll_timeout().unwrap() <= rig.now + LONGEST, "a clock that went back");
+    }
+
+    #[test]
+    fn only_answered_legs_are_kept() {
+        let wall = UNIX_EPOCH + WALL;
+        let rig = Rig::calling(OURS);
+        assert!(rig.leg.snapshot(rig.now, wall).is_none());
+        let mut rig = Rig::called(THEIRS);
+        assert!(rig.leg.snapshot(rig.now, wall).is_none());
+        rig.answer(OURS);
+        assert!(rig.leg.snapshot(rig.now, wall).is_some());
+        rig.bye();
+        assert!(rig.leg.snapshot(rig.now, wall).is_none());
+    }
+
+    #[test]
+    fn other_versions_can_be_read() {
+        let wall = UNIX_EPOCH + WALL;
+        let rig = Rig::talking();
+        let snapshot = rig.leg.snapshot(rig.now, wall).unwrap();
+        let mut json = serde_json::to_value(&snapshot).unwrap();
+        json["version"] = 2.into();
+        json["colour"] = "blue".into();
+        json.as_object_mut().unwrap().remove("last_token");
+        json["identity"].as_object_mut().unwrap().remove("agent");
+        let read: Snapshot = serde_json::from_value(json).unwrap();
+        assert_eq!(read.version, 2);
+        assert!(Leg::restore(read, rig.now, wall).state() == State::Confirmed);
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_survive() {
+        let all: Vec<u8> = (0..=255).collect();
+        let text = Text(all.into());
+        let json = serde_json::to_string(&text).unwrap();
+        assert_eq!(serde_json::from_str::<Text>(&json).unwrap(), text);
+        assert!(serde_json::from_str::<Text>("\"\u{100}\"").is_err());
+        assert_eq!(serde_json::to_string(&Text("sip:a".into())).unwrap(), "\"sip:a\"");
+    }
+}
