@@ -188,7 +188,7 @@ pub enum Rejection {
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// The owner asked for it.
+    /// The owner asked for it, by `bye`, `cancel` or `reject`.
     Local,
     /// The peer's BYE.
     Remote,

@@ -8,7 +8,7 @@
 //! ACK                | the held BYE goes out
 //! final to a BYE     | -> Ended when nothing else is owed
 //! 2xx to an INVITE   | ACK again; of a fork: ACK and BYE; of our re-INVITE: ACK
-//! 64*T1              | -> Ended
+//! 64*T1              | CANCEL of our re-INVITE if it is still out; -> Ended
 //! ```
 //!
 //! A called side that ends the call before the ACK came holds its BYE until then, or until 64*T1
@@ -69,7 +69,7 @@ impl Leg {
         self.end(EndedBy::Gone, message, now, out);
     }
 
-    fn tell_end(&self, by: EndedBy, message: Option<&Message>, out: &mut Outbox) {
+    pub(super) fn tell_end(&self, by: EndedBy, message: Option<&Message>, out: &mut Outbox) {
         out.push_back(Action::Event(Event::Ended { by, message: message.cloned() }));
     }
 
@@ -194,7 +194,16 @@ impl Leg {
         }
     }
 
-    /// [`Timer::Closing`], and the end of a call that never was.
+    /// [`Timer::Closing`]: enough waited. A re-INVITE that has no final response by now (the peer's
+    /// was lost, and its BYE ended it) is cancelled, so that its transaction ends too.
+    pub(super) fn close_late(&mut self, out: &mut Outbox) {
+        if let Exchange::Sent(sent) = &self.offers.exchange {
+            out.push_back(Action::Cancel { token: sent.token, reason: None });
+        }
+        self.close();
+    }
+
+    /// Nothing is left to do.
     pub(super) fn close(&mut self) {
         self.timers.stop_all();
         self.phase = Phase::Closed;

@@ -51,7 +51,11 @@ mod uac;
 mod uas;
 
 #[cfg(test)]
+mod pair;
+#[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod walk;
 
 use std::time::Instant;
 
@@ -274,7 +278,7 @@ impl Leg {
                 Timer::Offer => self.offer_unanswered(now, out),
                 Timer::Refresh => self.refresh(now, out),
                 Timer::Expiry => self.expired(now, out),
-                Timer::Closing => self.close(),
+                Timer::Closing => self.close_late(out),
             }
         }
         self.settle();

@@ -15,7 +15,7 @@ impl Leg {
     /// - 420: Require names an option tag that `identity.supported` lacks (100rel, for example)
     /// - 422: Session-Expires is under our floor (RFC 4028 §9)
     ///
-    /// The owner adds a To tag. Also used for re-INVITE and UPDATE, by the leg itself.
+    /// The endpoint adds a To tag.
     pub fn refusal(invite: &Message, identity: &LegIdentity) -> Option<Draft> {
         if contact(invite).is_none() || invite.cseq() >= 1 << 31 {
             return Some(Draft::response(invite, 400));

@@ -451,6 +451,21 @@ mod tests {
         assert!(rig.leg.is_ended() && rig.drain().is_empty());
     }
 
+    /// Seen in simulation: the peer's 200 was lost, and after the BYE it is not repeated.
+    #[test]
+    fn reinvite_without_final_after_the_bye_is_cancelled() {
+        let mut rig = Rig::talking();
+        rig.offer("v=0 ours 2");
+        rig.bye();
+        rig.response("BYE", 3, 200, "them", "");
+        rig.drain();
+        rig.seconds(31);
+        assert!(rig.drain().is_empty());
+        rig.seconds(1);
+        assert_eq!(rig.drain(), ["CANCEL 2"]);
+        assert!(rig.leg.is_ended());
+    }
+
     #[test]
     fn repeated_200_to_a_reinvite_gets_its_ack_again() {
         let mut rig = Rig::talking();

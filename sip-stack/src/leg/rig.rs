@@ -224,8 +224,9 @@ impl Rig {
         sdp: &str,
     ) {
         let contact = if headers.contains("Contact") { "" } else { "Contact: <sip:them@10.0.0.1>" };
+        let tag = if tag.is_empty() { String::new() } else { format!(";tag={tag}") };
         let headers = format!(
-            "From: <sip:them@peer.example>;tag={tag}\nTo: <sip:us@gw.example>;tag=us\n\
+            "From: <sip:them@peer.example>{tag}\nTo: <sip:us@gw.example>;tag=us\n\
              Call-ID: call\nCSeq: {cseq} {method}\n{headers}\n{contact}"
         );
         let start = format!("{method} sip:us@gw.example SIP/2.0");
@@ -288,6 +289,11 @@ impl Rig {
 
     pub(super) fn refuse(&mut self, status: u16) {
         self.leg.refuse_offer(status, self.now, &mut self.out);
+    }
+
+    /// The number of the last server transaction that `request` made; the first is 101.
+    pub(super) const fn requests(&self) -> u64 {
+        self.servers
     }
 
     pub(super) fn state(&self) -> State {

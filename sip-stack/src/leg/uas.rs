@@ -5,7 +5,7 @@
 //! ----------------------+----------------------------------------------------------
 //! ring()                | 18x, repeated each minute
 //! answer()              | 2xx, repeated until its ACK -> Answered
-//! reject(), bye()       | final -> Ended
+//! reject(), bye()       | final, Ended Local -> Ended
 //! CANCEL, BYE           | 487, Cancelled -> Ended
 //!
 //! input                 | Answered
@@ -28,7 +28,7 @@ use bytes::Bytes;
 use super::offer_answer::Offers;
 use super::reply::{push_extra, push_sdp};
 use super::timer::{RING, Timer};
-use super::{Action, Event, Extra, Leg, LegIdentity, Outbox, Phase};
+use super::{Action, EndedBy, Event, Extra, Leg, LegIdentity, Outbox, Phase};
 use crate::dialog::{Dialog, keep};
 use crate::endpoint::ServerId;
 use crate::message::{Draft, Message};
@@ -139,6 +139,7 @@ impl Leg {
         self.drop_waiting(out);
         self.close();
         out.push_back(Action::Respond { server, draft });
+        self.tell_end(EndedBy::Local, None, out);
     }
 
     /// The CANCEL of an INVITE of the peer; the endpoint answered the CANCEL itself.
@@ -243,20 +244,25 @@ mod tests {
             (
                 "reject(486)",
                 |rig| rig.reject(486),
-                (&["486 INVITE"], State::Ended),
+                (&["486 INVITE", "Ended Local"], State::Ended),
                 (&[], State::Answered),
             ),
             (
                 "reject(200)",
                 |rig| rig.reject(200),
-                (&["500 INVITE"], State::Ended),
+                (&["500 INVITE", "Ended Local"], State::Ended),
                 (&[], State::Answered),
             ),
-            ("bye()", Rig::bye, (&["480 INVITE"], State::Ended), (&["Ended Local"], State::Ending)),
+            (
+                "bye()",
+                Rig::bye,
+                (&["480 INVITE", "Ended Local"], State::Ended),
+                (&["Ended Local"], State::Ending),
+            ),
             (
                 "cancel()",
                 Rig::cancel,
-                (&["480 INVITE"], State::Ended),
+                (&["480 INVITE", "Ended Local"], State::Ended),
                 (&["Ended Local"], State::Ending),
             ),
             (
