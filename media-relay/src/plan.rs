@@ -101,7 +101,9 @@ pub struct Plan {
 pub struct SidePlan {
     /// Our pair of ports towards this peer.
     pub port: Port,
-    /// Where the peer said it wants RTP (its SDP); unknown before its offer or answer.
+    /// Where the peer said it wants RTP (its SDP); unknown before its offer or answer. An address
+    /// that cannot be a peer's (0.0.0.0, a group, port 0) counts as none. Without one, a plain side
+    /// sends nothing and takes nothing except from [`SidePlan::sources`].
     pub rtp: Option<SocketAddr>,
     /// Where the peer wants RTCP when not multiplexed; `None` means the RTP port + 1.
     pub rtcp: Option<SocketAddr>,

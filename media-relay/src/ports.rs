@@ -99,12 +99,12 @@ impl PortMap {
     }
 
     /// How many addresses there are.
-    pub(crate) const fn addresses(&self) -> usize {
+    pub const fn addresses(&self) -> usize {
         self.ranges.len()
     }
 
     /// The pairs of one address that were dealt to a shard.
-    pub(crate) fn dealt(&self, address: usize, shard: u8) -> impl Iterator<Item = Slot> + use<> {
+    pub fn dealt(&self, address: usize, shard: u8) -> impl Iterator<Item = Slot> + use<> {
         let (base, pairs) = self.ranges.get(address).map_or((0, 0), |r| (r.base, r.pairs));
         (u32::from(shard)..pairs)
             .step_by(usize::from(self.shards))
@@ -112,7 +112,7 @@ impl PortMap {
     }
 
     /// Which address a pair belongs to.
-    pub(crate) fn address_index(&self, slot: Slot) -> usize {
+    pub fn address_index(&self, slot: Slot) -> usize {
         self.range_index(slot)
     }
 

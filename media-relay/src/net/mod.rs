@@ -217,3 +217,55 @@ impl Drop for Relay {
 
 /// Events that wait for signalling; what finds no room waits in its shard.
 const EVENTS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+
+    use super::*;
+    use crate::plan::{End, Plan, Port, SessionId, SidePlan};
+    use crate::shard::FAULTY;
+
+    /// A session that panics ends; the thread and the call beside it go on, its ports serve again.
+    #[test]
+    fn a_thread_outlives_a_fault() {
+        let [.., low] = std::process::id().to_be_bytes();
+        let address = Ipv4Addr::new(127, 63, low, 1).into();
+        let pool = PoolConfig { id: PoolId(0), address, ports: 20000..=20007, dscp: None };
+        let rest = Duration::ZERO;
+        let config =
+            RelayConfig { workers: 1, pools: vec![pool], warm: 4, rest, pin: false, seed: [1; 32] };
+        let mut relay = Relay::start(config, || ()).unwrap();
+        let phone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        phone.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let side = |number| {
+            let port = Port { shard: 0, pool: PoolId(0), index: 0, number };
+            SidePlan { rtp: phone.local_addr().ok(), ..SidePlan::new(port) }
+        };
+        let mut packet = [0; 172];
+        packet[0] = 0x80;
+        let mut heard = |port, sequence: u8| {
+            packet[3] = sequence;
+            phone.send_to(&packet, SocketAddr::new(address, port)).unwrap();
+            phone.recv(&mut [0; 2048]).is_ok()
+        };
+        for (session, ports) in [(SessionId(1), [20000, 20002]), (FAULTY, [20004, 20006])] {
+            let sides = ports.map(side);
+            relay.send(0, Command::Apply(Box::new(Plan { session, sides }))).unwrap();
+        }
+        assert!((0..100).any(|sequence| heard(20000, sequence)));
+        let ended = |relay: &mut Relay| {
+            let mut events = Vec::new();
+            relay.poll_events(&mut events);
+            events.iter().any(|event| matches!(event, Event::Ended { why: End::Failed, .. }))
+        };
+        assert!((0..100).any(|sequence| !heard(20004, sequence) && ended(&mut relay)));
+        assert!((100..200).any(|sequence| heard(20000, sequence)));
+        let sides = [20004, 20006].map(side);
+        let plan = Box::new(Plan { session: SessionId(2), sides });
+        relay.send(0, Command::Apply(plan)).unwrap();
+        assert!((0..100).any(|sequence| heard(20004, sequence)));
+        assert_eq!(relay.counters().next().unwrap().shard.faults, 1);
+        relay.stop();
+    }
+}

@@ -91,15 +91,21 @@ pub struct Shard {
     counters: Counters,
     /// The session that is being worked on, in case that fails.
     current: Option<usize>,
-    #[cfg(test)]
-    pub(crate) fault: Option<SessionId>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Pair {
-    /// No session's. When a stray packet was last told.
-    Idle(Option<Instant>),
+    /// No session's.
+    Idle(Stray),
     Used(usize, Side),
+}
+
+/// Packets that came to an idle pair.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stray {
+    noted: Option<Instant>,
+    /// Stands in the list of pairs to tell.
+    listed: bool,
 }
 
 impl Shard {
@@ -113,7 +119,7 @@ impl Shard {
         let sessions = (pairs / usize::from(map.shards())).div_ceil(2);
         Self {
             shard,
-            pairs: vec![Pair::Idle(None); pairs],
+            pairs: vec![Pair::Idle(Stray::default()); pairs],
             map,
             sessions: Slab::with_capacity(sessions),
             by_id: HashMap::new(),
@@ -127,8 +133,6 @@ impl Shard {
             epoch: Epoch { ntp: ntp(wall), start: now },
             counters: Counters::default(),
             current: None,
-            #[cfg(test)]
-            fault: None,
         }
     }
 
@@ -154,7 +158,7 @@ impl Shard {
         self.current = Some(key);
         let session = self.sessions.get_mut(key)?;
         #[cfg(test)]
-        assert!(self.fault != Some(session.id), "a fault on purpose");
+        assert!(session.id != FAULTY, "a fault on purpose");
         let epoch = self.epoch;
         let datagram = buf.get(..len).filter(|_| len <= MAX_DATAGRAM).unwrap_or_default();
         let relayed = match arrival(datagram, socket.rtcp, &session.sides[side.index()]) {
@@ -256,7 +260,11 @@ impl Shard {
         if let Some(latched) = self.poll_latched() {
             return Some(latched);
         }
-        self.strays.pop_front().map(|slot| Event::Stray { port: self.map.port(slot) })
+        let slot = self.strays.pop_front()?;
+        if let Some(Pair::Idle(stray)) = self.pairs.get_mut(slot.0 as usize) {
+            stray.listed = false;
+        }
+        Some(Event::Stray { port: self.map.port(slot) })
     }
 
     /// Ends of sessions that wait for [`Shard::poll_event`]. An owner takes no more commands while
@@ -305,7 +313,7 @@ impl Shard {
                         self.outputs.push_back(Output::Disconnect(before));
                     }
                     if !slots.contains(&before) {
-                        self.pairs[before.0 as usize] = Pair::Idle(None);
+                        self.pairs[before.0 as usize] = Pair::Idle(Stray::default());
                         self.outputs.push_back(Output::Idle(before));
                     }
                 }
@@ -363,7 +371,7 @@ impl Shard {
         for side in &session.sides {
             let pair = &mut self.pairs[side.slot.0 as usize];
             if matches!(pair, Pair::Used(user, _) if *user == key) {
-                *pair = Pair::Idle(None);
+                *pair = Pair::Idle(Stray::default());
                 self.outputs.push_back(Output::Idle(side.slot));
             }
         }
@@ -415,12 +423,15 @@ impl Shard {
 
     fn stray(&mut self, slot: Slot, now: Instant) {
         self.counters.stray += 1;
-        let Some(Pair::Idle(told)) = self.pairs.get_mut(slot.0 as usize) else { return };
-        if told.is_none_or(|at| now.saturating_duration_since(at) >= STRAY_INTERVAL) {
-            *told = Some(now);
-            if self.strays.len() < self.map.pairs() as usize {
-                self.strays.push_back(slot);
-            }
+        let Some(Pair::Idle(stray)) = self.pairs.get_mut(slot.0 as usize) else { return };
+        if stray.noted.is_some_and(|at| now.saturating_duration_since(at) < STRAY_INTERVAL) {
+            return;
+        }
+        stray.noted = Some(now);
+        // A pair that was used in between may stand there already.
+        if !stray.listed && self.strays.len() < self.map.pairs() as usize {
+            stray.listed = true;
+            self.strays.push_back(slot);
         }
     }
 }
@@ -461,3 +472,93 @@ const NTP_TO_UNIX: u64 = 2_208_988_800;
 /// A session's timer never rings more often.
 const TICK: Duration = Duration::from_millis(1);
 const STRAY_INTERVAL: Duration = Duration::from_secs(1);
+/// A packet of this session panics, in unit tests.
+#[cfg(test)]
+pub(crate) const FAULTY: SessionId = SessionId(u64::MAX);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::plan::{PoolConfig, PoolId, SidePlan};
+
+    /// Architecture: a panic ends one session, not the thread.
+    #[test]
+    fn a_fault_ends_the_session_it_struck_and_no_other() {
+        let (mut shard, now) = shard();
+        for (session, ports) in [(SessionId(1), [20000, 20002]), (FAULTY, [20004, 20006])] {
+            let plan = Plan { session, sides: ports.map(side) };
+            shard.handle_command(&Command::Apply(Box::new(plan)), now);
+        }
+        while shard.poll_output().is_some() {}
+        let mut buf = packet();
+        let faulty = shard.socket(port(20004), false).unwrap();
+        let struck = catch_unwind(AssertUnwindSafe(|| {
+            shard.handle_packet(faulty, peer(), &mut buf, 172, now);
+        }));
+        assert!(struck.is_err());
+        shard.handle_fault();
+        let outputs: Vec<_> = std::iter::from_fn(|| shard.poll_output()).collect();
+        let other = shard.socket(port(20006), false).unwrap();
+        assert_eq!(outputs, [Output::Idle(faulty.slot), Output::Idle(other.slot)]);
+        let Some(Event::Ended { session: FAULTY, why: End::Failed, .. }) = shard.poll_event()
+        else {
+            panic!("the end is told");
+        };
+        let good = shard.socket(port(20000), false).unwrap();
+        assert!(shard.handle_packet(good, peer(), &mut buf, 172, now).is_some());
+        // Nothing was at work: nothing more to end.
+        shard.handle_fault();
+        let Counters { faults, sessions, .. } = shard.counters();
+        assert_eq!((faults, sessions), (1, 1));
+    }
+
+    #[test]
+    fn a_pair_that_cannot_be_had_ends_its_session() {
+        let (mut shard, now) = shard();
+        let plan = Plan { session: SessionId(1), sides: [20000, 20002].map(side) };
+        shard.handle_command(&Command::Apply(Box::new(plan)), now);
+        let slot = shard.socket(port(20002), false).unwrap().slot;
+        shard.handle_lost(slot);
+        shard.handle_lost(slot);
+        let Some(Event::Ended { why: End::Refused, .. }) = shard.poll_event() else {
+            panic!("the end is told");
+        };
+        assert_eq!((shard.poll_event(), shard.poll_timeout()), (None, None));
+    }
+
+    /// The hot part of a session stays small: keys lie apart.
+    #[test]
+    fn a_session_fits_into_little() {
+        assert!(size_of::<Session>() <= 3072, "{}", size_of::<Session>());
+    }
+
+    fn shard() -> (Shard, Instant) {
+        #[allow(clippy::disallowed_methods, reason = "a test may begin at any time")]
+        let now = Instant::now();
+        let address = Ipv4Addr::LOCALHOST.into();
+        let pool = PoolConfig { id: PoolId(0), address, ports: 20000..=20019, dscp: None };
+        let map = PortMap::new(1, &[pool]);
+        (Shard::new(map, 0, [7; 32], now, SystemTime::UNIX_EPOCH), now)
+    }
+
+    fn side(number: u16) -> SidePlan {
+        SidePlan { rtp: Some(peer()), ..SidePlan::new(port(number)) }
+    }
+
+    fn port(number: u16) -> Port {
+        Port { shard: 0, pool: PoolId(0), index: 0, number }
+    }
+
+    fn peer() -> SocketAddr {
+        "192.0.2.1:4000".parse().unwrap()
+    }
+
+    fn packet() -> Vec<u8> {
+        let mut bytes = vec![0; 2048];
+        bytes[0] = 0x80;
+        bytes
+    }
+}

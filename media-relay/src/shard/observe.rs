@@ -18,6 +18,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::rewrite::units;
 use crate::packet::{Header, Ssrc};
 
 /// What a packet is in the sequence of its source.
@@ -244,8 +245,7 @@ impl Run {
     /// about the network and are left out.
     fn time(&mut self, header: &Header, clock: u32, now: Instant) {
         self.clock = clock;
-        let elapsed = now.saturating_duration_since(self.began);
-        let arrival = (elapsed.as_nanos() * u128::from(clock) / 1_000_000_000) as u32;
+        let arrival = units(now.saturating_duration_since(self.began), clock);
         let transit = arrival.wrapping_sub(header.timestamp);
         let Some(last) = self.timing else {
             self.timing = Some(Timing { timestamp: header.timestamp, transit });

@@ -162,9 +162,12 @@ impl Sent {
     }
 }
 
-/// A time in units of an RTP clock, modulo 2^32.
-fn units(time: Duration, clock: u32) -> u32 {
-    (time.as_nanos() * u128::from(clock) / 1_000_000_000) as u32
+/// A time in units of an RTP clock, modulo 2^32. Clocks are at most 1 MHz, so nothing overflows
+/// within a century; wider arithmetic costs 30 ns.
+pub(super) fn units(time: Duration, clock: u32) -> u32 {
+    let clock = u64::from(clock);
+    let part = u64::from(time.subsec_nanos()) * clock / 1_000_000_000;
+    time.as_secs().wrapping_mul(clock).wrapping_add(part) as u32
 }
 
 #[cfg(test)]

@@ -310,9 +310,9 @@ impl Rig {
         self.relay.send(self.shard, Command::Release(id)).unwrap();
         let mut found = None;
         self.wait("the end", |events| {
-            found = events.iter().find_map(|event| match event {
-                Event::Ended { session, stats, .. } if *session == id => Some(**stats),
-                _ => None,
+            found = events.iter().find_map(|event| {
+                let Event::Ended { session, stats, .. } = event else { return None };
+                (*session == id).then_some(**stats)
             });
             found.is_some()
         });

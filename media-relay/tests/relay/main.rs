@@ -2,7 +2,13 @@
 //! end builds and reads its own packets and does SRTP with webrtc-srtp, so that no fault of ours
 //! can hide behind itself.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 mod bench;
+#[cfg(feature = "net")]
 mod loopback;
 mod peer;
+mod rtcp;
 mod shard;
+mod sources;
+mod strangers;
