@@ -22,6 +22,11 @@
 //!   in every packet; peers exist that leave it out). The tag decides.
 //! - A receiver does not refuse packets when the signalled lifetime is used up (RFC 3711 §9.2); it
 //!   reports it. A sender does refuse.
+//! - Of relayed RTCP only the reports pass, in the numbers of the side that hears them (RFC 3550
+//!   §7.2 would pass the rest of a compound): a BYE speaks of a source that the peer never saw, and
+//!   a CNAME may tell addresses of the other network.
+//! - A source is heard from its first packet; RFC 3550 A.1 waits for a second one. Two are wanted
+//!   only after a jump of the sequence.
 
 #[cfg(feature = "net")]
 pub mod net;

@@ -267,7 +267,10 @@ impl Ports {
             .enumerate()
             .filter(|(_, range)| range.pool == want.pool && want.family.fits(range.address))
             .map(|(index, _)| index)
-            .max_by_key(|index| self.queues[self.queue_index(*index, shard)].available())?;
+            .max_by_key(|index| {
+                let queue = &self.queues[self.queue_index(*index, shard)];
+                (!queue.free.is_empty(), queue.available())
+            })?;
         let queue = self.queue_index(range, shard);
         let slot = self.take(queue, now)?;
         self.pairs[slot.0 as usize].phase = Phase::Reserved;

@@ -78,12 +78,12 @@ impl Worker {
             self.relay(token, &mut space.packet, now);
         }
         self.pool.fill(FILL, now);
-        self.tell();
         self.counters.store(&ThreadCounters {
             shard: self.shard.counters(),
             send_failed: self.send_failed,
             bound: self.pool.bound(),
         });
+        self.tell();
     }
 
     /// Waits for sockets, the alarm or the next deadline; how many are ready.

@@ -260,6 +260,8 @@ struct Rig {
     events: Vec<Event>,
     woken: Receiver<()>,
     shard: u8,
+    /// Sessions that are up.
+    applied: u64,
 }
 
 impl Rig {
@@ -278,7 +280,15 @@ impl Rig {
         })
         .unwrap();
         let ports = relay.ports();
-        let mut rig = Self { relay, ports, warm: Vec::new(), events: Vec::new(), woken, shard: 0 };
+        let mut rig = Self {
+            relay,
+            ports,
+            warm: Vec::new(),
+            events: Vec::new(),
+            woken,
+            shard: 0,
+            applied: 0,
+        };
         // The first ports are told before start returns.
         rig.take_events();
         assert!(!rig.warm.is_empty());
@@ -297,10 +307,13 @@ impl Rig {
     fn apply(&mut self, plan: &Plan) {
         self.shard = plan.sides[0].port.shard;
         self.relay.send(self.shard, Command::Apply(Box::new(plan.clone()))).unwrap();
-        // Nothing tells that a plan is in force; packets before it would be stray.
+        // Nothing tells that a plan is in force; packets before it would be stray. The figures are
+        // written before an end is told, so that the calls before are not counted any more.
         let sessions = |rig: &Self| rig.relay.counters().map(|c| c.shard.sessions).sum::<u64>();
-        let (before, start) = (sessions(self), clock());
-        while sessions(self) <= before && start.elapsed() < Duration::from_millis(20) {
+        let start = clock();
+        self.applied += 1;
+        while sessions(self) < self.applied {
+            assert!(start.elapsed() < PATIENCE, "the plan was never applied");
             std::thread::sleep(Duration::from_micros(200));
         }
     }
@@ -316,6 +329,7 @@ impl Rig {
             });
             found.is_some()
         });
+        self.applied -= 1;
         let held: Vec<_> = self.warm.clone();
         held.into_iter().for_each(|port| self.ports.release(port, clock()));
         found.unwrap()
