@@ -3,7 +3,9 @@
 //!
 //! Knows nothing of media, tenants or trunks.
 //!
-//! Departures from RFC 3261 in what is taken as a message, and why, stand in [`message`].
+//! Departures from RFC 3261 in what is taken as a message, and why, stand in [`message`]; those
+//! in how transactions run in [`transaction`], and in what the transaction layer leaves out in
+//! [`endpoint`].
 
 pub mod dialog;
 pub mod endpoint;

@@ -251,12 +251,18 @@ enum Transaction {
     Server(ServerId),
 }
 
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Marks the sends that belong to no client transaction.
 const OTHER_SENDS: u64 = 1 << 63;
 
 impl Endpoint {
     /// An endpoint without transactions; `seed` comes from the system's random source.
-    pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
+    pub fn new(mut settings: Settings, seed: [u8; 32]) -> Self {
+        // An interval of zero would repeat a message for ever without time passing.
+        let timing = &mut settings.timing;
+        timing.t1 = timing.t1.max(SHORTEST_INTERVAL);
+        timing.t2 = timing.t2.max(SHORTEST_INTERVAL);
         let origin = Origin { node: settings.node, shard: settings.shard, epoch: settings.epoch };
         Self {
             identifiers: Identifiers::new(origin, settings.mask, seed),
@@ -397,4 +403,156 @@ impl Endpoint {
 
 fn first_via(value: &[u8]) -> Option<crate::message::Via<'_>> {
     crate::message::Via::parse(crate::message::Elements::new(value).next()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::fixture::{answer, drain, incoming, outgoing, run_out, seconds, source};
+    use super::*;
+    use crate::message::Method;
+    use crate::transport::Transport;
+
+    #[test]
+    fn timers_of_zero_still_let_time_pass() {
+        let timing = Timing { t1: Duration::ZERO, t2: Duration::ZERO, ..Timing::default() };
+        let settings = Settings { timing, ..Settings::default() };
+        let mut endpoint = Endpoint::new(settings, [0; 32]);
+        let now = crate::transaction::table::start();
+        endpoint.request(Owner(1), 0, outgoing(Method::Invite, Transport::Udp), now);
+        endpoint.request(Owner(1), 0, outgoing(Method::Options, Transport::Udp), now);
+        assert_eq!(run_out(&mut endpoint).failed.len(), 2);
+    }
+
+    #[test]
+    fn tags_and_call_ids_are_fresh_and_ours() {
+        let mut endpoint = Endpoint::new(Settings { node: 9, ..Settings::default() }, [0; 32]);
+        let texts = [endpoint.new_tag(), endpoint.new_tag(), endpoint.new_call_id()];
+        assert!(texts[0] != texts[1] && texts[1] != texts[2] && texts[0] != texts[2]);
+        for text in texts {
+            assert_eq!(endpoint.origin(&text).map(|origin| origin.node), Some(9));
+        }
+    }
+
+    /// One thing that a peer without manners, or a user without memory, does.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Request { method: usize, branch: u8, dialog: bool, stream: bool },
+        Response { of: usize, status: u16 },
+        Ask { method: usize, owner: u64 },
+        Cancel { client: usize },
+        Respond { server: usize, status: u16 },
+        Adopt { server: usize, owner: u64 },
+        Release { owner: u64 },
+        SendFailed { send: usize },
+        Wait { millis: u64 },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => (0..METHODS.len(), 0..6_u8, any::<bool>(), any::<bool>()).prop_map(
+                |(method, branch, dialog, stream)| Step::Request { method, branch, dialog, stream }
+            ),
+            4 => (0..20_usize, 100..700_u16).prop_map(|(of, status)| Step::Response { of, status }),
+            2 => (0..METHODS.len(), 0..3_u64)
+                .prop_map(|(method, owner)| Step::Ask { method, owner }),
+            1 => (0..20_usize).prop_map(|client| Step::Cancel { client }),
+            4 => (0..20_usize, 100..700_u16)
+                .prop_map(|(server, status)| Step::Respond { server, status }),
+            1 => (0..20_usize, 0..3_u64).prop_map(|(server, owner)| Step::Adopt { server, owner }),
+            1 => (0..3_u64).prop_map(|owner| Step::Release { owner }),
+            1 => (0..40_usize).prop_map(|send| Step::SendFailed { send }),
+            2 => (0..40_000_u64).prop_map(|millis| Step::Wait { millis }),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    const METHODS: [Method; 6] = [
+        Method::Invite,
+        Method::Ack,
+        Method::Cancel,
+        Method::Bye,
+        Method::Options,
+        Method::Other(Bytes::from_static(b"ODD")),
+    ];
+
+    proptest! {
+        #[test]
+        fn whatever_happens_every_transaction_ends(steps in steps()) {
+            let settings = Settings { limits: TIGHT, ..Settings::default() };
+            let mut endpoint = Endpoint::new(settings, [1; 32]);
+            let mut now = crate::transaction::table::start();
+            let (mut clients, mut servers) = (Vec::new(), Vec::new());
+            let (mut sends, mut requests) = (Vec::new(), Vec::new());
+            for step in steps {
+                match step {
+                    Step::Request { method, branch, dialog, stream } => {
+                        let method = METHODS[method].clone();
+                        let method = String::from_utf8_lossy(method.as_bytes());
+                        let via = format!("Via: SIP/2.0/UDP peer.example;branch=z9hG4bK{branch}");
+                        let to = if dialog { "To: <sip:a@us>;tag=1" } else { "To: <sip:a@us>" };
+                        let transport = if stream { Transport::Tls } else { Transport::Udp };
+                        let message = incoming(&method, &[&via, to]);
+                        endpoint.handle_message(source(transport), message, now);
+                    }
+                    Step::Response { of, status } => {
+                        if let Some(request) = requests.get(of) {
+                            let response = answer(request, status);
+                            endpoint.handle_message(source(Transport::Udp), response, now);
+                        }
+                    }
+                    Step::Ask { method, owner } => {
+                        let method = METHODS[method].clone();
+                        if !matches!(method, Method::Ack | Method::Cancel) {
+                            let request = outgoing(method, Transport::Udp);
+                            clients.push(endpoint.request(Owner(owner), 0, request, now));
+                        }
+                    }
+                    Step::Cancel { client } => {
+                        if let Some(client) = clients.get(client) {
+                            endpoint.cancel(*client, None, now);
+                        }
+                    }
+                    Step::Respond { server, status } => {
+                        if let Some((server, request)) = servers.get(server) {
+                            let response = Draft::response(request, status);
+                            endpoint.respond(*server, response, now);
+                        }
+                    }
+                    Step::Adopt { server, owner } => {
+                        if let Some((server, _)) = servers.get(server) {
+                            endpoint.adopt(*server, Owner(owner));
+                        }
+                    }
+                    Step::Release { owner } => endpoint.release(Owner(owner), now),
+                    Step::SendFailed { send } => {
+                        if let Some(send) = sends.get(send) {
+                            endpoint.handle_send_failed(*send, now);
+                        }
+                    }
+                    Step::Wait { millis } => {
+                        now += Duration::from_millis(millis);
+                        endpoint.handle_timeout(now);
+                    }
+                }
+                let out = drain(&mut endpoint);
+                servers.extend(out.requests);
+                for (id, _, message) in out.sent {
+                    sends.push(id);
+                    if message.is_request() {
+                        requests.push(message);
+                    }
+                }
+                let (live_clients, live_servers) = endpoint.transactions();
+                // A CANCEL stands beside its INVITE, outside the limit.
+                prop_assert!(live_servers <= 2 * (TIGHT.server_transactions + TIGHT.in_dialog_reserve));
+                prop_assert_eq!(endpoint.timers(), live_clients + live_servers);
+                prop_assert!(endpoint.poll_timeout().is_none_or(|at| at <= now + seconds(601)));
+            }
+            run_out(&mut endpoint);
+        }
+    }
+
+    const TIGHT: Limits = Limits { server_transactions: 4, in_dialog_reserve: 2, retry_after: 1 };
 }
