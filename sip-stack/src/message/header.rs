@@ -165,20 +165,28 @@ impl HeaderId {
 }
 
 /// Whether a name is a known one in any case. Known names are letters and `-`, so that bit 0x20 is
-/// all that case changes: eight bytes are compared at a time, the last eight once more.
+/// all that case changes: words are compared instead of bytes, the last one overlapping.
 fn is_same(name: &[u8], known: &[u8]) -> bool {
     if name.len() != known.len() {
         return false;
     }
-    let (Some(name_tail), Some(known_tail)) = (name.last_chunk::<8>(), known.last_chunk::<8>())
-    else {
-        return name.eq_ignore_ascii_case(known);
-    };
-    let differs = |a: &[u8; 8], b: &[u8; 8]| {
-        (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)) & !0x2020_2020_2020_2020 != 0
-    };
-    let (name, known) = (name.as_chunks::<8>().0, known.as_chunks::<8>().0);
-    !differs(name_tail, known_tail) && !name.iter().zip(known).any(|(a, b)| differs(a, b))
+    if let (Some(a), Some(b)) = (name.last_chunk(), known.last_chunk()) {
+        let (name, known) = (name.as_chunks().0, known.as_chunks().0);
+        return is_same_word(a, b) && name.iter().zip(known).all(|(a, b)| is_same_word(a, b));
+    }
+    let ends = (name.first_chunk(), known.first_chunk(), name.last_chunk(), known.last_chunk());
+    if let (Some(a), Some(b), Some(c), Some(d)) = ends {
+        return is_same_half(a, b) && is_same_half(c, d);
+    }
+    name.eq_ignore_ascii_case(known)
+}
+
+const fn is_same_word(a: &[u8; 8], b: &[u8; 8]) -> bool {
+    (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)) & !0x2020_2020_2020_2020 == 0
+}
+
+const fn is_same_half(a: &[u8; 4], b: &[u8; 4]) -> bool {
+    (u32::from_ne_bytes(*a) ^ u32::from_ne_bytes(*b)) & !0x2020_2020 == 0
 }
 
 const fn hash(len: usize, first: u8, last: u8) -> usize {

@@ -300,8 +300,7 @@ impl Seen {
 /// The branch of a Via element, empty when there is none; `None` when the element is malformed, or
 /// shows the magic cookie without anything behind it (RFC 4475 §3.2.1, "badbranch").
 fn branch(via: &[u8]) -> Option<&[u8]> {
-    let via = Via::parse(via).filter(Via::has_clean_params)?;
-    let branch = via.branch();
+    let branch = Via::parse(via)?.checked_branch()?;
     let is_key = branch.is_empty() || is_tag(branch);
     (is_key && !branch.eq_ignore_ascii_case(b"z9hG4bK")).then_some(branch)
 }

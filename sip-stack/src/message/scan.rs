@@ -26,11 +26,10 @@ pub(crate) fn trim(value: &[u8]) -> &[u8] {
 }
 
 /// Whether any byte cannot stand in a URI: controls, space, quotes, angle brackets. Looks at every
-/// byte without branching, so that the compiler turns it into vector code.
+/// byte without branching, so that the compiler makes vector code of it.
 pub(crate) fn is_unfit_for_uri(text: &[u8]) -> bool {
-    text.iter().fold(false, |bad, &b| {
-        bad | (b <= b' ') | (b == 0x7f) | (b == b'<') | (b == b'>') | (b == b'"')
-    })
+    let unfit = |b: u8| b <= b' ' || b == 0x7f || b == b'<' || b == b'>' || b == b'"';
+    text.iter().fold(0, |bad, &b| bad | u8::from(unfit(b))) != 0
 }
 
 /// Where `part` stands inside `whole`, in bytes; both must be of one buffer.
@@ -157,23 +156,32 @@ impl<'a> Params<'a> {
     }
 }
 
+impl<'a> Params<'a> {
+    /// The next parameter, even one without a name.
+    pub(crate) fn next_raw(&mut self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (end, equals) = param_len(self.rest);
+        let item = &self.rest[..end];
+        self.rest = self.rest.get(end + 1..).unwrap_or_default();
+        Some(match equals {
+            Some(at) => (trim(&item[..at]), Some(trim(&item[at + 1..]))),
+            None => (trim(item), None),
+        })
+    }
+}
+
 impl<'a> Iterator for Params<'a> {
     type Item = (&'a [u8], Option<&'a [u8]>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.rest.is_empty() {
-            let (end, equals) = param_len(self.rest);
-            let item = &self.rest[..end];
-            self.rest = self.rest.get(end + 1..).unwrap_or_default();
-            let (name, value) = match equals {
-                Some(at) => (trim(&item[..at]), Some(trim(&item[at + 1..]))),
-                None => (trim(item), None),
-            };
-            if !name.is_empty() {
-                return Some((name, value));
+        loop {
+            let param = self.next_raw()?;
+            if !param.0.is_empty() {
+                return Some(param);
             }
         }
-        None
     }
 }
 
@@ -260,6 +268,22 @@ mod tests {
         assert_eq!(unquote(b"\"plain\"").as_ref(), b"plain");
         assert_eq!(unquote(b"token").as_ref(), b"token");
         assert_eq!(unquote(b"\"").as_ref(), b"\"");
+    }
+
+    #[test]
+    fn bytes_unfit_for_a_uri_are_seen_anywhere() {
+        for len in [1, 15, 16, 17, 31, 32, 33, 100] {
+            let clean = vec![b'a'; len];
+            assert!(!is_unfit_for_uri(&clean));
+            for at in 0..len {
+                for bad in [0, b'\r', b' ', 0x7f, b'<', b'>', b'"'] {
+                    let mut text = clean.clone();
+                    text[at] = bad;
+                    assert!(is_unfit_for_uri(&text), "{bad} at {at} of {len}");
+                }
+            }
+        }
+        assert!(!is_unfit_for_uri(b"") && !is_unfit_for_uri(b"\xff!#;?%[]"));
     }
 
     #[test]

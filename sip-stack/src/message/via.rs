@@ -61,21 +61,22 @@ impl<'a> Via<'a> {
         self.param("branch").flatten().unwrap_or_default()
     }
 
-    /// Whether every `;` has a parameter behind it and every quote is closed: stray separators mean
-    /// a broken or forged list (RFC 4475 §3.1.2.1).
-    pub(super) fn has_clean_params(&self) -> bool {
-        if !are_quotes_closed(self.params) {
-            return false;
+    /// The branch, where the parameters are in order: a parameter behind every `;`, every quote
+    /// closed, one branch at most. Anything else means a broken or forged list (RFC 4475 §3.1.2.1).
+    pub(super) fn checked_branch(&self) -> Option<&'a [u8]> {
+        if self.params.ends_with(b";") || !are_quotes_closed(self.params) {
+            return None;
         }
-        let [b';', rest @ ..] = self.params else { return true };
-        let mut filled = false;
-        for &byte in rest {
-            if byte == b';' && !filled {
-                return false;
+        let mut branch = None;
+        let mut params = Params::new(self.params);
+        while let Some((name, value)) = params.next_raw() {
+            if name.eq_ignore_ascii_case(b"branch") && branch.is_none() {
+                branch = Some(value.unwrap_or_default());
+            } else if name.is_empty() || name.eq_ignore_ascii_case(b"branch") {
+                return None;
             }
-            filled = byte != b';' && (filled || !is_lws(byte));
         }
-        filled
+        Some(branch.unwrap_or_default())
     }
 
     /// The `received` address, with or without brackets round IPv6 (RFC 5118 §4.5).
@@ -242,12 +243,24 @@ mod tests {
     }
 
     #[test]
-    fn stray_separators_are_seen() {
-        let is_clean = |text: &str| Via::parse(text.as_bytes()).unwrap().has_clean_params();
-        for dirty in ["h;;branch=x", "h;branch=x; ", "h;", "h; ;rport", "h;a=\";branch=x"] {
-            assert!(!is_clean(&format!("SIP/2.0/UDP {dirty}")), "{dirty}");
+    fn the_branch_comes_from_a_list_in_order() {
+        let branch = |text: &str| {
+            let text = format!("SIP/2.0/UDP {text}");
+            Via::parse(text.as_bytes()).unwrap().checked_branch().map(<[u8]>::to_vec)
+        };
+        for bad in [
+            "h;;branch=x",
+            "h;branch=x; ",
+            "h;",
+            "h; ;rport",
+            "h;a=\";branch=x",
+            "h;branch=x;branch=x",
+        ] {
+            assert_eq!(branch(bad), None, "{bad}");
         }
-        assert!(is_clean("SIP/2.0/UDP h") && is_clean("SIP/2.0/UDP h; rport ;branch = x"));
+        assert_eq!(branch("h"), Some(vec![]));
+        assert_eq!(branch("h;branch"), Some(vec![]));
+        assert_eq!(branch("h; rport ;Branch = x"), Some(b"x".to_vec()));
     }
 
     fn stamped(value: &str, source: &str) -> String {
