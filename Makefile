@@ -1,7 +1,7 @@
 # trunkgate: everything that is run on this tree.
 CARGO ?= cargo
 TOOLS := $(CURDIR)/target/tools
-DENY_VERSION := 0.19.0
+DENY_VERSION := 0.20.2
 
 .PHONY: demo test soak bench lint ci peers cores docs deny build
 

@@ -1,0 +1,336 @@
+//! A call: its legs, its media, and what passes between them.
+//!
+//! One code path for every pair of ends. Leg 0 is the caller's; each attempt to reach the callee is a leg of its own,
+//! and the one that answers stays. A call is a core: it gets events of its legs, queues [`Do`]s, and never touches
+//! endpoint, relay or clock.
+
+mod attempt;
+mod bridge;
+pub mod media_plan;
+mod port;
+mod story;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use media_relay::{Command, SideStats};
+use sip_stack::leg::{Action, Failure, Leg, Outbox, Token};
+use sip_stack::locate::{Destination, Located};
+use sip_stack::message::Message;
+use sip_stack::transport::Source;
+
+pub use port::{Pools, PortBook};
+pub use story::Story;
+
+use self::attempt::Attempts;
+use self::media_plan::{CallMedia, Owned};
+use crate::event::Event;
+use crate::failure::Cause;
+use crate::numbers::Number;
+use crate::profile::{Caller, Profile};
+use crate::random::Random;
+use crate::routing::{End, Routes};
+
+/// Names a call within this process; counts up from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallKey(pub u64);
+
+/// What a call asks of its owner, in order.
+#[derive(Debug)]
+pub enum Do {
+    /// An action of a leg; never [`Action::Event`].
+    Leg {
+        /// Which leg.
+        leg: u8,
+        /// `host:port` of our Via on that leg.
+        sent_by: Bytes,
+        /// What to do.
+        action: Action,
+    },
+    /// Find the addresses of a next hop; [`Call::located`] gets them.
+    Locate(Destination),
+    /// Tell the relay.
+    Media(Command),
+    /// Tell whoever listens.
+    Event(Event),
+    /// The legs now have these tags, by which their dialogs are found.
+    Dialog {
+        /// Our tag.
+        tag: Bytes,
+        /// Which leg.
+        leg: u8,
+    },
+}
+
+/// What a call may use while it handles something.
+pub struct Context<'a> {
+    /// The time.
+    pub now: Instant,
+    /// The time of day, for records.
+    pub wall: SystemTime,
+    /// Random source.
+    pub random: &'a mut Random,
+    /// Fresh identifiers: a Call-ID and a tag.
+    pub identifiers: &'a mut dyn FnMut() -> (Bytes, Bytes),
+    /// Our own media addresses.
+    pub owned: &'a Owned,
+    /// The ports of this call.
+    pub ports: &'a mut PortBook<'a>,
+    /// What to do.
+    pub out: &'a mut Vec<Do>,
+}
+
+/// One leg in a call.
+#[derive(Debug)]
+struct CallLeg {
+    leg: Leg,
+    /// Answered 2xx, so that it is ended by BYE.
+    answered: bool,
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Trying hops; the caller waits.
+    Trying,
+    /// Both sides answered.
+    Talking,
+    /// Concluded; legs finish what they owe.
+    Over,
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Call {
+    routes: Arc<Routes>,
+    from: End,
+    caller: Caller,
+    called: Number,
+    caller_profile: Profile,
+    max_forwards: u32,
+    phase: Phase,
+    legs: Vec<CallLeg>,
+    /// The attempt that is alive or has won.
+    callee: Option<usize>,
+    attempts: Attempts,
+    media: CallMedia,
+    /// Whose offer waits for the other side's answer.
+    offering: Option<usize>,
+    /// The last 18x passed to the caller: status, and whether it had SDP.
+    rung: Option<(u16, bool)>,
+    ring_deadline: Option<Instant>,
+    story: Story,
+    /// The relay has a session of ours whose figures are still to come.
+    relayed: bool,
+}
+
+/// Everything a new call begins with.
+pub struct NewCall {
+    /// The configuration under which it lives.
+    pub routes: Arc<Routes>,
+    /// Who calls.
+    pub from: End,
+    /// As shown to the other end.
+    pub caller: Caller,
+    /// Who is called.
+    pub called: Number,
+    /// How we appear to the caller.
+    pub caller_profile: Profile,
+    /// The caller's leg.
+    pub leg: Leg,
+    /// What is left of Max-Forwards.
+    pub max_forwards: u32,
+    /// The hops to try.
+    pub plan: crate::routing::Plan,
+    /// Ports and rules of both sides.
+    pub media: CallMedia,
+    /// The record so far.
+    pub story: Story,
+}
+
+impl Call {
+    /// Starts a call: reads the caller's offer and tries the first hop.
+    pub fn start(new: NewCall, cx: &mut Context<'_>) -> Self {
+        let offer = new.leg.remote_offer().cloned();
+        let mut call = Self {
+            routes: new.routes,
+            from: new.from,
+            caller: new.caller,
+            called: new.called,
+            caller_profile: new.caller_profile,
+            max_forwards: new.max_forwards,
+            phase: Phase::Trying,
+            legs: vec![CallLeg { leg: new.leg, answered: false }],
+            callee: None,
+            attempts: Attempts::new(new.plan.hops),
+            media: new.media,
+            offering: None,
+            rung: None,
+            ring_deadline: Some(cx.now + RING_TIMEOUT),
+            story: new.story,
+            relayed: false,
+        };
+        let tag = call.legs[CALLER].leg.local_tag().clone();
+        cx.out.push(Do::Dialog { tag, leg: 0 });
+        cx.out.push(Do::Event(Event::CallStarted));
+        if let Some(offer) = offer
+            && let Err(cause) = call.media.take_offer(CALLER, &offer, cx.owned)
+        {
+            call.conclude("gateway", cause, None, cx);
+            return call;
+        }
+        call.next_hop(cx);
+        call
+    }
+
+    /// A request inside a dialog of a leg.
+    pub fn handle_request(
+        &mut self,
+        leg: usize,
+        server: sip_stack::endpoint::ServerId,
+        source: &Source,
+        message: &Message,
+        cx: &mut Context<'_>,
+    ) {
+        self.on_leg(leg, cx, |leg, now, out| leg.handle_request(server, source, message, now, out));
+    }
+
+    /// The ACK for a 2xx of a leg.
+    pub fn handle_ack(
+        &mut self,
+        leg: usize,
+        source: &Source,
+        message: &Message,
+        cx: &mut Context<'_>,
+    ) {
+        self.on_leg(leg, cx, |leg, now, out| leg.handle_ack(source, message, now, out));
+    }
+
+    /// The CANCEL of an INVITE of a leg.
+    pub fn handle_cancelled(&mut self, leg: usize, message: &Message, cx: &mut Context<'_>) {
+        self.on_leg(leg, cx, |leg, now, out| leg.handle_cancelled(message, now, out));
+    }
+
+    /// A response to a request of a leg.
+    pub fn handle_response(
+        &mut self,
+        leg: usize,
+        token: Token,
+        source: &Source,
+        message: &Message,
+        cx: &mut Context<'_>,
+    ) {
+        self.on_leg(leg, cx, |leg, now, out| {
+            leg.handle_response(token, source, message, now, out);
+        });
+    }
+
+    /// A request of a leg failed without a response.
+    pub fn handle_failed(
+        &mut self,
+        leg: usize,
+        token: Token,
+        why: Failure,
+        cx: &mut Context<'_>,
+    ) {
+        self.on_leg(leg, cx, |leg, now, out| leg.handle_failed(token, why, now, out));
+    }
+
+    /// The relay's final figures.
+    pub fn handle_media_ended(&mut self, stats: [SideStats; 2], cx: &mut Context<'_>) {
+        self.relayed = false;
+        self.story.media(&stats, &self.media);
+        cx.out.push(Do::Event(Event::MediaEnded { stats: Box::new(stats) }));
+        if self.phase != Phase::Over {
+            // The relay gave up on the session by itself: nobody hears anything any more.
+            self.conclude("gateway", Cause::Internal, None, cx);
+        }
+    }
+
+    /// Serves what is due.
+    pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        for at in 0..self.legs.len() {
+            if self.legs[at].leg.poll_timeout().is_some_and(|due| due <= cx.now) {
+                self.on_leg(at, cx, Leg::handle_timeout);
+            }
+        }
+        if self.attempts.silent_since.is_some_and(|due| due <= cx.now) {
+            self.attempt_silent(cx);
+        }
+        if self.ring_deadline.is_some_and(|due| due <= cx.now) {
+            self.ring_deadline = None;
+            if self.phase == Phase::Trying {
+                self.conclude("gateway", Cause::NoAnswer, None, cx);
+            }
+        }
+    }
+
+    /// When [`Call::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let own = [self.attempts.silent_since, self.ring_deadline];
+        let legs = self.legs.iter().filter_map(|l| l.leg.poll_timeout());
+        legs.chain(own.into_iter().flatten()).min()
+    }
+
+    /// Ends the call from our side.
+    pub fn end(&mut self, cause: Cause, cx: &mut Context<'_>) {
+        self.conclude("gateway", cause, None, cx);
+    }
+
+    /// Whether the record can be written: concluded, with the relay's figures in.
+    pub fn is_recorded(&self) -> bool {
+        self.phase == Phase::Over && !self.relayed
+    }
+
+    /// Whether nothing is left to do.
+    pub fn is_finished(&self) -> bool {
+        self.is_recorded() && self.legs.iter().all(|l| l.leg.is_ended())
+    }
+
+    /// What happened.
+    pub const fn story(&mut self) -> &mut Story {
+        &mut self.story
+    }
+
+    /// Calls into a leg, passes its actions on and reacts to its events, until nothing is left.
+    fn on_leg(
+        &mut self,
+        at: usize,
+        cx: &mut Context<'_>,
+        work: impl FnOnce(&mut Leg, Instant, &mut Outbox),
+    ) {
+        let Some(slot) = self.legs.get_mut(at) else { return };
+        let mut outbox = VecDeque::new();
+        work(&mut slot.leg, cx.now, &mut outbox);
+        self.pass_on(at, outbox, cx);
+    }
+
+    fn pass_on(&mut self, at: usize, outbox: Outbox, cx: &mut Context<'_>) {
+        for action in outbox {
+            if let Action::Event(event) = action {
+                self.on_event(at, event, cx);
+            } else {
+                let sent_by = self.legs[at].leg.identity().sent_by.clone();
+                cx.out.push(Do::Leg { leg: leg_number(at), sent_by, action });
+            }
+        }
+    }
+}
+
+/// The caller's leg and the caller's side of the media.
+const CALLER: usize = 0;
+/// The callee's side of the media.
+const CALLEE: usize = 1;
+/// How long a call may ring before it is given up.
+pub const RING_TIMEOUT: Duration = Duration::from_secs(120);
+
+fn leg_number(at: usize) -> u8 {
+    u8::try_from(at).expect("attempts are bounded below 255")
+}
+
+/// The side of the media that a leg belongs to.
+const fn side(leg: usize) -> usize {
+    if leg == CALLER { CALLER } else { CALLEE }
+}

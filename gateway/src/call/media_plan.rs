@@ -1,0 +1,159 @@
+//! The one place where SDP becomes media streams: what a peer described, what we describe to it, and the relay's plan.
+//!
+//! RFC 3264 (offer/answer), RFC 8866 (SDP), RFC 4568 (SDES keys), RFC 5761 (rtcp-mux). Each side of a call has its own
+//! session: our address, port, keys and origin stay for the whole call; codecs are matched by name, never by payload
+//! type number. Only the first usable audio stream is relayed; other streams are refused with port 0.
+
+mod description;
+mod side;
+
+use media_relay::{Plan, SessionId, SidePlan};
+
+pub use description::{Description, Format};
+pub use side::{MediaSide, Owned};
+
+use crate::failure::Cause;
+use crate::random::Random;
+
+/// What offers and answers to one peer must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaRules {
+    /// Whether media are encrypted.
+    pub secure: Secure,
+    /// The suites of our offers, in order. Offers of the peer are taken with any suite that the relay knows.
+    pub offered_suites: &'static [media_relay::srtp::Suite],
+    /// Whether our offers name rtcp-mux. An offer of the peer that has it is always answered with it.
+    pub offer_mux: bool,
+    /// How a held stream is described.
+    pub holds: Holds,
+}
+
+/// Whether media are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secure {
+    /// RTP/SAVP with SDES keys, and nothing else.
+    Required,
+    /// RTP/AVP only.
+    Off,
+}
+
+/// How a held stream is described to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Anything less than sendrecv becomes inactive: the peer knows no other hold.
+    InactiveOnly,
+    /// sendonly, recvonly and inactive as the other side has them.
+    AsOffered,
+}
+
+/// The media of one call: the caller's side and the callee's.
+#[derive(Debug)]
+pub struct CallMedia {
+    session: SessionId,
+    sides: [MediaSide; 2],
+}
+
+impl CallMedia {
+    /// A call's media with both ports reserved.
+    pub const fn new(session: SessionId, caller: MediaSide, callee: MediaSide) -> Self {
+        Self { session, sides: [caller, callee] }
+    }
+
+    /// The relay's name for it.
+    pub const fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// One side.
+    pub const fn side(&self, at: usize) -> &MediaSide {
+        &self.sides[at]
+    }
+
+    /// Takes another port and other rules for one side, before anything was agreed with it.
+    pub fn replace(&mut self, at: usize, side: MediaSide) -> MediaSide {
+        std::mem::replace(&mut self.sides[at], side)
+    }
+
+    /// Takes an offer of side `at`. What was agreed before stays until it is answered.
+    pub fn take_offer(&mut self, at: usize, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
+        self.sides[at].take_offer(sdp, owned)
+    }
+
+    /// Takes the answer of side `at` to our offer.
+    pub fn take_answer(&mut self, at: usize, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
+        self.sides[at].take_answer(sdp, owned)
+    }
+
+    /// Our offer to side `at`, made of what the other side described; of our own choice while that is nothing.
+    pub fn offer(&mut self, at: usize, random: &mut Random) -> Vec<u8> {
+        let (side, other) = self.pair(at);
+        side.offer(other.described(), random)
+    }
+
+    /// Our answer to the offer of side `at`, made of what the other side agreed to.
+    pub fn answer(&mut self, at: usize, random: &mut Random) -> Result<Vec<u8>, Cause> {
+        let (side, other) = self.pair(at);
+        side.answer(other.described(), random)
+    }
+
+    /// Whether what side `at` has just offered asks the other side for anything new: other codecs or another
+    /// direction. A new address, port or key concerns nobody else, since media are anchored here.
+    pub fn concerns_other(&self, at: usize) -> bool {
+        self.sides[at].changed()
+    }
+
+    /// Forgets an offer of side `at` that was refused.
+    pub fn drop_offer(&mut self, at: usize) {
+        self.sides[at].drop_offer();
+    }
+
+    /// What the relay has to do now.
+    pub fn plan(&self) -> Plan {
+        let [a, b] = &self.sides;
+        Plan { session: self.session, sides: [side_plan(a, b), side_plan(b, a)] }
+    }
+
+    fn pair(&mut self, at: usize) -> (&mut MediaSide, &MediaSide) {
+        let [a, b] = &mut self.sides;
+        if at == 0 { (a, b) } else { (b, a) }
+    }
+}
+
+/// One side of the relay's plan. What this peer sends carries the payload types we told it; what the other peer gets
+/// carries those it told us.
+fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
+    let mut plan = SidePlan::new(side.port);
+    plan.sources.clone_from(&side.sources);
+    let (Some(ours), Some(theirs)) = (side.local(), side.described()) else {
+        plan.send = false;
+        plan.receive = false;
+        return plan;
+    };
+    plan.rtp = theirs.rtp;
+    plan.rtcp = theirs.rtcp;
+    plan.mux = side.mux();
+    plan.security = side.security();
+    plan.send = ours.direction.sends() && theirs.direction.receives();
+    plan.receive = ours.direction.receives() && theirs.direction.sends();
+    let wanted = other.described().map_or(&[][..], |description| &description.formats);
+    for format in &ours.formats {
+        if let Some(as_wanted) = wanted.iter().find(|f| f.is_same(format)) {
+            plan.payloads.push((format.payload, as_wanted.payload));
+        }
+        plan.clocks.push((format.payload, format.clock));
+    }
+    // A peer that sends with the numbers of its own answer is understood as well.
+    for format in &theirs.formats {
+        let taken = plan.payloads.iter().any(|(from, _)| *from == format.payload);
+        if let Some(as_wanted) = wanted.iter().find(|f| f.is_same(format))
+            && !taken
+        {
+            plan.payloads.push((format.payload, as_wanted.payload));
+            plan.clocks.push((format.payload, format.clock));
+        }
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests;

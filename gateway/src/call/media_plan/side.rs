@@ -1,0 +1,375 @@
+//! One side of a call's media: what we told this peer, what it told us, and what is being negotiated.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+use media_relay::srtp::{MasterKey, Suite};
+use media_relay::{Port, Security};
+use sip_stack::sdp::{Crypto, Direction, Media, Origin, Sdp};
+
+use super::description::StreamLine;
+use super::{Description, Format, Holds, MediaRules, Secure};
+use crate::failure::Cause;
+use crate::random::Random;
+
+/// Our own media addresses and ports: no peer may send us there to talk to ourselves.
+#[derive(Clone, Debug, Default)]
+pub struct Owned(Vec<(IpAddr, RangeInclusive<u16>)>);
+
+/// What we last told a peer.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// What it may send to us.
+    pub formats: Vec<Format>,
+    /// Direction as we see it.
+    pub direction: Direction,
+    /// The suites of our crypto attributes by tag, when it was an offer.
+    suites: Vec<Suite>,
+    /// Whether it named rtcp-mux.
+    mux: bool,
+}
+
+/// One side of a call's media.
+pub struct MediaSide {
+    /// Our pair of ports, for the whole call.
+    pub port: Port,
+    /// From where plain media may come besides the signalled address.
+    pub sources: Vec<IpNet>,
+    rules: MediaRules,
+    /// The address we tell the peer.
+    address: IpAddr,
+    session_id: u64,
+    version: u64,
+    /// Our keys, one per suite that was ever named; they stay for the whole call.
+    keys: Vec<MasterKey>,
+    local: Option<Local>,
+    /// What was agreed.
+    remote: Option<Description>,
+    /// An offer of the peer that is not answered yet.
+    offered: Option<Description>,
+    /// The m= lines of the session, ours to relay at `place`.
+    streams: Vec<StreamLine>,
+    place: usize,
+    sdp: Vec<u8>,
+}
+
+impl Owned {
+    /// Every media address of the configuration.
+    pub fn new(config: &config::Config) -> Self {
+        let addresses = config.media.iter().flat_map(|pool| &pool.addresses);
+        Self(
+            addresses
+                .flat_map(|a| {
+                    let public = a.advertise.map(|ip| (ip, a.ports.clone()));
+                    std::iter::once((a.address, a.ports.clone())).chain(public)
+                })
+                .collect(),
+        )
+    }
+
+    /// Whether media must not be sent there: no unicast address, no port, or ourselves.
+    pub fn forbids(&self, at: SocketAddr) -> bool {
+        let odd = match at.ip() {
+            IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast() || ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_multicast(),
+        };
+        odd || at.ip().is_unspecified()
+            || at.port() < LOWEST_PORT
+            || self.0.iter().any(|(ip, ports)| *ip == at.ip() && ports.contains(&at.port()))
+    }
+}
+
+impl MediaSide {
+    /// A side with a port of ours and nothing agreed.
+    pub fn new(
+        port: Port,
+        address: IpAddr,
+        rules: MediaRules,
+        sources: Vec<IpNet>,
+        random: &mut Random,
+    ) -> Self {
+        Self {
+            port,
+            sources,
+            rules,
+            address,
+            // Below 2^62, so that every reader's integer holds it.
+            session_id: random.next() >> 2,
+            version: 0,
+            keys: Vec::new(),
+            local: None,
+            remote: None,
+            offered: None,
+            streams: Vec::new(),
+            place: 0,
+            sdp: Vec::new(),
+        }
+    }
+
+    /// What the peer described last: its offer while that is open, else what was agreed.
+    pub fn described(&self) -> Option<&Description> {
+        self.offered.as_ref().or(self.remote.as_ref())
+    }
+
+    /// What we told the peer last.
+    pub const fn local(&self) -> Option<&Local> {
+        self.local.as_ref()
+    }
+
+    /// Our last SDP to the peer.
+    pub fn sdp(&self) -> &[u8] {
+        &self.sdp
+    }
+
+    /// Whether RTP and RTCP share the port: both have to have said so.
+    pub fn mux(&self) -> bool {
+        let ours = self.local.as_ref().is_some_and(|local| local.mux);
+        ours && self.described().is_some_and(|description| description.mux)
+    }
+
+    /// The suite in use.
+    pub fn suite(&self) -> Option<Suite> {
+        let (_, key) = self.described()?.key.as_ref()?;
+        Some(key.suite())
+    }
+
+    /// The keys in use.
+    pub(super) fn security(&self) -> Option<Security> {
+        let (_, receive) = self.described()?.key.as_ref()?;
+        let send = self.keys.iter().find(|key| key.suite() == receive.suite())?;
+        Some(Security { send: send.clone(), receive: Some(receive.clone()) })
+    }
+
+    pub(super) fn changed(&self) -> bool {
+        match (&self.offered, &self.remote) {
+            (Some(offered), Some(agreed)) => {
+                let same_formats = agreed.formats.iter().all(|format| {
+                    offered.formats.iter().any(|new| new.is_same(format))
+                });
+                offered.direction != agreed.direction || !same_formats
+            }
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+
+    pub(super) fn take_offer(&mut self, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
+        let description = Description::read(sdp, self.rules, None, owned)?;
+        self.offered = Some(description);
+        Ok(())
+    }
+
+    pub(super) fn drop_offer(&mut self) {
+        self.offered = None;
+    }
+
+    pub(super) fn take_answer(&mut self, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
+        let suites = self.local.as_ref().map(|local| local.suites.clone()).unwrap_or_default();
+        let description = Description::read(sdp, self.rules, Some(&suites), owned)?;
+        self.remote = Some(description);
+        self.offered = None;
+        Ok(())
+    }
+
+    /// Our offer: what `other` described, or G.711 and telephone events when nothing is known yet.
+    pub(super) fn offer(&mut self, other: Option<&Description>, random: &mut Random) -> Vec<u8> {
+        let mut formats = other.map_or_else(own_choice, |d| d.formats.clone());
+        for format in &mut formats {
+            // A payload type that was agreed for an encoding keeps it (RFC 3264 §8.3.2).
+            let known = self.local.iter().flat_map(|local| &local.formats);
+            if let Some(known) = known.into_iter().find(|known| known.is_same(format)) {
+                format.payload = known.payload;
+            }
+        }
+        let formats = unique(formats);
+        let direction = other.map_or(Direction::SendRecv, |d| d.direction);
+        let suites = match self.rules.secure {
+            Secure::Required => self.rules.offered_suites.to_vec(),
+            Secure::Off => Vec::new(),
+        };
+        let cryptos = suites.iter().zip(1..).map(|(s, tag)| self.crypto(tag, *s, random)).collect();
+        if self.streams.is_empty() {
+            self.streams = vec![StreamLine {
+                kind: "audio".to_owned(),
+                protocol: match self.rules.secure {
+                    Secure::Required => "RTP/SAVP".to_owned(),
+                    Secure::Off => "RTP/AVP".to_owned(),
+                },
+                format: String::new(),
+            }];
+        }
+        // An offer during a call repeats what was agreed; the first one says what we would like.
+        let mux = self.local.as_ref().map_or(self.rules.offer_mux, |local| local.mux);
+        let direction = self.held(direction);
+        self.local = Some(Local { formats, direction, suites, mux });
+        self.write(cryptos, other.and_then(|d| d.ptime))
+    }
+
+    /// Our answer to the peer's open offer: the codecs that `other` took, with the peer's own payload types.
+    pub(super) fn answer(
+        &mut self,
+        other: Option<&Description>,
+        random: &mut Random,
+    ) -> Result<Vec<u8>, Cause> {
+        let offered = self.offered.take().or_else(|| self.remote.take()).ok_or(Cause::BadOffer)?;
+        let formats: Vec<Format> = match other {
+            None => offered.formats.clone(),
+            Some(other) => other
+                .formats
+                .iter()
+                .filter_map(|wanted| {
+                    let theirs = offered.formats.iter().find(|f| f.is_same(wanted))?;
+                    Some(Format { payload: theirs.payload, ..wanted.clone() })
+                })
+                .collect(),
+        };
+        let other_direction = other.map_or(Direction::SendRecv, |d| d.direction);
+        let direction = self.held(Direction::of(
+            offered.direction.receives() && other_direction.sends(),
+            offered.direction.sends() && other_direction.receives(),
+        ));
+        let cryptos = match &offered.key {
+            None => Vec::new(),
+            Some((tag, key)) => vec![self.crypto(*tag, key.suite(), random)],
+        };
+        self.streams.clone_from(&offered.streams);
+        self.place = offered.place;
+        let mux = offered.mux;
+        let ptime = other.and_then(|d| d.ptime);
+        self.remote = Some(offered);
+        if !formats.iter().any(Format::is_speech) {
+            return Err(Cause::NothingInCommon);
+        }
+        self.local = Some(Local { formats: unique(formats), direction, suites: Vec::new(), mux });
+        Ok(self.write(cryptos, ptime))
+    }
+
+    fn held(&self, direction: Direction) -> Direction {
+        match (self.rules.holds, direction) {
+            (Holds::AsOffered, as_it_is) => as_it_is,
+            (Holds::InactiveOnly, Direction::SendRecv) => Direction::SendRecv,
+            (
+                Holds::InactiveOnly,
+                Direction::SendOnly | Direction::RecvOnly | Direction::Inactive,
+            ) => Direction::Inactive,
+        }
+    }
+
+    /// A crypto attribute with our key of that suite, which is drawn once.
+    fn crypto(&mut self, tag: u32, suite: Suite, random: &mut Random) -> Crypto {
+        if !self.keys.iter().any(|key| key.suite() == suite) {
+            let mut material = zeroize::Zeroizing::new(vec![0; suite.key_salt_len()]);
+            random.fill(&mut material);
+            let key = MasterKey::new(suite, &material).expect("drawn in the suite's own length");
+            self.keys.push(key);
+        }
+        let key = self.keys.iter().find(|key| key.suite() == suite).expect("drawn just above");
+        let mut crypto = Crypto::new(tag, suite.name(), key.key_salt());
+        crypto.keys[0].lifetime = Some(LIFETIME);
+        crypto
+    }
+
+    /// Writes our SDP. The version rises with each change (RFC 3264 §8), not with each repetition.
+    fn write(&mut self, cryptos: Vec<Crypto>, ptime: Option<u16>) -> Vec<u8> {
+        let text = self.render(&cryptos, ptime);
+        if text != self.sdp {
+            if !self.sdp.is_empty() {
+                self.version += 1;
+            }
+            self.sdp = self.render(&cryptos, ptime);
+        }
+        self.sdp.clone()
+    }
+
+    fn render(&self, cryptos: &[Crypto], ptime: Option<u16>) -> Vec<u8> {
+        let origin = Origin {
+            username: "-".to_owned(),
+            session_id: self.session_id.to_string(),
+            version: self.version,
+            address: self.address.to_string(),
+        };
+        let mut sdp = Sdp::new(&origin, self.address);
+        for (place, stream) in self.streams.iter().enumerate() {
+            let port = if place == self.place { self.port.number } else { 0 };
+            let mut media = Media::new(&stream.kind, port, &stream.protocol);
+            match &self.local {
+                Some(local) if place == self.place => describe(&mut media, local, self.port.rtcp()),
+                Some(_) | None => media.formats.push(stream.format.clone().into()),
+            }
+            if place == self.place {
+                cryptos.iter().for_each(|crypto| media.push_crypto(crypto));
+                if let Some(ptime) = ptime {
+                    media.push_attribute("ptime", ptime.to_string());
+                }
+            }
+            sdp.media.push(media);
+        }
+        sdp.write().to_vec()
+    }
+}
+
+impl std::fmt::Debug for MediaSide {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MediaSide")
+            .field("port", &self.port)
+            .field("local", &self.local)
+            .field("remote", &self.remote)
+            .finish_non_exhaustive()
+    }
+}
+
+fn describe(media: &mut Media, local: &Local, rtcp: u16) {
+    for format in &local.formats {
+        media.formats.push(format.payload.to_string().into());
+    }
+    for format in &local.formats {
+        let Format { payload, name, clock, channels, fmtp } = format;
+        let more = if *channels > 1 { format!("/{channels}") } else { String::new() };
+        media.push_attribute("rtpmap", format!("{payload} {name}/{clock}{more}"));
+        if let Some(parameters) = fmtp {
+            media.push_attribute("fmtp", format!("{payload} {parameters}"));
+        }
+    }
+    media.set_direction(local.direction);
+    if local.mux {
+        media.push_attribute("rtcp-mux", "");
+    }
+    media.push_attribute("rtcp", rtcp.to_string());
+}
+
+/// Each payload type once (RFC 3264 §5.1; a doubled one is refused by some peers): who comes second moves to a free
+/// dynamic number.
+fn unique(mut formats: Vec<Format>) -> Vec<Format> {
+    for place in 1..formats.len() {
+        let (before, rest) = formats.split_at_mut(place);
+        let Some(format) = rest.first_mut() else { break };
+        if before.iter().any(|f| f.payload == format.payload) {
+            let free = DYNAMIC.clone().find(|free| before.iter().all(|f| f.payload != *free));
+            format.payload = free.unwrap_or(format.payload);
+        }
+    }
+    formats
+}
+
+/// What we offer when nobody described anything: G.711 and telephone events.
+fn own_choice() -> Vec<Format> {
+    let format = |payload, name: &str, fmtp: Option<&str>| Format {
+        payload,
+        name: name.to_owned(),
+        clock: 8000,
+        channels: 1,
+        fmtp: fmtp.map(str::to_owned),
+    };
+    vec![
+        format(8, "PCMA", None),
+        format(0, "PCMU", None),
+        format(101, "telephone-event", Some("0-16")),
+    ]
+}
+
+/// 2^31 packets, as every peer accepts it; a call never comes near (RFC 4568 §6.1).
+const LIFETIME: u64 = 1 << 31;
+/// RFC 3551 §3.
+const DYNAMIC: RangeInclusive<u8> = 96..=127;
+const LOWEST_PORT: u16 = 1024;

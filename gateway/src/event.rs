@@ -1,0 +1,65 @@
+//! What the core tells whoever wants to know (metrics; later a console): may be dropped, never waited for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use media_relay::SideStats;
+
+use crate::failure::Cause;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An initial INVITE was taken.
+    CallStarted,
+    /// A call was answered.
+    CallAnswered {
+        /// From the INVITE to the 2xx.
+        setup: Duration,
+    },
+    /// A call is over, answered or not.
+    CallEnded {
+        /// Why.
+        cause: Cause,
+    },
+    /// A proxy of an edge was found up or down.
+    Proxy {
+        /// Name of the edge.
+        edge: Arc<str>,
+        /// Host name of the proxy.
+        proxy: Arc<str>,
+        /// Whether it answers OPTIONS with a 2xx.
+        up: bool,
+    },
+    /// A message was dropped without an answer: an unknown source, or nothing it belongs to.
+    Dropped,
+    /// A connection was refused.
+    Refused(Refusal),
+    /// A session's media ended with these figures.
+    MediaEnded {
+        /// Per side.
+        stats: [SideStats; 2],
+    },
+}
+
+/// Why a connection was refused before any SIP was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Its source address is not admitted.
+    Network,
+    /// The TLS handshake failed: no or wrong client certificate, version, time-out.
+    Handshake,
+    /// As many connections as there may be.
+    Limit,
+}
+
+impl Refusal {
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Handshake => "handshake",
+            Self::Limit => "limit",
+        }
+    }
+}

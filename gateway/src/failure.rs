@@ -1,0 +1,269 @@
+//! Why a call failed or ended, and what that means to everyone who asks: SIP status, Q.850 cause, who is at fault,
+//! metric label and plain words. The one place that maps a cause; total, without a wildcard.
+//!
+//! SIP: RFC 3261 §21; Q.850 in Reason: RFC 3326; mapping between them: RFC 3398 §7.2.6, §8.2.6.
+
+use std::fmt;
+
+/// Why a call was refused or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// One side hung up an answered call.
+    Normal,
+    /// The caller gave up before an answer.
+    CallerGaveUp,
+    /// The far end refused with this final status.
+    Peer(u16),
+    /// The Request-URI names no tenant of this edge.
+    UnknownTenant,
+    /// Nobody who takes calls from there has this number.
+    UnknownNumber,
+    /// The called number cannot be read as a number.
+    IncompleteNumber,
+    /// The number is known, but there is no trunk to reach it by.
+    NoRoute,
+    /// The tenant has as many calls as it may have.
+    TenantFull,
+    /// No media port is free.
+    NoPorts,
+    /// The daemon takes no new calls: it is stopping.
+    Draining,
+    /// Max-Forwards is used up.
+    TooManyHops,
+    /// The session description cannot be read or asks for something impossible.
+    BadOffer,
+    /// Media without encryption where it is compulsory, or no usable key.
+    NotEncrypted,
+    /// No audio stream or no codec in common.
+    NothingInCommon,
+    /// An extension is required that we do not have.
+    Unsupported,
+    /// None of the next hops could be reached.
+    Unreachable,
+    /// The next hops were reached but said nothing.
+    Silent,
+    /// It rang, and nobody answered in time.
+    NoAnswer,
+    /// The caller never confirmed the answer.
+    NotConfirmed,
+    /// A peer did not answer inside an answered call.
+    Lost,
+    /// A fault of ours; the log has its trace.
+    Internal,
+}
+
+/// Who can do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody: an ordinary end.
+    Nobody,
+    /// The side that called.
+    Caller,
+    /// The side that was called.
+    Callee,
+    /// The operator of this gateway.
+    Operator,
+    /// This gateway itself.
+    Us,
+}
+
+impl Cause {
+    /// The status for a caller who is still waiting for an answer.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Normal | Self::CallerGaveUp => 487,
+            Self::Peer(status) => status,
+            Self::UnknownTenant | Self::UnknownNumber | Self::NoRoute => 404,
+            Self::IncompleteNumber => 484,
+            Self::TenantFull | Self::NoPorts | Self::Draining | Self::Unreachable => 503,
+            Self::TooManyHops => 483,
+            Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 488,
+            Self::Unsupported => 420,
+            Self::Silent => 504,
+            Self::NoAnswer => 408,
+            Self::NotConfirmed | Self::Lost => 408,
+            Self::Internal => 500,
+        }
+    }
+
+    /// The Q.850 cause value.
+    pub const fn q850(self) -> u8 {
+        match self {
+            Self::Normal | Self::CallerGaveUp => 16,
+            Self::Peer(status) => q850_of_status(status),
+            Self::UnknownTenant | Self::NoRoute => 3,
+            Self::UnknownNumber => 1,
+            Self::IncompleteNumber => 28,
+            Self::TenantFull | Self::NoPorts => 34,
+            Self::Draining | Self::Unreachable => 41,
+            Self::TooManyHops => 25,
+            Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 65,
+            Self::Unsupported => 79,
+            Self::Silent | Self::NotConfirmed | Self::Lost => 102,
+            Self::NoAnswer => 19,
+            Self::Internal => 41,
+        }
+    }
+
+    /// Who can do something about it.
+    pub const fn fault(self) -> Fault {
+        match self {
+            Self::Normal | Self::CallerGaveUp => Fault::Nobody,
+            Self::Peer(_) | Self::Unreachable | Self::Silent | Self::NoAnswer | Self::Lost => {
+                Fault::Callee
+            }
+            Self::UnknownTenant
+            | Self::UnknownNumber
+            | Self::IncompleteNumber
+            | Self::TooManyHops
+            | Self::BadOffer
+            | Self::NotEncrypted
+            | Self::NothingInCommon
+            | Self::Unsupported
+            | Self::NotConfirmed => Fault::Caller,
+            Self::NoRoute | Self::TenantFull | Self::NoPorts | Self::Draining => Fault::Operator,
+            Self::Internal => Fault::Us,
+        }
+    }
+
+    /// The label in metrics and logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::CallerGaveUp => "caller_gave_up",
+            Self::Peer(_) => "peer",
+            Self::UnknownTenant => "unknown_tenant",
+            Self::UnknownNumber => "unknown_number",
+            Self::IncompleteNumber => "incomplete_number",
+            Self::NoRoute => "no_route",
+            Self::TenantFull => "tenant_full",
+            Self::NoPorts => "no_ports",
+            Self::Draining => "draining",
+            Self::TooManyHops => "too_many_hops",
+            Self::BadOffer => "bad_offer",
+            Self::NotEncrypted => "not_encrypted",
+            Self::NothingInCommon => "nothing_in_common",
+            Self::Unsupported => "unsupported",
+            Self::Unreachable => "unreachable",
+            Self::Silent => "silent",
+            Self::NoAnswer => "no_answer",
+            Self::NotConfirmed => "not_confirmed",
+            Self::Lost => "lost",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// The reason in words, for the CDR and the log.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match self {
+            Self::Normal => "hung up",
+            Self::CallerGaveUp => "the caller gave up before an answer",
+            Self::Peer(status) => return write!(f, "the far end refused with {status}"),
+            Self::UnknownTenant => "the Request-URI names no tenant of this edge",
+            Self::UnknownNumber => "no tenant or trunk that takes calls from there has this number",
+            Self::IncompleteNumber => "the called number cannot be read",
+            Self::NoRoute => "no trunk leads to this number",
+            Self::TenantFull => "the tenant has reached max_calls",
+            Self::NoPorts => "no media port is free",
+            Self::Draining => "the gateway is stopping and takes no new calls",
+            Self::TooManyHops => "Max-Forwards is used up",
+            Self::BadOffer => "the session description cannot be used",
+            Self::NotEncrypted => "no usable SRTP key was offered where encryption is compulsory",
+            Self::NothingInCommon => "no audio codec in common",
+            Self::Unsupported => "a required extension is not supported",
+            Self::Unreachable => "no next hop could be reached",
+            Self::Silent => "the next hops did not answer",
+            Self::NoAnswer => "nobody answered in time",
+            Self::NotConfirmed => "the caller never confirmed the answer (ACK missing)",
+            Self::Lost => "a peer stopped answering during the call",
+            Self::Internal => "a fault of the gateway, see the log",
+        };
+        f.write_str(words)
+    }
+}
+
+impl Fault {
+    /// The label in CDRs and logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+            Self::Operator => "operator",
+            Self::Us => "us",
+        }
+    }
+}
+
+/// The value of a Reason header (RFC 3326) for this cause.
+pub fn reason_header(cause: Cause) -> String {
+    format!("Q.850;cause={}", cause.q850())
+}
+
+/// RFC 3398 §8.2.6.1 read backwards, with 486 and 603 as §7.2.6 has them.
+const fn q850_of_status(status: u16) -> u8 {
+    match status {
+        401 | 402 | 403 | 407 | 603 => 21,
+        404 | 485 | 604 => 1,
+        408 | 504 => 102,
+        410 => 22,
+        413 | 414 | 416 | 420 | 421 | 423 | 505 | 513 => 127,
+        480 => 18,
+        483 => 25,
+        484 => 28,
+        486 | 600 => 17,
+        487 => 16,
+        488 | 606 => 65,
+        500 | 503 => 41,
+        502 => 38,
+        _ => 31,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Cause; 21] = [
+        Cause::Normal,
+        Cause::CallerGaveUp,
+        Cause::Peer(486),
+        Cause::UnknownTenant,
+        Cause::UnknownNumber,
+        Cause::IncompleteNumber,
+        Cause::NoRoute,
+        Cause::TenantFull,
+        Cause::NoPorts,
+        Cause::Draining,
+        Cause::TooManyHops,
+        Cause::BadOffer,
+        Cause::NotEncrypted,
+        Cause::NothingInCommon,
+        Cause::Unsupported,
+        Cause::Unreachable,
+        Cause::Silent,
+        Cause::NoAnswer,
+        Cause::NotConfirmed,
+        Cause::Lost,
+        Cause::Internal,
+    ];
+
+    #[test]
+    fn every_cause_has_a_failure_status_a_q850_cause_and_its_own_label() {
+        for cause in ALL {
+            assert!((400..700).contains(&cause.status()), "{cause:?}");
+            assert!((1..=127).contains(&cause.q850()), "{cause:?}");
+            assert_eq!(ALL.iter().filter(|c| c.label() == cause.label()).count(), 1, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn busy_is_busy_on_both_scales() {
+        assert_eq!(Cause::Peer(486).status(), 486);
+        assert_eq!(reason_header(Cause::Peer(486)), "Q.850;cause=17");
+        assert_eq!(Cause::Peer(603).q850(), 21);
+    }
+}

@@ -1,0 +1,29 @@
+//! What a kind of peer needs, as data and small functions: names in headers, what is allowed, how media are secured.
+//!
+//! A [`Profile`] is made once per end and hop; legs and media plans only read it.
+
+mod face;
+pub mod teams;
+pub mod trunk;
+
+pub use face::{Caller, Face};
+
+use crate::call::media_plan::MediaRules;
+
+/// How one leg appears to its peer and what it asks of media.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Names and addresses in our headers.
+    pub face: Face,
+    /// What offers and answers must look like.
+    pub media: MediaRules,
+    /// The Allow value inside dialogs: only what works.
+    pub allow: &'static str,
+    /// The Supported value inside dialogs.
+    pub supported: &'static str,
+    /// Whether requests and responses of this peer carry a correlation id, and where.
+    pub correlation: Option<fn(&sip_stack::message::Message) -> Option<String>>,
+}
+
+/// User-Agent and Server of everything we send.
+pub const AGENT: &str = concat!("trunkgate/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,103 @@
+//! A carrier, contact centre or PBX: our address in its realm, E.164 numbers, media plain or encrypted as configured.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use config::{Config, Peer, Srtp};
+use sip_stack::message::{Draft, HeaderId, Message};
+use sip_stack::transport::Transport;
+
+use super::{AGENT, Face, Profile};
+use crate::call::media_plan::{Holds, MediaRules, Secure};
+use crate::locals;
+use crate::routing::{RealmId, TrunkId};
+
+/// The profile of a trunk that is spoken to by `transport`, over IPv6 or IPv4.
+pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool) -> Profile {
+    let trunk = &config.trunks[trunk.0];
+    let secure = match trunk.srtp {
+        Srtp::Off => Secure::Off,
+        Srtp::Required => Secure::Required,
+    };
+    Profile {
+        face: face(config, RealmId(trunk.realm), transport, ipv6),
+        media: MediaRules {
+            secure,
+            offered_suites: OFFERED_SUITES,
+            offer_mux: false,
+            holds: Holds::AsOffered,
+        },
+        allow: "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE",
+        supported: "timer",
+        correlation: None,
+    }
+}
+
+/// How a realm appears: the listener of that transport and family, else the nearest there is; the advertised address
+/// when there is one.
+pub fn face(config: &Config, realm: RealmId, transport: Transport, ipv6: bool) -> Face {
+    let listeners = &config.realms[realm.0].listen;
+    let listener = listeners
+        .iter()
+        .max_by_key(|l| (from_config(l.transport) == transport, l.address.is_ipv6() == ipv6))
+        .expect("the configuration admits no realm without listeners");
+    let address = config.realms[realm.0].advertise.unwrap_or(listener.address.ip());
+    Face {
+        host: host(address),
+        port: listener.address.port(),
+        transport: from_config(listener.transport),
+        local: locals::of_realm(config, realm),
+        user_phone: false,
+        always_name_transport: false,
+    }
+}
+
+/// The Request-URI of a call to `called` by this peer.
+pub fn request_uri(called: &str, peer: &Peer) -> Bytes {
+    let transport = match peer.transport {
+        config::Transport::Udp => String::new(),
+        other @ (config::Transport::Tcp | config::Transport::Tls) => {
+            format!(";transport={}", from_config(other).uri_name())
+        }
+    };
+    match peer.port {
+        Some(port) => format!("sip:{called}@{}:{port}{transport}", peer.host),
+        None => format!("sip:{called}@{}{transport}", peer.host),
+    }
+    .into()
+}
+
+/// Our 200 to its OPTIONS.
+pub fn options_answer(face: &Face, request: &Message, tag: &[u8]) -> Draft {
+    let mut draft = Draft::response(request, 200);
+    draft.set_to_tag(tag);
+    draft.push(HeaderId::Contact, face.contact(None));
+    draft.push(HeaderId::Allow, "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE");
+    draft.push(HeaderId::Supported, "timer");
+    draft.push(HeaderId::Accept, "application/sdp");
+    draft.push(HeaderId::Server, AGENT);
+    draft
+}
+
+/// The transport of the configuration in the stack's words.
+pub const fn from_config(transport: config::Transport) -> Transport {
+    match transport {
+        config::Transport::Udp => Transport::Udp,
+        config::Transport::Tcp => Transport::Tcp,
+        config::Transport::Tls => Transport::Tls,
+    }
+}
+
+fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+const OFFERED_SUITES: &[media_relay::srtp::Suite] = &[
+    media_relay::srtp::Suite::AesCm128HmacSha1_80,
+    media_relay::srtp::Suite::AesCm128HmacSha1_32,
+    media_relay::srtp::Suite::AeadAes256Gcm,
+    media_relay::srtp::Suite::AeadAes128Gcm,
+];

@@ -1,0 +1,93 @@
+//! Who is calling: a trunk by listener and source, a tenant by the Request-URI host.
+//!
+//! No header ever admits anyone: `match` only chooses among trunks whose networks already contain the source.
+
+use std::net::IpAddr;
+
+use sip_stack::uri::{Host, Uri};
+
+use super::{EdgeId, RealmId, Routes, TenantId, TrunkId};
+use crate::numbers::Number;
+
+impl Routes {
+    /// Whether anyone at all may speak to this realm from that address.
+    pub fn knows(&self, realm: RealmId, source: IpAddr) -> bool {
+        self.config.trunks.iter().any(|trunk| {
+            trunk.realm == realm.0 && trunk.networks.iter().any(|net| net.contains(&source))
+        })
+    }
+
+    /// The trunk that sends this request: realm and source network decide; among several, the narrowest network, then
+    /// the trunk with most keys of `match`, then the longest `called_prefix`.
+    pub fn trunk_of(&self, realm: RealmId, source: IpAddr, request_uri: &[u8]) -> Option<TrunkId> {
+        let uri = Uri::parse(request_uri).ok();
+        let mut best: Option<((u8, usize, usize), TrunkId)> = None;
+        for (index, trunk) in self.config.trunks.iter().enumerate() {
+            if trunk.realm != realm.0 {
+                continue;
+            }
+            let Some(width) = trunk
+                .networks
+                .iter()
+                .filter(|net| net.contains(&source))
+                .map(ipnet::IpNet::prefix_len)
+                .max()
+            else {
+                continue;
+            };
+            let country = trunk.country.as_ref().map(config::Country::as_str);
+            let Some(keys) = fits(&trunk.matches, uri.as_ref(), country) else { continue };
+            let prefix = trunk.matches.called_prefix.as_deref().map_or(0, str::len);
+            let rank = (width, keys, prefix);
+            if best.is_none_or(|(so_far, _)| rank > so_far) {
+                best = Some((rank, TrunkId(index)));
+            }
+        }
+        best.map(|(_, trunk)| trunk)
+    }
+
+    /// The tenant that this edge knows by the host of the Request-URI, never by From.
+    pub fn tenant_of(&self, edge: EdgeId, request_uri: &[u8]) -> Option<TenantId> {
+        let uri = Uri::parse(request_uri).ok()?;
+        match uri.host() {
+            Host::Name(name) => self.hosts.get(&(edge, name.to_ascii_lowercase())).copied(),
+            Host::Ip(_) => None,
+        }
+    }
+}
+
+/// How many keys of `rule` fit; `None` when one does not.
+fn fits(rule: &config::Match, uri: Option<&Uri<'_>>, country: Option<&str>) -> Option<usize> {
+    let mut keys = 0;
+    if let Some(prefix) = &rule.called_prefix {
+        let called = Number::read(uri?.user()?, country)?;
+        if !called.as_str().starts_with(prefix.as_str()) {
+            return None;
+        }
+        keys += 1;
+    }
+    if let Some(host) = &rule.uri_host {
+        let same = match uri?.host() {
+            Host::Name(name) => name.eq_ignore_ascii_case(host),
+            Host::Ip(ip) => host.trim_matches(['[', ']']).parse() == Ok(ip),
+        };
+        if !same {
+            return None;
+        }
+        keys += 1;
+    }
+    if let Some(group) = &rule.tgrp {
+        // RFC 4904 §4: a parameter of the user part.
+        let user = uri?.user()?;
+        let found = user.split(|b| *b == b';').skip(1).any(|parameter| {
+            parameter
+                .split_first_chunk::<5>()
+                .is_some_and(|(name, value)| name == b"tgrp=" && value == group.as_bytes())
+        });
+        if !found {
+            return None;
+        }
+        keys += 1;
+    }
+    Some(keys)
+}

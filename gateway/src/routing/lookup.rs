@@ -1,0 +1,52 @@
+//! Whom a number means: the owner of a number, as seen from a trunk or a tenant.
+
+use super::{End, Routes, TenantId, TrunkId};
+use crate::numbers::Number;
+
+impl Routes {
+    /// Who has this number and takes calls from that trunk.
+    pub fn owner_from_trunk(&self, trunk: TrunkId, called: &Number) -> Option<End> {
+        let number = config::Number::parse(&plus(called))?;
+        if number.is_private() {
+            return self.private.get(&(trunk, number)).copied();
+        }
+        self.public_owner(number).filter(|end| self.takes_from(*end, trunk))
+    }
+
+    /// Who else has this public number and takes calls from a trunk by which this tenant's calls leave: the call stays
+    /// in the house instead of going out to the carrier and back.
+    pub fn owner_from_tenant(&self, tenant: TenantId, called: &Number) -> Option<End> {
+        let number = config::Number::parse(&plus(called))?;
+        let trunks = &self.config.tenants[tenant.0].trunks;
+        if number.is_private() {
+            let owned = trunks.iter().find_map(|t| self.private.get(&(TrunkId(*t), number)));
+            // A private number of another tenant is nobody's business here.
+            return owned.copied().filter(|end| matches!(end, End::Trunk(_)));
+        }
+        self.public_owner(number)
+            .filter(|end| *end != End::Tenant(tenant))
+            .filter(|end| trunks.iter().any(|trunk| self.takes_from(*end, TrunkId(*trunk))))
+    }
+
+    fn public_owner(&self, number: config::Number) -> Option<End> {
+        let after = self.public.partition_point(|(range, _)| range.first <= number);
+        let (range, end) = self.public.get(after.checked_sub(1)?)?;
+        (number <= range.last).then_some(*end)
+    }
+
+    fn takes_from(&self, end: End, trunk: TrunkId) -> bool {
+        match end {
+            End::Tenant(id) => self.config.tenants[id.0].inbound_trunks.contains(&trunk.0),
+            // Never back to where it came from: that would be a loop.
+            End::Trunk(id) => {
+                id != trunk && self.config.trunks[id.0].inbound_trunks.contains(&trunk.0)
+            }
+        }
+    }
+}
+
+/// Private numbers are configured with a plus; callers may leave it out.
+fn plus(number: &Number) -> String {
+    let text = number.as_str();
+    if text.starts_with('+') { text.to_owned() } else { format!("+{text}") }
+}

@@ -1,0 +1,112 @@
+//! Who is calling, whom they mean, and by which hops they are reached.
+//!
+//! Pure look-ups over one configuration. A call's ends are each a tenant or a trunk, and both are treated alike:
+//! each owns numbers, takes calls from certain trunks, and sends calls by certain trunks.
+
+mod identify;
+mod lookup;
+mod plan;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use config::{Config, Number, NumberRange};
+
+pub use plan::{Hop, Plan};
+
+/// A tenant, by its position in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(pub usize);
+
+/// A trunk, by its position in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrunkId(pub usize);
+
+/// An edge, by its position in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EdgeId(pub usize);
+
+/// A realm, by its position in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RealmId(pub usize);
+
+/// One end of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum End {
+    /// A customer, reached through an edge.
+    Tenant(TenantId),
+    /// A SIP peer, reached through a realm.
+    Trunk(TrunkId),
+}
+
+/// A configuration with its look-up tables.
+#[derive(Debug)]
+pub struct Routes {
+    config: Arc<Config>,
+    /// Lower-case name of a tenant at an edge.
+    hosts: HashMap<(EdgeId, String), TenantId>,
+    /// Public numbers: sorted, not overlapping.
+    public: Vec<(NumberRange, End)>,
+    /// Private numbers, unique per trunk they come from.
+    private: HashMap<(TrunkId, Number), End>,
+}
+
+impl Routes {
+    /// Builds the tables. The configuration has been checked, so no key stands for two ends.
+    pub fn new(config: Arc<Config>) -> Self {
+        let mut routes =
+            Self { hosts: HashMap::new(), public: Vec::new(), private: HashMap::new(), config };
+        let config = Arc::clone(&routes.config);
+        for (index, tenant) in config.tenants.iter().enumerate() {
+            for name in &tenant.names {
+                routes.hosts.insert((EdgeId(name.edge), name.fqdn.clone()), TenantId(index));
+            }
+            routes.own(End::Tenant(TenantId(index)), &tenant.numbers, &tenant.inbound_trunks);
+        }
+        for (index, trunk) in config.trunks.iter().enumerate() {
+            routes.own(End::Trunk(TrunkId(index)), &trunk.numbers, &trunk.inbound_trunks);
+        }
+        routes.public.sort_unstable_by_key(|(range, _)| range.first);
+        routes
+    }
+
+    /// The configuration behind the tables.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The configured name of an end.
+    pub fn name(&self, end: End) -> &str {
+        match end {
+            End::Tenant(id) => &self.config.tenants[id.0].name,
+            End::Trunk(id) => &self.config.trunks[id.0].name,
+        }
+    }
+
+    /// ISO 3166 code by which the national numbers of an end are read.
+    pub fn country(&self, end: End) -> Option<&str> {
+        match end {
+            End::Tenant(id) => self.config.tenants[id.0].country.as_ref(),
+            End::Trunk(id) => self.config.trunks[id.0].country.as_ref(),
+        }
+        .map(config::Country::as_str)
+    }
+
+    fn own(&mut self, end: End, numbers: &config::Numbers, inbound: &[usize]) {
+        for range in numbers.ranges() {
+            if range.first.is_private() {
+                // Private ranges are short, and each number is a key of its own per trunk.
+                for number in range.iter() {
+                    for trunk in inbound {
+                        self.private.insert((TrunkId(*trunk), number), end);
+                    }
+                }
+            } else {
+                self.public.push((*range, end));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
