@@ -65,6 +65,8 @@ pub(crate) struct Findings {
 
 /// Findings of one reading that are kept; a broken file can have millions.
 const MOST: usize = 500;
+/// Characters of a message.
+const WIDEST: usize = 600;
 
 impl Faults {
     /// How many there are.
@@ -115,12 +117,12 @@ impl std::error::Error for Faults {}
 impl Draft {
     /// A finding with what is wrong and what to do.
     pub(crate) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { message: message.into(), help: help.into(), labels: Vec::new() }
+        Self { message: tame(message.into()), help: tame(help.into()), labels: Vec::new() }
     }
 
     /// Points at a place; the first one given is the one to change.
     pub(crate) fn at(mut self, span: Span, label: impl Into<String>) -> Self {
-        self.labels.push((span, label.into()));
+        self.labels.push((span, tame(label.into())));
         self
     }
 
@@ -206,6 +208,20 @@ impl Findings {
         let faults = finish(self.faults, Severity::Error, self.more);
         (faults, finish(self.warnings, Severity::Warning, 0))
     }
+}
+
+/// Text that quotes what was read, fit for a terminal: of bounded length, without control
+/// characters.
+pub(crate) fn tame(text: String) -> String {
+    if text.len() <= WIDEST && !text.contains(char::is_control) {
+        return text;
+    }
+    let mut tamed: String =
+        text.chars().take(WIDEST).map(|char| if char.is_control() { '?' } else { char }).collect();
+    if tamed.len() < text.len() {
+        tamed.push('…');
+    }
+    tamed
 }
 
 /// A fault as miette draws it.

@@ -150,7 +150,7 @@ pub struct Realm {
     pub advertise: Option<IpAddr>,
     /// DSCP of signalling packets, 0 to 63; `None`: unmarked.
     pub dscp_sip: Option<u8>,
-    /// Present when one of the listeners is TLS.
+    /// Present when a listener is TLS or a trunk of this realm reaches a peer by TLS.
     pub tls: Option<RealmTls>,
     /// Index in [`Config::media`].
     pub media: usize,

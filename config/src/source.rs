@@ -70,7 +70,8 @@ impl Sources {
     pub(crate) fn add(&mut self, path: &Path, text: Arc<str>) -> SourceId {
         let id = SourceId(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
         let directory = path.parent().map(Path::to_owned).unwrap_or_default();
-        self.0.push(Source { name: path.display().to_string(), directory, text });
+        let name = crate::fault::tame(path.display().to_string());
+        self.0.push(Source { name, directory, text });
         id
     }
 

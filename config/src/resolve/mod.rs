@@ -22,6 +22,7 @@ use crate::resolve::identity::Identities;
 use crate::resolve::name::Index;
 use crate::section::gateway::{NODE, RawDns, RawGateway};
 use crate::section::root::RawMain;
+use crate::section::trunk::RawTrunk;
 use crate::section::{edge as edge_keys, realm as realm_keys};
 use crate::text::scalar::LogNumbers;
 
@@ -34,7 +35,7 @@ pub(crate) fn resolve(raw: &Raw, around: &Surroundings, out: &mut Findings) -> O
     let mut identities = Identities::new(around);
     let pools = media::pools(main, &names, out);
     let edges = edge::resolve(main, &pools, &mut identities, out);
-    let realms = realm::resolve(main, &pools, &mut identities, out);
+    let realms = realm::resolve(raw, &names, &pools, &mut identities, out);
     let media = media::resolve(main, &pools, out);
     socket::check(main, &pools, out);
     let trunks = trunk::resolve(raw, &names, out);
@@ -71,6 +72,18 @@ pub(crate) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
+    /// The realm of a trunk, without a fault.
+    pub(crate) fn realm_of(&self, trunk: &RawTrunk) -> Option<usize> {
+        match &trunk.realm {
+            Some(name) => self.realms.get(&name.value.0),
+            None if trunk.realm_written => None,
+            None => {
+                let only = (self.realms.len() == 1).then_some(0);
+                self.realms.get(realm_keys::DEFAULT).or(only)
+            }
+        }
+    }
+
     fn new(raw: &'a Raw, out: &mut Findings) -> Self {
         let main = &raw.main;
         reserved(main, out);

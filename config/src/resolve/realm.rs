@@ -1,7 +1,11 @@
 //! Realms: listeners that peers can be told of, TLS where a listener needs it.
 
+use std::collections::BTreeSet;
+
 use crate::fault::{Draft, Findings};
+use crate::load::Raw;
 use crate::model::{Realm, RealmTls, Transport};
+use crate::resolve::Names;
 use crate::resolve::edge::{empty, mark};
 use crate::resolve::identity::{self, Identities};
 use crate::resolve::media::Pools;
@@ -10,21 +14,26 @@ use crate::section::realm::RawRealm;
 use crate::section::root::RawMain;
 
 pub(crate) fn resolve(
-    main: &RawMain,
+    raw: &Raw,
+    names: &Names<'_>,
     pools: &Pools<'_>,
     identities: &mut Identities<'_>,
     out: &mut Findings,
 ) -> Vec<Option<Realm>> {
-    main.realms
-        .iter()
-        .zip(&pools.of_realm)
-        .map(|(raw, pool)| one(main, raw, *pool, identities, out))
+    let main = &raw.main;
+    let by_tls = by_tls(raw, names);
+    let realms = main.realms.iter().enumerate().zip(&pools.of_realm);
+    realms
+        .map(|((index, realm), pool)| {
+            one(main, realm, by_tls.contains(&index), *pool, identities, out)
+        })
         .collect()
 }
 
 fn one(
     main: &RawMain,
     raw: &RawRealm,
+    peers_by_tls: bool,
     pool: Option<usize>,
     identities: &mut Identities<'_>,
     out: &mut Findings,
@@ -39,7 +48,8 @@ fn one(
             out.fault(Draft::new(message, help).at(listener.span, "no address of its own"));
         }
     }
-    let secure = listeners().any(|listener| listener.value.transport == Transport::Tls);
+    let listens = listeners().any(|listener| listener.value.transport == Transport::Tls);
+    let secure = listens || peers_by_tls;
     let tls = if secure {
         Some(tls(main, raw, &subject, identities, out))
     } else {
@@ -74,7 +84,7 @@ fn tls(
             if let Err(error) = certs::Roots::system() {
                 let help = "Install ca-certificates, or name a file by `roots`; until then no peer is verified as a server.";
                 let message = format!("{subject}: {error}");
-                out.warn(Draft::new(message, help).at(raw.span, "listens on TLS"));
+                out.warn(Draft::new(message, help).at(raw.span, "uses TLS"));
             }
         }
     }
@@ -86,7 +96,17 @@ fn tls(
     })
 }
 
-/// Keys for TLS where nothing listens on it.
+/// The realms in which some peer is reached by TLS.
+fn by_tls(raw: &Raw, names: &Names<'_>) -> BTreeSet<usize> {
+    let owned = raw.tenants.iter().flat_map(|unit| &unit.trunks);
+    let secure = raw.main.trunks.iter().chain(owned).filter(|trunk| {
+        let mut peers = trunk.peers.iter().flat_map(|list| &list.value);
+        peers.any(|peer| peer.value.0.transport == Transport::Tls)
+    });
+    secure.filter_map(|trunk| names.realm_of(trunk)).collect()
+}
+
+/// Keys for TLS where nothing uses it.
 fn without_effect(raw: &RawRealm, subject: &str, out: &mut Findings) {
     let written = [
         raw.certificate.as_ref().map(|at| at.span),
@@ -94,7 +114,7 @@ fn without_effect(raw: &RawRealm, subject: &str, out: &mut Findings) {
         raw.roots.as_ref().map(|at| at.span),
     ];
     if let Some(span) = written.into_iter().flatten().min() {
-        let message = format!("{subject}: nothing listens on TLS");
+        let message = format!("{subject}: it has neither listeners nor peers on TLS");
         let help = "Add a listener \"tls:…\", or take out `certificate`, `key` and `roots`.";
         out.warn(Draft::new(message, help).at(span, "has no effect"));
     }

@@ -27,7 +27,7 @@ pub(crate) fn resolve(raw: &Raw, names: &Names<'_>, out: &mut Findings) -> Vec<O
     let mut keys = BTreeMap::new();
     let mut resolved = Vec::new();
     for (raw_trunk, owner) in trunks.iter().zip(&names.owners) {
-        let realm = realm_of(raw_trunk, raw, names, out);
+        let realm = realm_of(raw_trunk, names, out);
         let trunk =
             one(raw_trunk, realm.map(|index| (index, &raw.main.realms[index])), *owner, out);
         if let Some(realm) = realm {
@@ -38,22 +38,18 @@ pub(crate) fn resolve(raw: &Raw, names: &Names<'_>, out: &mut Findings) -> Vec<O
     resolved
 }
 
-fn realm_of(trunk: &RawTrunk, raw: &Raw, names: &Names<'_>, out: &mut Findings) -> Option<usize> {
-    match &trunk.realm {
-        Some(name) => names.realms.find(name, &subject("trunk", trunk.name.as_ref()), out),
-        None if trunk.realm_written => None,
-        None => {
-            let only = (raw.main.realms.len() == 1).then_some(0);
-            let found = names.realms.get(crate::section::realm::DEFAULT).or(only);
-            if found.is_none() && names.realms.len() > 1 {
-                let message =
-                    format!("{}: `realm` is missing", subject("trunk", trunk.name.as_ref()));
-                let help = "Say which: there are several realms and no [carrier].";
-                out.fault(Draft::new(message, help).at(trunk.span, "through which realm?"));
-            }
-            found
-        }
+fn realm_of(trunk: &RawTrunk, names: &Names<'_>, out: &mut Findings) -> Option<usize> {
+    let subject = || subject("trunk", trunk.name.as_ref());
+    if let Some(name) = &trunk.realm {
+        return names.realms.find(name, &subject(), out);
     }
+    let found = names.realm_of(trunk);
+    if found.is_none() && !trunk.realm_written && names.realms.len() > 1 {
+        let message = format!("{}: `realm` is missing", subject());
+        let help = "Say which: there are several realms and no [carrier].";
+        out.fault(Draft::new(message, help).at(trunk.span, "through which realm?"));
+    }
+    found
 }
 
 fn one(
@@ -131,24 +127,30 @@ fn networks(raw: &RawTrunk) -> Vec<IpNet> {
     }
 }
 
-/// Notes a peer that the realm cannot reach, or that is ourselves.
+/// Notes a peer that the realm cannot reach, or that is ourselves. Streams can be opened without a
+/// listener, datagrams cannot be sent.
 fn reachable(subject: &str, peer: &Peer, span: Span, listeners: &[Listener], out: &mut Findings) {
     let word = peer.transport.as_str();
-    let mut same = listeners.iter().filter(|own| own.transport == peer.transport).peekable();
-    if same.peek().is_none() {
+    let same: Vec<_> = listeners.iter().filter(|own| own.transport == peer.transport).collect();
+    if same.is_empty() {
         let message = format!("{subject}: its realm does not listen on {word}");
         let help =
-            format!("Add a listener \"{word}:…\" to the realm: requests from the peer come there.");
-        out.fault(Draft::new(message, help).at(span, "cannot be reached"));
-        return;
+            format!("Add a listener \"{word}:…\" to the realm: the peer's requests come there.");
+        let draft = |label| Draft::new(message, help).at(span, label);
+        if peer.transport == Transport::Udp {
+            out.fault(draft("cannot be reached"));
+            return;
+        }
+        out.warn(draft("cannot open a connection to us"));
     }
     let Host::Ip(ip) = peer.host else { return };
     let address = SocketAddr::new(ip, peer.port.unwrap_or(peer.transport.default_port()));
-    if same.clone().any(|own| own.address == address) {
+    let from = if same.is_empty() { listeners.iter().collect() } else { same };
+    if from.iter().any(|own| own.transport == peer.transport && own.address == address) {
         let message = format!("{subject}: {address} is a listener of ours");
         let help = "Write the peer's address: calls would come back to us.";
         out.fault(Draft::new(message, help).at(span, "this is us"));
-    } else if !same.any(|own| own.address.is_ipv4() == ip.is_ipv4()) {
+    } else if !from.iter().any(|own| own.address.is_ipv4() == ip.is_ipv4()) {
         let family = family(ip);
         let message = format!("{subject}: its realm has no {family} listener on {word}");
         let help = format!("Add one to the realm, or write a peer that is not {family}.");

@@ -136,7 +136,10 @@ pub(crate) struct RawLog {
 
 /// Names with their addresses.
 #[derive(Debug, Default)]
-pub(crate) struct Hosts(pub(crate) Vec<(At<HostName>, At<Vec<At<UnicastIp>>>)>);
+pub(crate) struct Hosts(pub(crate) Vec<(At<HostName>, Addresses)>);
+
+/// The addresses of one name.
+pub(crate) type Addresses = At<Vec<At<UnicastIp>>>;
 
 impl Value for RawGateway {
     fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {

@@ -1,0 +1,15 @@
+//! Black-box tests of the configuration: files in, configuration or report out.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests: a panic is a failure, and speed is measured"
+)]
+
+mod bad;
+mod contract;
+mod diff;
+mod good;
+mod hostile;
+mod schema;
+mod scratch;
