@@ -2,7 +2,7 @@
 //!
 //! A number is "+" and 1 to 15 digits. It is **public** when it can be a full international number
 //! (ITU-T E.164) and **private** otherwise: fewer than 8 digits, a leading 0 (no country code
-//! begins so), or country code 1 with other than 11 digits. Teams allows private numbers such as
+//! begins so), or country code 1 with other than 11 digits. Microsoft allows private numbers such as
 //! +1001 in several tenants; they are unique per trunk only.
 
 use std::fmt;

@@ -141,7 +141,7 @@ pub(crate) struct RawEdge {
 
 /// `[teams]`.
 #[derive(Debug)]
-pub(crate) struct RawTeams(pub(crate) RawEdge);
+pub(crate) struct RawDefault(pub(crate) RawEdge);
 
 fn read(table: &mut Table<'_, '_>, name: Option<At<Name>>, fqdn: Option<At<Fqdn>>) -> RawEdge {
     let port = table.value(&PORT).value.0;
@@ -167,7 +167,7 @@ fn read(table: &mut Table<'_, '_>, name: Option<At<Name>>, fqdn: Option<At<Fqdn>
     }
 }
 
-impl Value for RawTeams {
+impl Value for RawDefault {
     fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
         let mut table = Table::open(&TEAMS, node, out)?;
         let name = At { value: Name(DEFAULT.to_owned()), span: node.span };

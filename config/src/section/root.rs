@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::fault::Findings;
 use crate::key::{Key, Section};
 use crate::read::{Node, Table, Value};
-use crate::section::edge::{RawEdge, RawTeams};
+use crate::section::edge::{RawDefault, RawEdge};
 use crate::section::gateway::{RawAdmin, RawDns, RawGateway, RawLog, RawTls};
 use crate::section::media::RawMedia;
 use crate::section::realm::{RawCarrier, RawRealm};
@@ -18,7 +18,7 @@ static SCHEMA: Key<Int<1, 1>> = Key::default("schema", "1", "Version of this for
 pub(crate) static GATEWAY: Key<RawGateway> = Key::required("gateway", "The node itself.");
 static LOG: Key<RawLog> = Key::optional("log", "What is logged and how.");
 static TLS: Key<RawTls> = Key::optional("tls", "What we present, as server and as client.");
-static TEAMS: Key<RawTeams> = Key::optional("teams", "The edge named \"default\".");
+static TEAMS: Key<RawDefault> = Key::optional("teams", "The edge named \"default\".");
 static EDGE: Key<Vec<At<RawEdge>>> = Key::optional("edge", "Further edges, each [[edge]].");
 static CARRIER: Key<RawCarrier> = Key::optional("carrier", "The realm named \"carrier\".");
 static REALM: Key<Vec<At<RawRealm>>> = Key::optional("realm", "Further realms, each [[realm]].");
