@@ -23,9 +23,18 @@
 //! Answers are kept for their TTL, at most 15 minutes, and fetched anew shortly before it passes
 //! while they are in use. When they cannot be fetched, a passed one serves for another day.
 //! Each look-up ends within two seconds.
+//!
+//! Departures from the RFCs: a NAPTR service that leads to no address gives way to the next one; a
+//! failure of NAPTR or SRV counts as "there is none", since some servers know no other types than
+//! addresses; which address answers and which does not is the owner's to see
+//! ([`Locator::demote`]).
 
 mod cache;
+#[cfg(test)]
+mod rig;
 mod select;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
