@@ -58,7 +58,7 @@ pub enum Order {
 }
 
 /// One dialog.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Dialog {
     /// Its name.
     pub id: DialogId,

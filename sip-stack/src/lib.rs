@@ -5,7 +5,7 @@
 //!
 //! Departures from RFC 3261 in what is taken as a message, and why, stand in [`message`]; those
 //! in how transactions run in [`transaction`], and in what the transaction layer leaves out in
-//! [`endpoint`].
+//! [`endpoint`]; those in how calls run in [`leg`], and in how servers are located in [`locate`].
 
 pub mod dialog;
 pub mod endpoint;

@@ -15,7 +15,6 @@ use crate::endpoint::ServerId;
 use crate::message::{Draft, Message, Method};
 use crate::transport::Source;
 
-#[derive(Debug)]
 pub(super) struct AckAwaited {
     server: ServerId,
     cseq: u32,
@@ -28,7 +27,6 @@ pub(super) struct AckAwaited {
 }
 
 /// An ACK that we sent for a 2xx.
-#[derive(Debug)]
 pub(super) struct Acked {
     pub(super) token: Token,
     pub(super) tag: Bytes,

@@ -4,6 +4,7 @@
 //! owner applies them after the call into the leg has returned.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ pub type Extra = (HeaderId, Bytes);
 pub type Outbox = VecDeque<Action>;
 
 /// Who we are on a leg: everything that shows on the wire as ours, byte for byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LegIdentity {
     /// Our name-addr without tag: From of our requests.
     pub local: Bytes,
@@ -52,7 +53,7 @@ pub struct LegIdentity {
 pub struct Token(pub u32);
 
 /// What the owner does for a leg, in this order.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Action {
     /// Start a client transaction. The draft lacks only its Via. What comes of it returns through
     /// `handle_response` or `handle_failed` with this token.
@@ -94,7 +95,7 @@ pub enum Action {
 ///
 /// Exactly one of `Rejected`, `Cancelled` and `Ended` is the last event of every leg; the leg then
 /// finishes what it owes the peer in silence until [`is_ended`](super::Leg::is_ended).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Event {
     /// Our INVITE got a 1xx, 100 included: the attempt is alive. Several To tags may alternate
     /// (forks), and a repeated 18x is told again.
@@ -137,8 +138,9 @@ pub enum Event {
         /// The request.
         message: Message,
     },
-    /// The peer took back its offer (CANCEL of a re-INVITE, answered 487 here): nothing is to be
-    /// accepted or refused any more.
+    /// The peer's offer lies with the owner no more: the peer took it back (CANCEL of a re-INVITE,
+    /// answered 487 here), or the owner thought for too long (504). Nothing is to be accepted or
+    /// refused.
     OfferWithdrawn,
     /// Our offer in a re-INVITE was refused; what was agreed before stays. 491 here means that the
     /// peer's own offer came first: offer again, if still wanted, after it is settled. 488 also
@@ -200,4 +202,72 @@ pub enum EndedBy {
     Gone,
     /// The session interval passed without a refresh (RFC 4028 §10).
     Expired,
+}
+
+impl fmt::Debug for LegIdentity {
+    /// Without the numbers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LegIdentity")
+            .field("sent_by", &self.sent_by)
+            .field("local_id", &self.local_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Action {
+    /// What it is, without addresses and bodies.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request { token, draft, .. } => {
+                write!(f, "Request({} {})", token.0, draft.method())
+            }
+            Self::Ack { .. } => f.write_str("Ack"),
+            Self::Respond { server, draft } => {
+                write!(f, "Respond({} {} {})", server.0, draft.status(), draft.method())
+            }
+            Self::Cancel { token, .. } => write!(f, "Cancel({})", token.0),
+            Self::Event(event) => fmt::Debug::fmt(event, f),
+        }
+    }
+}
+
+impl fmt::Debug for Event {
+    /// What it is, without SDP, which holds keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provisional { message, .. } => write!(f, "Provisional({})", message.status()),
+            Self::Answered { .. } => f.write_str("Answered"),
+            Self::Rejected { status, why, .. } => write!(f, "Rejected({status} {why:?})"),
+            Self::Confirmed => f.write_str("Confirmed"),
+            Self::Answer { .. } => f.write_str("Answer"),
+            Self::Offer { message, .. } => write!(f, "Offer({})", message.method()),
+            Self::OfferWithdrawn => f.write_str("OfferWithdrawn"),
+            Self::OfferRefused { status } => write!(f, "OfferRefused({status})"),
+            Self::Request { server, message } => {
+                write!(f, "Request({} {})", server.0, message.method())
+            }
+            Self::Ended { by, .. } => write!(f, "Ended({by:?})"),
+            Self::Cancelled { message } => write!(f, "Cancelled({})", message.method()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::{Rig, bytes};
+
+    #[test]
+    fn keys_and_numbers_are_not_shown() {
+        let mut rig = Rig::talking();
+        rig.request("INVITE", "", "v=0 inline:secret");
+        rig.offer("v=0 inline:secret");
+        rig.leg.bye(&[], rig.now, &mut rig.out);
+        let identity = rig.leg.identity().clone();
+        let snapshot = Rig::talking().leg.snapshot(rig.now, std::time::UNIX_EPOCH);
+        let shown = format!("{:?} {:?} {identity:?} {snapshot:?}", rig.leg, rig.out);
+        for hidden in ["secret", "v=0", "us@gw", "them@"] {
+            assert!(!shown.contains(hidden), "{hidden} in {shown}");
+        }
+        assert_eq!(identity.local, bytes("<sip:us@gw.example>"));
+    }
 }

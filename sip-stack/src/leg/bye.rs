@@ -24,7 +24,6 @@ use crate::endpoint::ServerId;
 use crate::message::{HeaderId, Message, Method};
 
 /// A leg after its session.
-#[derive(Debug)]
 pub(super) struct Closing {
     /// The headers of a BYE that waits for the ACK of our 2xx.
     held: Option<Vec<Extra>>,

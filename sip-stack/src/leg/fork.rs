@@ -19,11 +19,14 @@ impl Leg {
         message: &Message,
         out: &mut Outbox,
     ) {
+        if !(200..300).contains(&message.status()) {
+            return;
+        }
         let tag = message.to_tag().unwrap_or_default();
         let known = self.acks.iter().any(|ack| ack.token == token && ack.tag == tag);
         if known {
             self.repeat_ack(token, message, out);
-        } else if (200..300).contains(&message.status()) && self.dialog.id.remote_tag != tag {
+        } else if self.dialog.id.remote_tag != tag {
             self.hang_up_fork(token, source, message, out);
         }
     }
@@ -142,6 +145,15 @@ mod tests {
         rig.drain();
         rig.response("INVITE", 1, 200, "them", THEIRS);
         assert_eq!(rig.drain(), ["ACK"], "also while the BYE is out");
+    }
+
+    #[test]
+    fn provisional_that_comes_after_the_200_does_nothing() {
+        let mut rig = Rig::talking();
+        rig.response("INVITE", 1, 180, "them", "");
+        rig.response("INVITE", 1, 183, "fork", THEIRS);
+        rig.response("INVITE", 1, 486, "fork", "");
+        assert!(rig.drain().is_empty());
     }
 
     #[test]

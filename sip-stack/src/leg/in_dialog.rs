@@ -41,7 +41,7 @@ impl Leg {
         out: &mut Outbox,
     ) {
         match &self.phase {
-            Phase::Calling(_) => self.early_request(server, source, message, now, out),
+            Phase::Calling(_) => self.early_request(server, source, message, out),
             Phase::Called(_) | Phase::Talking => {
                 self.dialog_request(server, source, message, now, out);
             }
@@ -123,7 +123,6 @@ impl Leg {
         server: ServerId,
         source: &Source,
         message: &Message,
-        now: Instant,
         out: &mut Outbox,
     ) {
         let order = self.early_dialog(message).map(|dialog| {
@@ -139,7 +138,7 @@ impl Leg {
             Method::Bye => self.reply(server, message, 200, out),
             Method::Invite => self.reply(server, message, 491, out),
             Method::Update if message.sdp().is_some() => self.reply(server, message, 491, out),
-            Method::Update => self.change_request(server, message, now, out),
+            Method::Update => self.early_update(server, message, out),
             Method::Options
             | Method::Prack
             | Method::Ack
@@ -153,6 +152,17 @@ impl Leg {
             | Method::Publish
             | Method::Other(_) => self.other_request(server, message, out),
         }
+    }
+
+    /// A target refresh of an early dialog.
+    fn early_update(&mut self, server: ServerId, message: &Message, out: &mut Outbox) {
+        if let Some(draft) = Self::refusal_in_dialog(message, &self.identity) {
+            return self.refuse(server, message, draft, out);
+        }
+        if let Some(dialog) = self.early_dialog(message) {
+            dialog.follow(message);
+        }
+        self.reply(server, message, 200, out);
     }
 
     /// What neither changes nor ends the session.

@@ -57,6 +57,7 @@ mod rig;
 #[cfg(test)]
 mod walk;
 
+use std::fmt;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -99,7 +100,6 @@ pub enum State {
 }
 
 /// One INVITE dialog that we end ourselves.
-#[derive(Debug)]
 pub struct Leg {
     identity: LegIdentity,
     /// While `Inviting`, the seed of the dialogs that responses make: it has no remote tag.
@@ -125,8 +125,17 @@ pub struct Leg {
     waiting: Vec<(ServerId, Message)>,
 }
 
+impl fmt::Debug for Leg {
+    /// Its name and state only: a leg holds numbers and keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leg")
+            .field("id", self.id())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
 /// The phase of a leg, with the data of just that phase.
-#[derive(Debug)]
 enum Phase {
     Calling(Box<Calling>),
     Called(Box<Called>),
@@ -276,6 +285,7 @@ impl Leg {
                 Timer::Cancel => self.cancel_unanswered(out),
                 Timer::Retry => self.flush(now, out),
                 Timer::Offer => self.offer_unanswered(now, out),
+                Timer::Decision => self.undecided(now, out),
                 Timer::Refresh => self.refresh(now, out),
                 Timer::Expiry => self.expired(now, out),
                 Timer::Closing => self.close_late(out),

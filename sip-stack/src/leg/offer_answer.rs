@@ -15,6 +15,7 @@
 //! UPDATE with SDP | as INVITE, no ACK| 491            | 491        | 500 (2)     | 500 (2)
 //! UPDATE, no SDP  | 200              | 200            | 200        | 200         | 200
 //! CANCEL          | -                | -              | -          | 487 (3)     | -
+//! 20 s, 90 s (6)  | -                | -              | -          | 504 (3)     | -
 //! ACK             | -                | -              | -          | -           | -> Idle
 //! 2xx to ours     | ACK again        | ACK, Answer (4)| -          | ACK again   | ACK again
 //! 491, 500 (2)    | -                | Idle, again (5)| -          | -           | -
@@ -27,13 +28,14 @@
 //! (4) OfferRefused 488 when the 2xx has no answer
 //! (5) after the glare wait or Retry-After, with the newest offer, a bounded number of times; the
 //!     peer's offer accepted meanwhile takes its place: OfferRefused 491
+//! (6) without the owner's decision on an UPDATE, an INVITE
 //! ```
 //!
 //! An SDP that equals the peer's last one byte for byte (a session refresh) is answered here with
 //! our last one. SDP is opaque bytes to a leg.
 
 use std::mem;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -47,7 +49,7 @@ use crate::endpoint::ServerId;
 use crate::message::{HeaderId, Message, Method};
 
 /// What was agreed, what is being negotiated, and what waits.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Offers {
     /// Our SDP as last agreed.
     pub(super) local: Option<Bytes>,
@@ -61,7 +63,7 @@ pub(super) struct Offers {
 }
 
 /// The exchange in progress.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) enum Exchange {
     /// None.
     #[default]
@@ -76,7 +78,6 @@ pub(super) enum Exchange {
     AckAwaited(Box<AckAwaited>),
 }
 
-#[derive(Debug)]
 pub(super) struct Received {
     server: ServerId,
     request: Message,
@@ -119,6 +120,9 @@ impl Leg {
             self.grant_offer(server, request, ours, None, now, out);
             return;
         }
+        let is_update = matches!(request.method(), Method::Update);
+        let limit = if is_update { UPDATE_DECISION } else { INVITE_DECISION };
+        self.timers.set(Timer::Decision, now + limit);
         let received = Received { server, request: request.clone(), sdp: sdp.clone() };
         self.offers.exchange = Exchange::Received(received);
         out.push_back(Action::Event(Event::Offer { sdp, message: request.clone() }));
@@ -171,6 +175,14 @@ impl Leg {
             other @ (Exchange::Idle | Exchange::Sent(_) | Exchange::AckAwaited(_)) => {
                 self.offers.exchange = other;
             }
+        }
+    }
+
+    /// [`Timer::Decision`]: 504 (RFC 3311 §5.2).
+    pub(super) fn undecided(&mut self, now: Instant, out: &mut Outbox) {
+        if matches!(self.offers.exchange, Exchange::Received(_)) {
+            self.refuse_offer(504, now, out);
+            out.push_back(Action::Event(Event::OfferWithdrawn));
         }
     }
 
@@ -241,10 +253,13 @@ impl Leg {
     }
 }
 
+/// How long the owner may think about an UPDATE, whose sender waits 64*T1 for its final response.
+const UPDATE_DECISION: Duration = Duration::from_secs(20);
+/// How long about a re-INVITE: longer than a re-INVITE of ours to another peer can last.
+const INVITE_DECISION: Duration = Duration::from_secs(90);
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::rig::{OURS, Rig, THEIRS, bytes};
     use super::super::{Action, State};
     use super::*;
@@ -536,6 +551,29 @@ mod tests {
         assert_eq!(rig.drain(), ["200 BYE", "ACK", "Ended Remote"]);
         rig.accept(OURS);
         assert!(rig.drain().is_empty());
+    }
+
+    #[test]
+    fn offer_that_the_owner_forgot_is_refused() {
+        for (method, seconds) in [("UPDATE", 20), ("INVITE", 90)] {
+            let mut rig = Rig::talking();
+            rig.request(method, "", NEW);
+            rig.drain();
+            rig.seconds(seconds - 1);
+            assert!(rig.drain().is_empty());
+            rig.seconds(1);
+            assert_eq!(rig.drain(), [format!("504 {method}"), "OfferWithdrawn".to_owned()]);
+            rig.accept(OURS);
+            assert!(rig.drain().is_empty());
+            rig.request(method, "", NEW);
+            rig.seconds(seconds / 2);
+            rig.accept(OURS);
+            rig.ack(12, "");
+            rig.drain();
+            rig.request("UPDATE", "", "v=0 theirs 3");
+            rig.seconds(19);
+            assert_eq!(rig.drain(), ["Offer v=0 theirs 3"], "each has its own time");
+        }
     }
 
     #[test]

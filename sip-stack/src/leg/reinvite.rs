@@ -15,7 +15,6 @@ use crate::message::{HeaderId, Message, Method};
 use crate::transport::Source;
 
 /// Our re-INVITE without a final response.
-#[derive(Debug)]
 pub(super) struct Sent {
     pub(super) token: Token,
     sdp: Bytes,

@@ -4,6 +4,7 @@
 //! read it. Times are wall clock. What is in flight (an exchange, an ACK that has not come) is not
 //! kept: a restored leg stands as last agreed. Connections are not kept either.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -223,8 +224,15 @@ impl From<Identity> for LegIdentity {
 
 /// Bytes as a string in which each character is one byte (Latin-1): readable where they are ASCII,
 /// and lossless where they are not even UTF-8.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 struct Text(Bytes);
+
+impl fmt::Debug for Text {
+    /// Its length only: it may be an SDP with keys, or a number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Text({})", self.0.len())
+    }
+}
 
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

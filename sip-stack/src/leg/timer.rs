@@ -17,6 +17,8 @@ pub(super) enum Timer {
     Retry,
     /// Give up waiting for the answer to our re-INVITE.
     Offer,
+    /// Refuse the peer's offer that the owner has not decided on.
+    Decision,
     /// Refresh the session (RFC 4028 §10).
     Refresh,
     /// The session has expired (RFC 4028 §10).
@@ -25,13 +27,14 @@ pub(super) enum Timer {
     Closing,
 }
 
-const ALL: [Timer; 9] = [
+const ALL: [Timer; 10] = [
     Timer::Ring,
     Timer::Answer,
     Timer::Ack,
     Timer::Cancel,
     Timer::Retry,
     Timer::Offer,
+    Timer::Decision,
     Timer::Refresh,
     Timer::Expiry,
     Timer::Closing,

@@ -31,7 +31,6 @@ use crate::message::{Draft, HeaderId, Message, Method};
 use crate::transport::Source;
 
 /// An INVITE of ours without a final response.
-#[derive(Debug)]
 pub(super) struct Calling {
     /// Its transaction.
     pub(super) token: Token,
@@ -48,7 +47,6 @@ pub(super) struct Calling {
     early: Vec<Early>,
 }
 
-#[derive(Debug)]
 struct Early {
     dialog: Dialog,
     /// The last SDP seen on it.
@@ -56,7 +54,7 @@ struct Early {
 }
 
 /// The start of a leg on the calling side.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outgoing {
     /// Who we are on it.
     pub identity: LegIdentity,

@@ -35,7 +35,6 @@ use crate::message::{Draft, Message};
 use crate::transport::Source;
 
 /// The peer's INVITE without a final response.
-#[derive(Debug)]
 pub(super) struct Called {
     server: ServerId,
     invite: Message,
