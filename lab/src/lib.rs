@@ -1,1 +1,28 @@
-//! Skeleton.
+//! The laboratory: a fake Teams, a fake carrier, a test PKI and tones.
+//!
+//! It serves `trunkgate demo`, `trunkgate lab` and the black-box tests, and it must not share the
+//! gateway's bugs. So it shares no code with the gateway's crates: messages are text templates,
+//! verdicts read the captured bytes with a small reader of its own, media is judged with an SRTP
+//! written by others ([`media::srtp`]).
+//!
+//! | Module | Is |
+//! |---|---|
+//! | [`pki`] | root, intermediate and leaf certificates, good and bad, as PEM files |
+//! | [`sip`] | the reader of captured messages and SDP, the text templates |
+//! | [`wire`] | UDP, TCP and TLS sockets; facts about each TLS handshake |
+//! | [`agent`] | a SIP end: retransmissions, dialogs, the steps of a call |
+//! | [`teams`], [`carrier`] | the two dialects on top of it |
+//! | [`media`] | G.711 tones, RTP and SRTP, what was sent against what arrived |
+//! | [`capture`], [`ladder`] | every message with its time; a call drawn from them |
+//! | [`demo`], [`cli`] | the whole play; one end alone |
+//!
+//! What it leaves out on purpose: registration, authentication, DNS, forking towards several
+//! branches, ICE. A fake answers as its script says and never guesses.
+
+pub mod capture;
+mod clock;
+pub mod media;
+pub mod pki;
+pub mod sip;
+
+pub use clock::now;
