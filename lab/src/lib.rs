@@ -24,5 +24,6 @@ mod clock;
 pub mod media;
 pub mod pki;
 pub mod sip;
+pub mod wire;
 
 pub use clock::now;

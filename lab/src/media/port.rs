@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, interval};
 
@@ -171,9 +171,16 @@ impl Port {
         self.order(Control::Dial(digits.to_owned(), events)).await;
     }
 
-    /// Stops sending and goes on listening.
+    /// Stops sending and goes on listening. A later [`Self::send`] goes on with the same stream.
     pub async fn mute(&self) {
         self.order(Control::Mute).await;
+    }
+
+    /// Hands out the tape so far; what comes now goes on a new one.
+    pub async fn take(&self) -> Tape {
+        let (reply, tape) = oneshot::channel();
+        self.order(Control::Take(reply)).await;
+        tape.await.unwrap_or_default()
     }
 
     /// Closes the sockets and hands out the tape.
@@ -193,6 +200,7 @@ enum Control {
     Send(Outgoing),
     Dial(String, u8),
     Mute,
+    Take(oneshot::Sender<Tape>),
 }
 
 struct Player {
@@ -218,6 +226,10 @@ struct Sender {
     timestamp: u32,
     packets: u32,
     events: VecDeque<Event>,
+    /// Since when it is silent.
+    muted: Option<Instant>,
+    /// The next packet is the first of a talk spurt.
+    spurt: bool,
 }
 
 /// One telephone-event packet still to be sent.
@@ -255,9 +267,9 @@ impl Player {
                     self.arrived(clock::now(), from, &buffer[..length]);
                 },
                 got = self.rtcp.recv_from(&mut report) => if let Ok((length, from)) = got {
-                    self.arrived(clock::now(), from, &report[..length]);
+                    self.reported(clock::now(), from, &report[..length]);
                 },
-                _ = self.ticks.tick(), if self.sender.is_some() => self.play().await,
+                _ = self.ticks.tick(), if self.is_playing() => self.play().await,
                 order = orders.recv() => match order {
                     Some(order) => self.obey(order),
                     None => break,
@@ -266,6 +278,7 @@ impl Player {
         }
         self.tape.refused += self.early.len();
         self.tape.heard = self.heard();
+        self.tape.tone = self.sender.as_ref().map(|sender| sender.outgoing.hertz);
         self.tape
     }
 
@@ -278,24 +291,42 @@ impl Player {
                     self.arrived(at, from, &bytes);
                 }
             }
-            Control::Send(outgoing) => {
-                self.tape.tone = Some(outgoing.hertz);
-                match &mut self.sender {
-                    Some(sender) => sender.change(outgoing),
-                    None => {
+            Control::Send(outgoing) => match &mut self.sender {
+                Some(sender) => {
+                    if sender.muted.is_some() {
                         self.ticks.reset_immediately();
-                        self.sender = Some(Sender::new(outgoing));
                     }
+                    sender.change(outgoing);
                 }
-            }
+                None => {
+                    self.ticks.reset_immediately();
+                    self.sender = Some(Sender::new(outgoing));
+                }
+            },
             Control::Dial(digits, payload) => {
                 self.tape.digits.push_str(&digits);
                 if let Some(sender) = &mut self.sender {
                     digits.chars().for_each(|digit| sender.queue(digit, payload));
                 }
             }
-            Control::Mute => self.sender = None,
+            Control::Mute => {
+                if let Some(sender) = &mut self.sender {
+                    sender.muted.get_or_insert_with(clock::now);
+                }
+            }
+            Control::Take(reply) => {
+                let mut tape = std::mem::take(&mut self.tape);
+                tape.heard = self.heard();
+                tape.tone = self.sender.as_ref().map(|sender| sender.outgoing.hertz);
+                self.recent.clear();
+                // Whoever asked may have gone; then nobody wants the tape.
+                let _ = reply.send(tape);
+            }
         }
+    }
+
+    fn is_playing(&self) -> bool {
+        self.sender.as_ref().is_some_and(|sender| sender.muted.is_none())
     }
 
     async fn play(&mut self) {
@@ -323,15 +354,10 @@ impl Player {
 
     fn arrived(&mut self, at: Instant, from: SocketAddr, bytes: &[u8]) {
         let Some(listener) = &mut self.listener else {
-            if self.early.len() < EARLY {
-                self.early.push_back((at, from, bytes.to_vec()));
-            } else {
-                self.tape.refused += 1;
-            }
-            return;
+            return self.keep(at, from, bytes);
         };
         if is_rtcp(bytes) {
-            return self.reported(bytes);
+            return self.reported(at, from, bytes);
         }
         let opened = listener.open(bytes);
         let Some(rtp) = opened.as_deref().and_then(Rtp::read) else {
@@ -360,13 +386,26 @@ impl Player {
         });
     }
 
-    fn reported(&mut self, bytes: &[u8]) {
-        let plain = match &mut self.listener {
-            Some(Listener { opener: Some(opener), .. }) => opener.rtcp(bytes),
-            Some(_) | None => Some(bytes.to_vec()),
+    fn reported(&mut self, at: Instant, from: SocketAddr, bytes: &[u8]) {
+        let Some(listener) = &mut self.listener else {
+            return self.keep(at, from, bytes);
+        };
+        let plain = match (&listener.incoming.key, &mut listener.opener) {
+            (None, _) => Some(bytes.to_vec()),
+            (Some(_), Some(opener)) => opener.rtcp(bytes),
+            (Some(_), None) => None,
         };
         if plain.is_some_and(|plain| is_compound(&plain)) {
             self.tape.reports += 1;
+        } else {
+            self.tape.refused += 1;
+        }
+    }
+
+    /// Kept until it is known how to read it.
+    fn keep(&mut self, at: Instant, from: SocketAddr, bytes: &[u8]) {
+        if self.early.len() < EARLY {
+            self.early.push_back((at, from, bytes.to_vec()));
         } else {
             self.tape.refused += 1;
         }
@@ -405,6 +444,8 @@ impl Sender {
             sequence: u16::from_be_bytes([random[12], random[13]]),
             packets: 0,
             events: VecDeque::new(),
+            muted: None,
+            spurt: true,
             outgoing,
         }
     }
@@ -417,6 +458,11 @@ impl Sender {
         if (outgoing.hertz, outgoing.law) != (self.outgoing.hertz, self.outgoing.law) {
             self.tone = Tone::new(outgoing.hertz, outgoing.law, self.ssrc ^ self.packets);
         }
+        if let Some(since) = self.muted.take() {
+            let silence = clock::now().saturating_duration_since(since).as_millis() as u32;
+            self.time = self.time.wrapping_add(silence * 8);
+            self.spurt = true;
+        }
         self.outgoing = outgoing;
     }
 
@@ -426,7 +472,7 @@ impl Sender {
         let voice = self.tone.next();
         let (payload_type, marker, payload) = match &event {
             Some(event) => (event.payload, event.first, &event.body[..]),
-            None => (self.outgoing.payload, self.packets == 0, &voice[..]),
+            None => (self.outgoing.payload, std::mem::take(&mut self.spurt), &voice[..]),
         };
         // All packets of one event carry the time of its beginning (RFC 4733 §2.5.1.2).
         if event.as_ref().is_none_or(|event| event.first) {

@@ -4,13 +4,13 @@ use crate::sip::Message;
 
 /// Collects the bytes of one connection.
 #[derive(Default)]
-pub(crate) struct Framing {
+pub struct Framing {
     bytes: Vec<u8>,
 }
 
 /// What stands at the front of the stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Frame {
+pub enum Frame {
     /// One whole message.
     Message(Vec<u8>),
     /// A double CRLF (RFC 5626 §4.4.1), to be answered by one CRLF.
@@ -20,12 +20,14 @@ pub(crate) enum Frame {
 }
 
 impl Framing {
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// Adds what was read.
+    pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// The next whole frame, if all its bytes have come.
-    pub(crate) fn next(&mut self) -> Option<Frame> {
+    #[allow(clippy::should_implement_trait, reason = "more may come after a None")]
+    pub fn next(&mut self) -> Option<Frame> {
         if self.bytes.starts_with(b"\r\n\r\n") {
             self.bytes.drain(..4);
             return Some(Frame::Ping);

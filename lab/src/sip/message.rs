@@ -94,14 +94,15 @@ impl Message {
     /// The first value of a header, by its long name in any case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.lines(name).into_iter().next()
+        self.lines(name).next()
     }
 
     /// All header lines of that name, in order, one item per line.
-    #[must_use]
-    pub fn lines(&self, name: &str) -> Vec<&str> {
-        let named = self.headers.iter().filter(|(written, _)| same_name(written, name));
-        named.map(|(_, value)| value.as_str()).collect()
+    pub fn lines<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.headers
+            .iter()
+            .filter(move |(written, _)| same_name(written, name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// All header lines as (name as written, value).
@@ -113,7 +114,7 @@ impl Message {
     /// The elements of a comma-separated header over all its lines (quotes and `<>` respected).
     #[must_use]
     pub fn elements(&self, name: &str) -> Vec<String> {
-        self.lines(name).into_iter().flat_map(split_elements).collect()
+        self.lines(name).flat_map(split_elements).collect()
     }
 
     /// The body.

@@ -8,7 +8,7 @@ mod message;
 mod sdp;
 mod template;
 
-pub(crate) use framing::Framing;
+pub use framing::{Frame, Framing};
 pub use message::{Message, host_of, port_of, tag_of, uri_of};
 pub use sdp::{Crypto, Direction, Rtpmap, Sdp};
 pub use template::{fill, message};
