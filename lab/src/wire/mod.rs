@@ -205,9 +205,8 @@ impl Shared {
     ) -> io::Result<Channel> {
         if transport == Transport::Udp {
             let sockets = lock(&self.datagrams).clone();
-            let same = |socket: &Arc<UdpSocket>| {
-                socket.local_addr().is_ok_and(|local| local.ip() == from)
-            };
+            let same =
+                |socket: &Arc<UdpSocket>| socket.local_addr().is_ok_and(|local| local.ip() == from);
             let socket = sockets.into_iter().find(same).ok_or(io::ErrorKind::AddrNotAvailable)?;
             let local = socket.local_addr()?;
             return Ok(self.channel(transport, local, to, None, Way::Datagram(socket)));
@@ -312,7 +311,8 @@ mod tests {
     async fn messages_cross_in_clear() {
         for transport in [Transport::Udp, Transport::Tcp] {
             let log = Log::new();
-            let (one, other) = (Wire::new("a", log.clone(), None), Wire::new("b", log.clone(), None));
+            let (one, other) =
+                (Wire::new("a", log.clone(), None), Wire::new("b", log.clone(), None));
             let kept = pass(one, other, transport).await.unwrap();
             assert_eq!(log.calls(&["x"]).len(), 4);
             drop(kept);
@@ -331,10 +331,8 @@ mod tests {
         for usage in [Usage::Both, Usage::ServerOnly, Usage::ClientOnly, Usage::None] {
             let one = tls(&pki, "sbc", &Leaf::gateway("sbc.test").usage(usage), pki.roots());
             let other = tls(&pki, "teams", &Leaf::teams("teams.test"), pki.roots());
-            let ends = (
-                Wire::new("a", Log::new(), Some(one)),
-                Wire::new("b", Log::new(), Some(other)),
-            );
+            let ends =
+                (Wire::new("a", Log::new(), Some(one)), Wire::new("b", Log::new(), Some(other)));
             let (_one, other) = pass(ends.0, ends.1, Transport::Tls).await.unwrap();
             let shaken = other.shared().handshakes();
             assert_eq!(shaken.len(), 1);

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_name, WebPkiServerVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -164,9 +164,8 @@ impl Verifier {
             roots.add(certificate.clone())?;
         }
         let roots = Arc::new(roots);
-        let general = |error: rustls::client::VerifierBuilderError| {
-            rustls::Error::General(error.to_string())
-        };
+        let general =
+            |error: rustls::client::VerifierBuilderError| rustls::Error::General(error.to_string());
         let server =
             WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
         let client =
