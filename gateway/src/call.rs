@@ -17,12 +17,13 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use media_relay::{Command, SideStats};
 use sip_stack::leg::{Action, Failure, Leg, Outbox, Token};
-use sip_stack::locate::{Destination, Located};
+use sip_stack::locate::Destination;
 use sip_stack::message::Message;
 use sip_stack::transport::Source;
 
-pub use port::{Pools, PortBook};
-pub use story::Story;
+pub use attempt::tenant_name;
+pub use port::{Pools, PortBook, sources};
+pub use story::{Story, leg_record};
 
 use self::attempt::Attempts;
 use self::media_plan::{CallMedia, Owned};
@@ -31,7 +32,7 @@ use crate::failure::Cause;
 use crate::numbers::Number;
 use crate::profile::{Caller, Profile};
 use crate::random::Random;
-use crate::routing::{End, Routes};
+use crate::routing::Routes;
 
 /// Names a call within this process; counts up from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,8 +87,6 @@ pub struct Context<'a> {
 #[derive(Debug)]
 struct CallLeg {
     leg: Leg,
-    /// Answered 2xx, so that it is ended by BYE.
-    answered: bool,
 }
 
 /// Where a call stands.
@@ -105,10 +104,10 @@ enum Phase {
 #[derive(Debug)]
 pub struct Call {
     routes: Arc<Routes>,
-    from: End,
     caller: Caller,
     called: Number,
     caller_profile: Profile,
+    callee_profile: Option<Profile>,
     max_forwards: u32,
     phase: Phase,
     legs: Vec<CallLeg>,
@@ -130,8 +129,6 @@ pub struct Call {
 pub struct NewCall {
     /// The configuration under which it lives.
     pub routes: Arc<Routes>,
-    /// Who calls.
-    pub from: End,
     /// As shown to the other end.
     pub caller: Caller,
     /// Who is called.
@@ -156,13 +153,13 @@ impl Call {
         let offer = new.leg.remote_offer().cloned();
         let mut call = Self {
             routes: new.routes,
-            from: new.from,
             caller: new.caller,
             called: new.called,
             caller_profile: new.caller_profile,
+            callee_profile: None,
             max_forwards: new.max_forwards,
             phase: Phase::Trying,
-            legs: vec![CallLeg { leg: new.leg, answered: false }],
+            legs: vec![CallLeg { leg: new.leg }],
             callee: None,
             attempts: Attempts::new(new.plan.hops),
             media: new.media,
@@ -239,10 +236,10 @@ impl Call {
     }
 
     /// The relay's final figures.
-    pub fn handle_media_ended(&mut self, stats: [SideStats; 2], cx: &mut Context<'_>) {
+    pub fn handle_media_ended(&mut self, stats: Box<[SideStats; 2]>, cx: &mut Context<'_>) {
         self.relayed = false;
         self.story.media(&stats, &self.media);
-        cx.out.push(Do::Event(Event::MediaEnded { stats: Box::new(stats) }));
+        cx.out.push(Do::Event(Event::MediaEnded { stats }));
         if self.phase != Phase::Over {
             // The relay gave up on the session by itself: nobody hears anything any more.
             self.conclude("gateway", Cause::Internal, None, cx);

@@ -12,6 +12,11 @@ use crate::failure::Cause;
 pub enum Event {
     /// An initial INVITE was taken.
     CallStarted,
+    /// An INVITE was refused before it became a call.
+    CallRefused {
+        /// Why.
+        cause: Cause,
+    },
     /// A call was answered.
     CallAnswered {
         /// From the INVITE to the 2xx.
@@ -38,7 +43,7 @@ pub enum Event {
     /// A session's media ended with these figures.
     MediaEnded {
         /// Per side.
-        stats: [SideStats; 2],
+        stats: Box<[SideStats; 2]>,
     },
 }
 

@@ -1,1 +1,15 @@
-//! Skeleton.
+//! The gateway: calls between tenants and trunks, on top of the stack and the relay.
+//!
+//! [`core`] decides, without socket or clock.
+
+pub mod admission;
+pub mod call;
+pub mod cdr;
+pub mod core;
+pub mod event;
+pub mod failure;
+pub mod locals;
+pub mod numbers;
+pub mod profile;
+pub mod random;
+pub mod routing;

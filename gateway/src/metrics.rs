@@ -88,7 +88,7 @@ impl Meters {
                 self.answered.increment(1);
                 self.setup.record(setup.as_secs_f64());
             }
-            Event::CallEnded { cause } => self.ended(*cause).increment(1),
+            Event::CallRefused { cause } | Event::CallEnded { cause } => self.ended(*cause).increment(1),
             Event::Proxy { edge, proxy, up } => self
                 .proxies
                 .entry((Arc::clone(edge), Arc::clone(proxy)))
@@ -99,7 +99,7 @@ impl Meters {
             Event::Dropped => self.dropped.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),
             Event::MediaEnded { stats } => {
-                for side in stats {
+                for side in stats.iter() {
                     let figures = [
                         side.received,
                         side.relayed,

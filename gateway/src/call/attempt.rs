@@ -8,15 +8,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sip_stack::leg::{Leg, LegIdentity, Outgoing, Rejection};
-use sip_stack::locate::{Destination, Located};
+use sip_stack::locate::{Destination, Family, Located};
 use sip_stack::message::Message;
 use sip_stack::transport::{Target, Transport};
 
 use super::media_plan::MediaSide;
-use super::{CALLEE, Call, CallLeg, Context, Do, Phase, leg_number};
+use super::{CALLEE, Call, CallLeg, Context, Do, Phase, leg_number, port};
 use crate::failure::Cause;
 use crate::profile::{AGENT, Profile, teams, trunk};
-use crate::routing::{Hop, Routes, TenantId, EdgeId};
+use crate::routing::{EdgeId, Hop, Routes, TenantId};
 
 /// What is left to try.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ impl Call {
             hop: sip_stack::leg::Hop::Target(target),
         };
         let leg = Leg::outgoing(outgoing, cx.now, &mut outbox);
-        self.legs.push(CallLeg { leg, answered: false });
+        self.legs.push(CallLeg { leg });
         self.callee = Some(at);
         self.callee_profile = Some(profile);
         self.pass_on(at, outbox, cx);
@@ -168,16 +168,15 @@ impl Call {
         cx: &mut Context<'_>,
     ) -> bool {
         let before = self.media.side(CALLEE).port;
-        let pool = cx.ports.pool_of(&self.routes, hop);
-        let Some(port) = cx.ports.move_to(before, pool, remote.is_ipv6(), cx.now) else {
+        let Some(port) = cx.ports.for_hop(&self.routes, hop, remote, before, cx.now) else {
             return false;
         };
-        if port == before && self.attempts.made > 0 && self.media.side(CALLEE).rules() == profile.media
-        {
+        let sources = port::sources(&self.routes, hop.end());
+        let side = self.media.side(CALLEE);
+        if port == before && side.rules() == profile.media && side.sources == sources {
             return true;
         }
         let address = cx.ports.address(port);
-        let sources = cx.ports.sources(&self.routes, hop.end());
         let side = MediaSide::new(port, address, profile.media, sources, cx.random);
         self.media.replace(CALLEE, side);
         true
@@ -244,7 +243,7 @@ impl Call {
 }
 
 /// The profile by which a hop is spoken to.
-pub(crate) fn profile(routes: &Routes, hop: Hop, transport: Transport, ipv6: bool) -> Profile {
+fn profile(routes: &Routes, hop: Hop, transport: Transport, ipv6: bool) -> Profile {
     match hop {
         Hop::Proxy { tenant, edge, .. } => {
             teams::profile(routes.config(), edge, tenant_name(routes, tenant, edge))
@@ -254,7 +253,7 @@ pub(crate) fn profile(routes: &Routes, hop: Hop, transport: Transport, ipv6: boo
 }
 
 /// The name of a tenant at an edge.
-pub(crate) fn tenant_name(routes: &Routes, tenant: TenantId, edge: EdgeId) -> &str {
+pub fn tenant_name(routes: &Routes, tenant: TenantId, edge: EdgeId) -> &str {
     let names = &routes.config().tenants[tenant.0].names;
     names
         .iter()
@@ -272,6 +271,7 @@ fn destination(routes: &Routes, hop: Hop) -> Destination {
                 port: Some(edge.port),
                 transport: Some(Transport::Tls),
                 secure: false,
+                family: Family::Any,
             }
         }
         Hop::Peer { trunk, peer } => {
@@ -281,6 +281,7 @@ fn destination(routes: &Routes, hop: Hop) -> Destination {
                 port: peer.port,
                 transport: Some(trunk::from_config(peer.transport)),
                 secure: false,
+                family: Family::Any,
             }
         }
     }

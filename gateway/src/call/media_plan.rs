@@ -102,6 +102,11 @@ impl CallMedia {
         self.sides[at].changed()
     }
 
+    /// Takes our own offer to side `at` back, because it was refused: what was agreed before stays.
+    pub fn withdraw_offer(&mut self, at: usize) {
+        self.sides[at].withdraw();
+    }
+
     /// Forgets an offer of side `at` that was refused.
     pub fn drop_offer(&mut self, at: usize) {
         self.sides[at].drop_offer();

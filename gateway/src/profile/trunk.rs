@@ -95,9 +95,6 @@ fn host(address: IpAddr) -> String {
     }
 }
 
-const OFFERED_SUITES: &[media_relay::srtp::Suite] = &[
-    media_relay::srtp::Suite::AesCm128HmacSha1_80,
-    media_relay::srtp::Suite::AesCm128HmacSha1_32,
-    media_relay::srtp::Suite::AeadAes256Gcm,
-    media_relay::srtp::Suite::AeadAes128Gcm,
-];
+/// One suite, so that an offer of ours is also valid as the answer to a refresh.
+const OFFERED_SUITES: &[media_relay::srtp::Suite] =
+    &[media_relay::srtp::Suite::AesCm128HmacSha1_80];

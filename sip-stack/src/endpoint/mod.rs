@@ -328,11 +328,17 @@ impl Endpoint {
     }
 
     /// Sends a message outside transactions, with a Via of its own: the ACK for a 2xx (RFC 3261
-    /// §13.2.2.4).
-    pub fn send(&mut self, target: Target, sent_by: Bytes, mut draft: Draft, _now: Instant) {
+    /// §13.2.2.4). The id is that of its [`Output::Send`].
+    pub fn send(
+        &mut self,
+        target: Target,
+        sent_by: Bytes,
+        mut draft: Draft,
+        _now: Instant,
+    ) -> SendId {
         let branch = self.identifiers.fresh();
         draft.insert_first(HeaderId::Via, client::via(&target, &sent_by, &branch));
-        self.push_send(target, draft.write());
+        self.push_send(target, draft.write())
     }
 
     /// Reaps what a failed owner left: its client transactions fall silent, its INVITEs are cancelled
@@ -389,10 +395,11 @@ impl Endpoint {
         self.push_send(target, reply.write());
     }
 
-    fn push_send(&mut self, target: Target, bytes: Bytes) {
+    fn push_send(&mut self, target: Target, bytes: Bytes) -> SendId {
         let id = SendId(OTHER_SENDS | self.next_send);
         self.next_send += 1;
         self.outputs.push_back(Output::Send { id, target, bytes });
+        id
     }
 
     const fn next_transaction(&mut self) -> u64 {

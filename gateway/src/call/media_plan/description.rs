@@ -152,7 +152,7 @@ fn key(media: &Media, offered: Option<&[Suite]>) -> Option<(u32, MasterKey)> {
     let mut usable = Vec::new();
     for crypto in media.crypto() {
         let Some(suite) = Suite::from_name(crypto.suite.as_bytes()) else { continue };
-        if crypto.is_weakened() {
+        if crypto.has_unsupported_params() {
             continue;
         }
         if let Some(offered) = offered {

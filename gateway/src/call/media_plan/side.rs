@@ -44,6 +44,8 @@ pub struct MediaSide {
     /// Our keys, one per suite that was ever named; they stay for the whole call.
     keys: Vec<MasterKey>,
     local: Option<Local>,
+    /// What we had told it before our open offer.
+    before: Option<Local>,
     /// What was agreed.
     remote: Option<Description>,
     /// An offer of the peer that is not answered yet.
@@ -99,12 +101,18 @@ impl MediaSide {
             version: 0,
             keys: Vec::new(),
             local: None,
+            before: None,
             remote: None,
             offered: None,
             streams: Vec::new(),
             place: 0,
             sdp: Vec::new(),
         }
+    }
+
+    /// What this peer needs.
+    pub const fn rules(&self) -> MediaRules {
+        self.rules
     }
 
     /// What the peer described last: its offer while that is open, else what was agreed.
@@ -164,11 +172,18 @@ impl MediaSide {
         self.offered = None;
     }
 
+    pub(super) fn withdraw(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.local = Some(before);
+        }
+    }
+
     pub(super) fn take_answer(&mut self, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
         let suites = self.local.as_ref().map(|local| local.suites.clone()).unwrap_or_default();
         let description = Description::read(sdp, self.rules, Some(&suites), owned)?;
         self.remote = Some(description);
         self.offered = None;
+        self.before = None;
         Ok(())
     }
 
@@ -202,7 +217,7 @@ impl MediaSide {
         // An offer during a call repeats what was agreed; the first one says what we would like.
         let mux = self.local.as_ref().map_or(self.rules.offer_mux, |local| local.mux);
         let direction = self.held(direction);
-        self.local = Some(Local { formats, direction, suites, mux });
+        self.before = self.local.replace(Local { formats, direction, suites, mux });
         self.write(cryptos, other.and_then(|d| d.ptime))
     }
 

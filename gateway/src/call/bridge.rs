@@ -1,0 +1,292 @@
+//! What passes from one leg to the other: ringing, answers, offers, ends.
+
+use bytes::Bytes;
+use sip_stack::leg::{EndedBy, Event as LegEvent, Extra};
+use sip_stack::message::{Draft, HeaderId, Message};
+
+use super::{CALLEE, CALLER, Call, Context, Do, Phase, side};
+use crate::event::Event;
+use crate::failure::{Cause, reason_header};
+
+impl Call {
+    /// Reacts to what happened on a leg.
+    pub(super) fn on_event(&mut self, at: usize, event: LegEvent, cx: &mut Context<'_>) {
+        if at != CALLER && self.callee != Some(at) {
+            // An attempt that was given up: it ends by itself.
+            return;
+        }
+        match event {
+            LegEvent::Provisional { message, sdp } => self.provisional(&message, sdp.as_ref(), cx),
+            LegEvent::Answered { message, sdp } => self.answered(at, &message, sdp.as_ref(), cx),
+            LegEvent::Rejected { status, message, why } => {
+                if let Some(message) = &message {
+                    self.note_correlation(at, message);
+                }
+                self.attempt_failed(status, message.as_ref(), why, cx);
+            }
+            LegEvent::Confirmed => {}
+            LegEvent::Answer { sdp } => self.offer_answered(at, &sdp, cx),
+            LegEvent::Offer { sdp, .. } => self.offered(at, sdp.as_ref(), cx),
+            LegEvent::OfferWithdrawn => self.offer_withdrawn(at),
+            LegEvent::OfferRefused { status } => self.offer_refused(at, status, cx),
+            LegEvent::Request { server, message } => {
+                let draft = Draft::response(&message, 405);
+                self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
+            }
+            LegEvent::Ended { by, message } => self.ended(at, by, message.as_ref(), cx),
+            LegEvent::Cancelled { message } => {
+                self.conclude("caller", Cause::CallerGaveUp, Some(&message), cx);
+            }
+        }
+    }
+
+    /// Ringing and early media of the callee, on every tag, become one early dialog towards the caller.
+    fn provisional(&mut self, message: &Message, sdp: Option<&Bytes>, cx: &mut Context<'_>) {
+        let status = message.status();
+        if self.phase != Phase::Trying {
+            return;
+        }
+        self.attempt_alive(status > 100);
+        if status == 100 {
+            return;
+        }
+        self.story.rings(cx.wall);
+        if let Some(at) = self.callee {
+            self.note_correlation(at, message);
+        }
+        let preview = sdp.and_then(|sdp| self.preview(sdp, cx));
+        let ring = (status, preview.is_some());
+        if self.rung == Some(ring) {
+            return;
+        }
+        self.rung = Some(ring);
+        self.on_leg(CALLER, cx, |leg, now, out| leg.ring(status, preview, &[], now, out));
+    }
+
+    /// The answer to the caller that an early answer of the callee leads to; none when the caller made no offer or the
+    /// early answer is of no use.
+    fn preview(&mut self, sdp: &[u8], cx: &mut Context<'_>) -> Option<Bytes> {
+        self.legs[CALLER].leg.remote_offer()?;
+        self.media.take_answer(CALLEE, sdp, cx.owned).ok()?;
+        let answer = self.media.answer(CALLER, cx.random).ok()?;
+        self.apply(cx);
+        Some(answer.into())
+    }
+
+    /// The callee answered: the caller gets an answer to its offer, or an offer when it made none.
+    fn answered(
+        &mut self,
+        at: usize,
+        message: &Message,
+        sdp: Option<&Bytes>,
+        cx: &mut Context<'_>,
+    ) {
+        self.attempt_alive(true);
+        self.story.attempt_result(message.status());
+        self.note_correlation(at, message);
+        let offers = self.legs[CALLER].leg.remote_offer().is_none();
+        let taken = match sdp {
+            Some(sdp) => self.media.take_answer(CALLEE, sdp, cx.owned),
+            None => Err(Cause::BadOffer),
+        };
+        let described = taken.and_then(|()| {
+            if offers {
+                Ok(self.media.offer(CALLER, cx.random))
+            } else {
+                self.media.answer(CALLER, cx.random)
+            }
+        });
+        let sdp = match described {
+            Ok(sdp) => Bytes::from(sdp),
+            Err(cause) => return self.conclude("gateway", cause, None, cx),
+        };
+        self.phase = Phase::Talking;
+        self.ring_deadline = None;
+        self.story.answered(cx.wall);
+        cx.out.push(Do::Event(Event::CallAnswered { setup: self.story.setup() }));
+        self.apply(cx);
+        self.on_leg(CALLER, cx, |leg, now, out| leg.answer(sdp, &[], now, out));
+    }
+
+    /// A peer offers a change. What concerns only our side of it is answered here; anything else is offered to the
+    /// other side first.
+    fn offered(&mut self, at: usize, sdp: Option<&Bytes>, cx: &mut Context<'_>) {
+        let own = side(at);
+        let Some(sdp) = sdp else {
+            // RFC 3264: it asks us to offer; its answer comes in the ACK.
+            let offer = Bytes::from(self.media.offer(own, cx.random));
+            self.on_leg(at, cx, |leg, now, out| leg.accept_offer(offer, now, out));
+            return;
+        };
+        if let Err(cause) = self.media.take_offer(own, sdp, cx.owned) {
+            self.refuse(at, cause.status(), cx);
+            return;
+        }
+        let Some(other) = self.other(at) else { return self.refuse(at, 500, cx) };
+        if !self.media.concerns_other(own) {
+            self.accept(at, cx);
+            return;
+        }
+        self.offering = Some(at);
+        let offer = Bytes::from(self.media.offer(side(other), cx.random));
+        self.on_leg(other, cx, |leg, now, out| leg.offer(offer, now, out));
+    }
+
+    /// An answer to an offer of ours: in a 2xx to our re-INVITE, or in the ACK of an offerless INVITE.
+    fn offer_answered(&mut self, at: usize, sdp: &Bytes, cx: &mut Context<'_>) {
+        let taken = self.media.take_answer(side(at), sdp, cx.owned);
+        let waiting = self.offering.filter(|waiting| *waiting != at);
+        match (taken, waiting) {
+            (Ok(()), Some(waiting)) => {
+                self.offering = None;
+                self.accept(waiting, cx);
+            }
+            (Err(cause), Some(waiting)) => {
+                self.offering = None;
+                self.media.withdraw_offer(side(at));
+                self.refuse(waiting, cause.status(), cx);
+            }
+            (Ok(()), None) => self.apply(cx),
+            (Err(cause), None) => self.conclude("gateway", cause, None, cx),
+        }
+    }
+
+    fn offer_withdrawn(&mut self, at: usize) {
+        self.media.drop_offer(side(at));
+        if self.offering == Some(at) {
+            // The other side's answer, when it comes, is applied by itself.
+            self.offering = None;
+        }
+    }
+
+    fn offer_refused(&mut self, at: usize, status: u16, cx: &mut Context<'_>) {
+        self.media.withdraw_offer(side(at));
+        if let Some(waiting) = self.offering.take_if(|waiting| *waiting != at) {
+            self.refuse(waiting, status, cx);
+        }
+    }
+
+    fn accept(&mut self, at: usize, cx: &mut Context<'_>) {
+        match self.media.answer(side(at), cx.random) {
+            Ok(sdp) => {
+                self.apply(cx);
+                self.on_leg(at, cx, |leg, now, out| leg.accept_offer(sdp.into(), now, out));
+            }
+            Err(cause) => self.refuse(at, cause.status(), cx),
+        }
+    }
+
+    fn refuse(&mut self, at: usize, status: u16, cx: &mut Context<'_>) {
+        self.media.drop_offer(side(at));
+        self.on_leg(at, cx, |leg, now, out| leg.refuse_offer(status, now, out));
+    }
+
+    fn ended(&mut self, at: usize, by: EndedBy, message: Option<&Message>, cx: &mut Context<'_>) {
+        let role = if at == CALLER { "caller" } else { "callee" };
+        if let Some(message) = message {
+            self.note_correlation(at, message);
+        }
+        match by {
+            EndedBy::Remote => self.conclude(role, Cause::Normal, message, cx),
+            EndedBy::Local => self.conclude("gateway", Cause::Normal, message, cx),
+            EndedBy::NoAck => self.conclude("gateway", Cause::NotConfirmed, None, cx),
+            EndedBy::NoAnswer => self.conclude("gateway", Cause::BadOffer, None, cx),
+            EndedBy::Gone | EndedBy::Expired => self.conclude("gateway", Cause::Lost, message, cx),
+        }
+    }
+
+    /// Ends the call: once, with every leg told in its own way. `message` is the peer's that ended it, whose Reason
+    /// goes on to the other side.
+    pub(super) fn conclude(
+        &mut self,
+        by: &'static str,
+        cause: Cause,
+        message: Option<&Message>,
+        cx: &mut Context<'_>,
+    ) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let answered = self.phase == Phase::Talking;
+        self.phase = Phase::Over;
+        self.attempts.silent_since = None;
+        self.ring_deadline = None;
+        let reason = message.and_then(|message| message.value(HeaderId::Reason));
+        self.story.ended(by, cause, answered, reason, cx.wall);
+        let reason = reason.map(Bytes::copy_from_slice);
+        let own_reason = || Bytes::from(reason_header(cause));
+        if let Some(at) = self.callee {
+            let extra = reason.clone().or_else(|| (by == "gateway").then(own_reason));
+            let extra: Vec<Extra> = extra.map(|r| (HeaderId::Reason, r)).into_iter().collect();
+            self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
+        }
+        let mut extra: Vec<Extra> = vec![(HeaderId::Reason, reason.unwrap_or_else(own_reason))];
+        if answered {
+            self.on_leg(CALLER, cx, |leg, now, out| leg.bye(&extra, now, out));
+        } else {
+            let status = shown_status(cause);
+            if status == 503 {
+                extra.push((HeaderId::RetryAfter, RETRY_AFTER.into()));
+            }
+            self.on_leg(CALLER, cx, |leg, _, out| leg.reject(status, None, &extra, out));
+        }
+        if self.relayed {
+            cx.out.push(Do::Media(media_relay::Command::Release(self.media.session())));
+        }
+        cx.out.push(Do::Event(Event::CallEnded { cause }));
+    }
+
+    /// Tells the relay what was agreed.
+    fn apply(&mut self, cx: &mut Context<'_>) {
+        self.relayed = true;
+        cx.out.push(Do::Media(media_relay::Command::Apply(Box::new(self.media.plan()))));
+    }
+
+    fn other(&self, at: usize) -> Option<usize> {
+        if at == CALLER { self.callee } else { Some(CALLER) }
+    }
+
+    fn note_correlation(&mut self, at: usize, message: &Message) {
+        let profile = if at == CALLER {
+            Some(&self.caller_profile)
+        } else {
+            self.callee_profile.as_ref()
+        };
+        if let Some(id) = profile.and_then(|p| p.correlation).and_then(|read| read(message)) {
+            self.story.correlation(at == CALLER, id);
+        }
+    }
+}
+
+/// The status that a waiting caller gets. Redirections are not followed, and challenges are not the caller's to
+/// answer: both would mislead it.
+const fn shown_status(cause: Cause) -> u16 {
+    match cause {
+        Cause::Peer(300..400) => 480,
+        Cause::Peer(401 | 407) => 403,
+        Cause::Peer(_)
+        | Cause::Normal
+        | Cause::CallerGaveUp
+        | Cause::UnknownTenant
+        | Cause::UnknownNumber
+        | Cause::IncompleteNumber
+        | Cause::NoRoute
+        | Cause::TenantFull
+        | Cause::NoPorts
+        | Cause::Draining
+        | Cause::TooManyHops
+        | Cause::BadOffer
+        | Cause::NotEncrypted
+        | Cause::NothingInCommon
+        | Cause::Unsupported
+        | Cause::Unreachable
+        | Cause::Silent
+        | Cause::NoAnswer
+        | Cause::NotConfirmed
+        | Cause::Lost
+        | Cause::Internal => cause.status(),
+    }
+}
+
+/// Seconds; short, because another gateway of the operator may be free at once.
+const RETRY_AFTER: &str = "2";

@@ -1,0 +1,177 @@
+//! What happened in a call, gathered while it lives; becomes its record.
+
+use std::time::{Duration, SystemTime};
+
+use media_relay::SideStats;
+
+use super::media_plan::CallMedia;
+use super::{CALLEE, CALLER};
+use crate::cdr::{
+    AttemptRecord, CauseRecord, LegRecord, MediaRecord, Record, timestamp,
+};
+use crate::failure::Cause;
+use crate::numbers::Masked;
+use crate::routing::{End, Hop, Routes};
+
+/// The record of a call in the making.
+#[derive(Debug)]
+pub struct Story {
+    record: Record,
+    began: SystemTime,
+    answered: Option<SystemTime>,
+    written: bool,
+}
+
+impl Story {
+    /// Begins with the caller's leg.
+    pub fn new(id: String, node: &str, caller: LegRecord, wall: SystemTime) -> Self {
+        let record = Record {
+            id,
+            node: node.to_owned(),
+            legs: vec![LegRecord { role: "caller".to_owned(), ..caller }],
+            t_invite: timestamp(wall),
+            ..Record::default()
+        };
+        Self { record, began: wall, answered: None, written: false }
+    }
+
+    /// The call's UUID.
+    pub fn id(&self) -> &str {
+        &self.record.id
+    }
+
+    pub(super) fn attempt(&mut self, to: String, wall: SystemTime) {
+        self.record.attempts.push(AttemptRecord { to, t: timestamp(wall), status: 0 });
+    }
+
+    pub(super) fn attempt_result(&mut self, status: u16) {
+        if let Some(attempt) = self.record.attempts.last_mut() {
+            attempt.status = status;
+        }
+    }
+
+    /// The leg that is called now takes the place of the one called before.
+    pub(super) fn callee(
+        &mut self,
+        routes: &Routes,
+        hop: Hop,
+        call_id: &[u8],
+        caller: &str,
+        called: &str,
+    ) {
+        let mut leg = leg_record(routes, hop.end());
+        leg.role = "callee".to_owned();
+        if let Hop::Proxy { edge, .. } = hop {
+            leg.edge = Some(routes.config().edges[edge.0].name.clone());
+        }
+        leg.call_id = String::from_utf8_lossy(call_id).into_owned();
+        caller.clone_into(&mut leg.caller);
+        called.clone_into(&mut leg.called);
+        self.record.legs.truncate(1);
+        self.record.legs.push(leg);
+    }
+
+    pub(super) fn rings(&mut self, wall: SystemTime) {
+        self.record.t_ring.get_or_insert_with(|| timestamp(wall));
+    }
+
+    pub(super) fn answered(&mut self, wall: SystemTime) {
+        self.answered = Some(wall);
+        self.record.t_answer = Some(timestamp(wall));
+        tracing::info!(
+            call = %self.record.id,
+            setup_ms = self.setup().as_millis() as u64,
+            "call answered"
+        );
+    }
+
+    /// From the INVITE to the answer; zero while there is none.
+    pub(super) fn setup(&self) -> Duration {
+        self.answered
+            .and_then(|answered| answered.duration_since(self.began).ok())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn correlation(&mut self, caller: bool, id: String) {
+        let leg = if caller { self.record.legs.first_mut() } else { self.record.legs.get_mut(1) };
+        if let Some(leg) = leg {
+            leg.correlation_id = Some(id);
+        }
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        by: &str,
+        cause: Cause,
+        answered: bool,
+        reason: Option<&[u8]>,
+        wall: SystemTime,
+    ) {
+        self.record.t_end = timestamp(wall);
+        by.clone_into(&mut self.record.ended_by);
+        self.record.cause = CauseRecord {
+            sip: if answered && cause == Cause::Normal { 200 } else { cause.status() },
+            q850: cause.q850(),
+            text: cause.to_string(),
+            fault: cause.fault().label().to_owned(),
+            reason: reason.map(|reason| String::from_utf8_lossy(reason).into_owned()),
+        };
+        tracing::info!(
+            call = %self.record.id,
+            by,
+            cause = cause.label(),
+            sip = self.record.cause.sip,
+            why = %cause,
+            "call ended"
+        );
+    }
+
+    pub(super) fn media(&mut self, stats: &[SideStats; 2], media: &CallMedia) {
+        self.record.media = [(CALLER, "caller"), (CALLEE, "callee")]
+            .into_iter()
+            .map(|(at, from)| {
+                let side = &stats[at];
+                MediaRecord {
+                    from: from.to_owned(),
+                    received: side.received,
+                    relayed: side.relayed,
+                    lost: side.lost,
+                    refused: side.auth_failed + side.duplicates,
+                    foreign: side.foreign,
+                    jitter_ms: (side.jitter.as_secs_f64() * 1e6).round() / 1e3,
+                    srtp: media.side(at).suite().map(|suite| suite.name().to_owned()),
+                }
+            })
+            .collect();
+    }
+
+    /// The finished record; once.
+    pub fn take(&mut self) -> Option<Record> {
+        (!std::mem::replace(&mut self.written, true)).then(|| self.record.clone())
+    }
+
+    /// Says in the log that a call came.
+    pub fn announce(&self, routes: &Routes, from: End, caller: &str, called: &str) {
+        let (tenant, trunk) = match from {
+            End::Tenant(_) => (Some(routes.name(from)), None),
+            End::Trunk(_) => (None, Some(routes.name(from))),
+        };
+        tracing::info!(
+            call = %self.record.id,
+            tenant,
+            trunk,
+            caller = %Masked(caller),
+            called = %Masked(called),
+            "call"
+        );
+    }
+}
+
+/// The names of an end in a record.
+pub fn leg_record(routes: &Routes, end: End) -> LegRecord {
+    let name = Some(routes.name(end).to_owned());
+    match end {
+        End::Tenant(_) => LegRecord { tenant: name, ..LegRecord::default() },
+        End::Trunk(_) => LegRecord { trunk: name, ..LegRecord::default() },
+    }
+}

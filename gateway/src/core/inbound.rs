@@ -1,0 +1,304 @@
+//! Requests outside our calls: OPTIONS, and the INVITE that begins one.
+//!
+//! The way of a call: trunk identified → tenant → admission → plan → ports → call.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use media_relay::SessionId;
+use sip_stack::endpoint::ServerId;
+use sip_stack::leg::{Leg, LegIdentity};
+use sip_stack::message::{Draft, HeaderId, Message, Method};
+use sip_stack::transport::Source;
+use sip_stack::uri::Uri;
+use uuid::{Builder, Uuid};
+
+use super::{Core, owner};
+use crate::call::media_plan::{CallMedia, MediaSide};
+use crate::call::{Call, NewCall, Story, leg_record, sources, tenant_name};
+use crate::cdr::LegRecord;
+use crate::failure::{Cause, reason_header};
+use crate::locals::{self, Side};
+use crate::numbers::Number;
+use crate::profile::{AGENT, Caller, Profile, teams, trunk};
+use crate::routing::{EdgeId, End, RealmId, Routes};
+
+impl Core {
+    pub(super) fn on_request(
+        &mut self,
+        server: ServerId,
+        source: &Source,
+        message: &Message,
+        now: Instant,
+    ) {
+        if message.to_tag().is_some() {
+            return self.on_dialog_request(server, source, message, now);
+        }
+        if *message.method() == Method::Options {
+            self.on_options(server, source, message, now);
+        } else if *message.method() == Method::Invite {
+            self.on_invite(server, source, message, now);
+        } else if *message.method() == Method::Bye {
+            self.refuse(server, message, 481, &[], now);
+        } else {
+            let allow = [(HeaderId::Allow, Bytes::from_static(ALLOW))];
+            self.refuse(server, message, 405, &allow, now);
+        }
+    }
+
+    fn on_options(
+        &mut self,
+        server: ServerId,
+        source: &Source,
+        message: &Message,
+        now: Instant,
+    ) {
+        if self.admission.is_draining() {
+            return self.refuse(server, message, 503, &[], now);
+        }
+        let tag = self.endpoint.new_tag();
+        let routes = Arc::clone(&self.routes);
+        let draft = match locals::side(routes.config(), source.local) {
+            Side::Edge(edge) => teams::options_answer(routes.config(), edge, message, &tag),
+            Side::Realm(realm) => {
+                let face = listener_face(&routes, realm, source);
+                trunk::options_answer(&face, message, &tag)
+            }
+        };
+        self.endpoint.respond(server, draft, now);
+    }
+
+    fn on_invite(
+        &mut self,
+        server: ServerId,
+        source: &Source,
+        message: &Message,
+        now: Instant,
+    ) {
+        if let Err(refused) = self.try_invite(server, source, message, now) {
+            let cause = match refused {
+                Refused::Because(cause) => cause,
+                Refused::With(draft) => return self.endpoint.respond(server, *draft, now),
+            };
+            tracing::info!(
+                from = %source.remote,
+                cause = cause.label(),
+                why = %cause,
+                "call refused"
+            );
+            self.outputs.push_back(super::Output::Event(crate::event::Event::CallRefused { cause }));
+            let mut extra = vec![(HeaderId::Reason, Bytes::from(reason_header(cause)))];
+            if cause.status() == 503 {
+                extra.push((HeaderId::RetryAfter, RETRY_AFTER.into()));
+            }
+            self.refuse(server, message, cause.status(), &extra, now);
+        }
+    }
+
+    fn try_invite(
+        &mut self,
+        server: ServerId,
+        source: &Source,
+        message: &Message,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let routes = Arc::clone(&self.routes);
+        let max_forwards = message.max_forwards().unwrap_or(70);
+        if max_forwards == 0 {
+            return Err(Cause::TooManyHops.into());
+        }
+        if message.value(HeaderId::Replaces).is_some() {
+            return Err(Refused::With(Box::new(Draft::response(message, 501))));
+        }
+        let entry = enter(&routes, source, message)?;
+        let user = Uri::parse(message.uri()).ok().and_then(|uri| uri.user().map(<[u8]>::to_vec));
+        let dialled = user.ok_or(Cause::IncompleteNumber)?;
+        let called = Number::read(&dialled, routes.country(entry.from));
+        let called = called.ok_or(Cause::IncompleteNumber)?;
+        let from_value = message.value(HeaderId::From).unwrap_or_default();
+        let caller = Caller::read(from_value, routes.country(entry.from));
+
+        let identity = LegIdentity {
+            local: name_addr(message.value(HeaderId::To).unwrap_or_default()),
+            remote: name_addr(from_value),
+            contact: entry.profile.face.contact(Some(called.as_str())),
+            sent_by: entry.profile.face.sent_by(),
+            allow: entry.profile.allow.into(),
+            supported: entry.profile.supported.into(),
+            agent: AGENT.into(),
+            local_id: source.local,
+            session_expires: None,
+        };
+        if let Some(mut refusal) = Leg::refusal(message, &identity) {
+            refusal.set_to_tag(&self.endpoint.new_tag());
+            return Err(Refused::With(Box::new(refusal)));
+        }
+
+        let plan = routes
+            .plan(entry.from, &called, |edge, proxy| self.health.is_down(edge, proxy))?;
+        let first = *plan.hops.first().ok_or(Cause::NoRoute)?;
+        let permit = self.admission.admit(&routes, entry.from, first.end())?;
+
+        let pool = match entry.side {
+            Side::Edge(edge) => self.pools.of_edge(routes.config(), edge),
+            Side::Realm(realm) => self.pools.of_realm(routes.config(), realm),
+        };
+        let caller_want = self.pools.want(pool, source.remote.is_ipv6());
+        let callee_want = self.pools.of_hop(&routes, first).into();
+        let Some((caller_port, callee_port)) = self.ports.reserve(caller_want, callee_want, now)
+        else {
+            self.admission.release(&permit);
+            return Err(Cause::NoPorts.into());
+        };
+
+        let key = self.slots.next_key();
+        self.slots.open(key, permit, vec![caller_port, callee_port]);
+        self.endpoint.adopt(server, owner(key, 0));
+        let local_tag = self.endpoint.new_tag();
+        let leg = Leg::incoming(server, message, source, identity, local_tag);
+        let rules = entry.profile.media;
+        let address = self.pools.address(caller_port);
+        let allowed = sources(&routes, entry.from);
+        let caller_side = MediaSide::new(caller_port, address, rules, allowed, &mut self.random);
+        let callee_address = self.pools.address(callee_port);
+        let callee_side =
+            MediaSide::new(callee_port, callee_address, rules, Vec::new(), &mut self.random);
+        let media = CallMedia::new(SessionId(key.0), caller_side, callee_side);
+
+        let wall = self.wall(now);
+        let record = LegRecord {
+            edge: match entry.side {
+                Side::Edge(edge) => Some(routes.config().edges[edge.0].name.clone()),
+                Side::Realm(_) => None,
+            },
+            call_id: String::from_utf8_lossy(message.call_id()).into_owned(),
+            caller: user_of(from_value),
+            called: String::from_utf8_lossy(&dialled).into_owned(),
+            correlation_id: entry.profile.correlation.and_then(|read| read(message)),
+            ..leg_record(&routes, entry.from)
+        };
+        let id = call_uuid(wall, self.random.bytes());
+        let story = Story::new(id, &routes.config().gateway.node, record, wall);
+        story.announce(&routes, entry.from, caller.user(), called.as_str());
+        let new = NewCall {
+            routes,
+            caller,
+            called,
+            caller_profile: entry.profile,
+            leg,
+            max_forwards: max_forwards - 1,
+            plan,
+            media,
+            story,
+        };
+        self.begin(key, now, |cx| Call::start(new, cx));
+        Ok(())
+    }
+
+    /// Answers a request that leads to no call.
+    pub(super) fn refuse(
+        &mut self,
+        server: ServerId,
+        message: &Message,
+        status: u16,
+        extra: &[(HeaderId, Bytes)],
+        now: Instant,
+    ) {
+        let mut draft = Draft::response(message, status);
+        draft.set_to_tag(&self.endpoint.new_tag());
+        for (id, value) in extra {
+            draft.push(*id, value.clone());
+        }
+        draft.push(HeaderId::Server, AGENT);
+        self.endpoint.respond(server, draft, now);
+    }
+}
+
+/// Why an INVITE leads to no call.
+enum Refused {
+    Because(Cause),
+    With(Box<Draft>),
+}
+
+impl From<Cause> for Refused {
+    fn from(cause: Cause) -> Self {
+        Self::Because(cause)
+    }
+}
+
+/// Who calls, and how we appear to them.
+struct Entry {
+    from: End,
+    side: Side,
+    profile: Profile,
+}
+
+/// Identifies the caller: at an edge by the Request-URI's host, in a realm by listener and source.
+fn enter(routes: &Routes, source: &Source, message: &Message) -> Result<Entry, Cause> {
+    let config = routes.config();
+    let side = locals::side(config, source.local);
+    match side {
+        Side::Edge(edge) => {
+            let tenant = routes.tenant_of(edge, message.uri()).ok_or(Cause::UnknownTenant)?;
+            let profile = teams_profile(routes, edge, tenant);
+            Ok(Entry { from: End::Tenant(tenant), side, profile })
+        }
+        Side::Realm(realm) => {
+            let id = routes
+                .trunk_of(realm, source.remote.ip(), message.uri())
+                .ok_or(Cause::UnknownNumber)?;
+            let mut profile =
+                trunk::profile(config, id, source.transport, source.remote.is_ipv6());
+            profile.face = listener_face(routes, realm, source);
+            Ok(Entry { from: End::Trunk(id), side, profile })
+        }
+    }
+}
+
+fn teams_profile(routes: &Routes, edge: EdgeId, tenant: crate::routing::TenantId) -> Profile {
+    teams::profile(routes.config(), edge, tenant_name(routes, tenant, edge))
+}
+
+/// How a realm appears to a peer that spoke to one of its listeners: as that very listener.
+fn listener_face(routes: &Routes, realm: RealmId, source: &Source) -> crate::profile::Face {
+    let ipv6 = source.remote.is_ipv6();
+    trunk::face(routes.config(), realm, source.transport, ipv6)
+}
+
+/// A From or To value without its parameters: the leg keeps tags by itself.
+fn name_addr(value: &[u8]) -> Bytes {
+    match sip_stack::message::NameAddr::parse(value) {
+        Ok(address) => {
+            let mut text = Vec::with_capacity(value.len());
+            if let Some(display) = address.display {
+                text.extend_from_slice(display);
+                text.push(b' ');
+            }
+            text.push(b'<');
+            text.extend_from_slice(address.uri);
+            text.push(b'>');
+            text.into()
+        }
+        Err(_) => Bytes::copy_from_slice(value),
+    }
+}
+
+fn user_of(value: &[u8]) -> String {
+    sip_stack::message::NameAddr::parse(value)
+        .ok()
+        .and_then(|address| Uri::parse(address.uri).ok()?.user().map(<[u8]>::to_vec))
+        .map(|user| String::from_utf8_lossy(&user).into_owned())
+        .unwrap_or_default()
+}
+
+/// A UUIDv7 of this time and these random bytes.
+fn call_uuid(wall: std::time::SystemTime, random: [u8; 10]) -> String {
+    let since = wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(since.as_millis()).unwrap_or_default();
+    let uuid: Uuid = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    uuid.to_string()
+}
+
+const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS";
+const RETRY_AFTER: &str = "2";

@@ -1,0 +1,463 @@
+//! The signalling core: everything that decides, nothing that waits.
+//!
+//! It owns the endpoint, the locator, all calls, the health of the proxies and the book of media ports. Inputs carry
+//! the time; after each, its owner drains [`Core::poll_output`] and reads [`Core::poll_timeout`]. No socket, no clock,
+//! no file, no task.
+
+mod delivery;
+mod health;
+mod inbound;
+mod slots;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use media_relay::{Command, Ports};
+use sip_stack::endpoint::{self, Endpoint, Owner, SendId, ServerId, Settings};
+use sip_stack::leg;
+use sip_stack::locate::{self, Answer, Kind, Locator, LookupId, QueryId};
+use sip_stack::message::{Message, ParseError};
+use sip_stack::transport::{FlowId, Source, Target};
+
+use self::delivery::Delivery;
+use self::health::Health;
+use self::slots::Slots;
+use crate::admission::Admission;
+use crate::call::media_plan::Owned;
+use crate::call::{CallKey, Pools};
+use crate::cdr::Record;
+use crate::event::{Event, Refusal};
+use crate::failure::Cause;
+use crate::locals::{self, Side};
+use crate::random::Random;
+use crate::routing::Routes;
+
+/// What a core is born with.
+pub struct CoreConfig {
+    /// The configuration with its look-up tables.
+    pub routes: Arc<Routes>,
+    /// Random source.
+    pub random: Random,
+    /// All media ports.
+    pub ports: Ports,
+    /// This start of the process; grows with every start.
+    pub node_epoch: u32,
+    /// The time of day at birth; later times are counted from it.
+    pub wall: SystemTime,
+}
+
+/// What shall happen outside.
+#[derive(Debug)]
+pub enum Output {
+    /// Send these bytes.
+    Send {
+        /// For [`Core::handle_send_failed`].
+        id: SendId,
+        /// Where to.
+        target: Target,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// Ask a resolver.
+    Query {
+        /// For [`Core::handle_answer`].
+        id: QueryId,
+        /// The name.
+        name: Arc<str>,
+        /// The kind of record.
+        kind: Kind,
+    },
+    /// Tell a shard of the relay.
+    Media {
+        /// Which shard.
+        shard: u8,
+        /// What to do.
+        command: Command,
+    },
+    /// Keep this record: never lost.
+    Record(Box<Record>),
+    /// May be dropped.
+    Event(Event),
+}
+
+/// What there is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Calls, also those still ringing.
+    pub calls: usize,
+    /// Client and server transactions.
+    pub transactions: usize,
+    /// Media port pairs that are free.
+    pub free_port_pairs: usize,
+    /// Stream connections.
+    pub connections: usize,
+}
+
+/// The signalling core.
+pub struct Core {
+    routes: Arc<Routes>,
+    owned: Owned,
+    pools: Pools,
+    random: Random,
+    ports: Ports,
+    birth: (Instant, SystemTime),
+    endpoint: Endpoint,
+    locator: Locator,
+    admission: Admission,
+    health: Health,
+    delivery: Delivery,
+    slots: Slots,
+    /// Dialogs by our tag.
+    dialogs: HashMap<Bytes, (CallKey, u8)>,
+    flows: HashSet<FlowId>,
+    lookups: HashMap<LookupId, Asker>,
+    last_lookup: u64,
+    outputs: VecDeque<Output>,
+}
+
+/// Who asked for a look-up.
+#[derive(Debug)]
+enum Asker {
+    /// A call, for its next hop.
+    Call(CallKey),
+    /// A request inside a dialog that has no connection any more.
+    Delivery(delivery::Parked),
+    /// The health of a proxy.
+    Health(health::ProxyId),
+}
+
+impl Core {
+    /// A core with no calls.
+    pub fn new(config: CoreConfig, now: Instant) -> Self {
+        let CoreConfig { routes, mut random, ports, node_epoch, wall } = config;
+        let settings = Settings {
+            node: node_number(&routes.config().gateway.node),
+            epoch: node_epoch,
+            ..Settings::default()
+        };
+        let hosts = routes.config().dns.hosts.clone().into_iter().collect();
+        let mut locator = Locator::new(hosts, random.bytes());
+        locator.set_own(listeners(&routes));
+        Self {
+            owned: Owned::new(routes.config()),
+            pools: Pools::new(routes.config()),
+            endpoint: Endpoint::new(settings, random.bytes()),
+            locator,
+            ports,
+            birth: (now, wall),
+            admission: Admission::default(),
+            health: Health::new(routes.config(), now, &mut random),
+            delivery: Delivery::default(),
+            slots: Slots::default(),
+            dialogs: HashMap::new(),
+            flows: HashSet::new(),
+            lookups: HashMap::new(),
+            last_lookup: 0,
+            outputs: VecDeque::new(),
+            random,
+            routes,
+        }
+    }
+
+    /// A message came. Requests of strangers are dropped unanswered, before anything is kept of them.
+    pub fn handle_message(&mut self, source: Source, message: Message, now: Instant) {
+        if message.is_request() && !self.is_known(&source) {
+            self.outputs.push_back(Output::Event(Event::Dropped));
+            return;
+        }
+        self.endpoint.handle_message(source, message, now);
+        self.settle(now);
+    }
+
+    /// Something came that is no message.
+    pub fn handle_unreadable(&mut self, source: Source, error: ParseError, now: Instant) {
+        if self.is_known(&source) {
+            self.endpoint.handle_unreadable(source, error, now);
+            self.settle(now);
+        } else {
+            self.outputs.push_back(Output::Event(Event::Dropped));
+        }
+    }
+
+    /// A send could not be delivered.
+    pub fn handle_send_failed(&mut self, send: SendId, now: Instant) {
+        if !self.retry_ack(send, now) {
+            self.endpoint.handle_send_failed(send, now);
+        }
+        self.settle(now);
+    }
+
+    /// A connection is open.
+    pub fn handle_opened(&mut self, flow: FlowId, _now: Instant) {
+        self.flows.insert(flow);
+    }
+
+    /// A connection is gone. Dialogs live on without it.
+    pub fn handle_closed(&mut self, flow: FlowId, _now: Instant) {
+        self.flows.remove(&flow);
+    }
+
+    /// A connection was refused.
+    pub fn handle_refused(&mut self, refusal: Refusal, _now: Instant) {
+        self.outputs.push_back(Output::Event(Event::Refused(refusal)));
+    }
+
+    /// A resolver answered.
+    pub fn handle_answer(&mut self, query: QueryId, answer: Answer, now: Instant) {
+        self.locator.handle_answer(query, answer, now);
+        self.settle(now);
+    }
+
+    /// The relay tells something.
+    pub fn handle_media(&mut self, event: media_relay::Event, now: Instant) {
+        match event {
+            media_relay::Event::Warm { ports } => self.ports.warm(&ports),
+            media_relay::Event::Stray { port } => self.ports.stray(port, now),
+            media_relay::Event::Latched { session, side, from } => {
+                tracing::debug!(session = session.0, ?side, %from, "media source");
+            }
+            media_relay::Event::Ended { session, why, stats } => {
+                if why != media_relay::End::Released {
+                    tracing::error!(session = session.0, ?why, "the relay ended a session by itself");
+                }
+                let key = CallKey(session.0);
+                self.with_call(key, now, |call, cx| call.handle_media_ended(stats, cx));
+                self.settle(now);
+            }
+        }
+    }
+
+    /// Serves what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        self.locator.handle_timeout(now);
+        while let Some(key) = self.slots.due(now) {
+            self.with_call(key, now, |call, cx| call.handle_timeout(cx));
+        }
+        while let Some(proxy) = self.health.due(now) {
+            self.probe(proxy, now);
+        }
+        self.settle(now);
+    }
+
+    /// When [`Core::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [
+            self.endpoint.poll_timeout(),
+            self.locator.poll_timeout(),
+            self.slots.poll_timeout(),
+            self.health.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes no new calls from now on.
+    pub fn drain(&mut self, _now: Instant) {
+        self.admission.drain();
+    }
+
+    /// Ends every call.
+    pub fn end_all(&mut self, now: Instant) {
+        for key in self.slots.keys() {
+            self.with_call(key, now, |call, cx| call.end(Cause::Draining, cx));
+        }
+        self.settle(now);
+    }
+
+    /// How many calls are not over.
+    pub fn calls(&self) -> usize {
+        self.slots.live()
+    }
+
+    /// Whether calls can be made: not draining, and where there is an edge, a proxy that is not known to be down.
+    pub fn is_able(&self) -> bool {
+        !self.admission.is_draining() && self.health.is_able()
+    }
+
+    /// What there is now.
+    pub fn gauges(&self) -> Gauges {
+        let (clients, servers) = self.endpoint.transactions();
+        let pools = self.pools.ids();
+        Gauges {
+            calls: self.calls(),
+            transactions: clients + servers,
+            free_port_pairs: pools.map(|id| self.ports.capacity(id).free as usize).sum(),
+            connections: self.flows.len(),
+        }
+    }
+
+    fn wall(&self, now: Instant) -> SystemTime {
+        self.birth.1 + now.saturating_duration_since(self.birth.0)
+    }
+
+    /// Whether anyone at that address may speak to us. An edge has checked network and certificate by itself.
+    fn is_known(&self, source: &Source) -> bool {
+        match locals::side(self.routes.config(), source.local) {
+            Side::Edge(_) => true,
+            Side::Realm(realm) => self.routes.knows(realm, source.remote.ip()),
+        }
+    }
+
+    /// Passes on what endpoint and locator have to say, until both are silent.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(output) = self.endpoint.poll_output() {
+                self.on_endpoint(output, now);
+            } else if let Some(output) = self.locator.poll_output() {
+                self.on_locator(output, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn on_endpoint(&mut self, output: endpoint::Output, now: Instant) {
+        match output {
+            endpoint::Output::Send { id, target, bytes } => {
+                self.outputs.push_back(Output::Send { id, target, bytes });
+            }
+            endpoint::Output::Request { server, source, message } => {
+                self.on_request(server, &source, &message, now);
+            }
+            endpoint::Output::Cancelled { owner, message, .. } => {
+                if let Some((key, leg)) = owner.and_then(call_of) {
+                    self.with_call(key, now, |call, cx| {
+                        call.handle_cancelled(usize::from(leg), &message, cx);
+                    });
+                }
+            }
+            endpoint::Output::Ack { source, message } => {
+                if let Some((key, leg)) = self.dialog_of(&message) {
+                    self.with_call(key, now, |call, cx| {
+                        call.handle_ack(usize::from(leg), &source, &message, cx);
+                    });
+                }
+            }
+            endpoint::Output::Response { owner, token, source, message, .. } => {
+                self.delivery.delivered(owner, token);
+                match call_of(owner) {
+                    Some((key, leg)) => self.with_call(key, now, |call, cx| {
+                        let token = leg::Token(token);
+                        call.handle_response(usize::from(leg), token, &source, &message, cx);
+                    }),
+                    None => self.proxy_answered(owner, token, &message, now),
+                }
+            }
+            endpoint::Output::Failed { owner, token, why, .. } => {
+                let Some((key, leg)) = call_of(owner) else {
+                    return self.proxy_silent(owner, token, now);
+                };
+                if why == endpoint::Failure::Transport && self.redeliver(owner, token, now) {
+                    return;
+                }
+                self.delivery.delivered(owner, token);
+                let why = match why {
+                    endpoint::Failure::Timeout => leg::Failure::Timeout,
+                    endpoint::Failure::Transport => leg::Failure::Transport,
+                };
+                self.with_call(key, now, |call, cx| {
+                    call.handle_failed(usize::from(leg), leg::Token(token), why, cx);
+                });
+            }
+        }
+    }
+
+    fn on_locator(&mut self, output: locate::Output, now: Instant) {
+        match output {
+            locate::Output::Query { id, name, kind } => {
+                self.outputs.push_back(Output::Query { id, name, kind });
+            }
+            locate::Output::Located { id, result } => {
+                if let Some(asker) = self.lookups.remove(&id) {
+                    self.located(asker, result, now);
+                }
+            }
+        }
+    }
+
+    fn locate(&mut self, asker: Asker, destination: locate::Destination, now: Instant) {
+        self.last_lookup += 1;
+        let id = LookupId(self.last_lookup);
+        match self.locator.locate(id, destination, now) {
+            Some(result) => self.located(asker, result, now),
+            None => {
+                self.lookups.insert(id, asker);
+            }
+        }
+    }
+
+    fn located(&mut self, asker: Asker, result: locate::Located, now: Instant) {
+        match asker {
+            Asker::Call(key) => self.with_call(key, now, |call, cx| call.located(result, cx)),
+            Asker::Delivery(parked) => self.deliver_located(parked, result, now),
+            Asker::Health(proxy) => self.probe_located(proxy, result, now),
+        }
+    }
+
+    fn dialog_of(&self, message: &Message) -> Option<(CallKey, u8)> {
+        self.dialogs.get(message.to_tag()?).copied()
+    }
+
+    /// An in-dialog request for the leg that has its dialog; 481 when there is none.
+    fn on_dialog_request(
+        &mut self,
+        server: ServerId,
+        source: &Source,
+        message: &Message,
+        now: Instant,
+    ) {
+        let Some((key, leg)) = self.dialog_of(message) else {
+            return self.refuse(server, message, 481, &[], now);
+        };
+        self.endpoint.adopt(server, owner(key, leg));
+        self.with_call(key, now, |call, cx| {
+            call.handle_request(usize::from(leg), server, source, message, cx);
+        });
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("calls", &self.calls()).finish_non_exhaustive()
+    }
+}
+
+/// The owner of a leg's transactions. Owners below 256 are proxies' health.
+const fn owner(key: CallKey, leg: u8) -> Owner {
+    Owner(key.0 << 8 | leg as u64)
+}
+
+fn call_of(owner: Owner) -> Option<(CallKey, u8)> {
+    let key = owner.0 >> 8;
+    (key > 0).then_some((CallKey(key), (owner.0 & 0xff) as u8))
+}
+
+/// The node's number in our identifiers: a hash of its name (FNV-1a), since names are what operators give.
+fn node_number(name: &str) -> u8 {
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    (hash ^ (hash >> 8) ^ (hash >> 16) ^ (hash >> 24)) as u8
+}
+
+fn listeners(routes: &Routes) -> Vec<std::net::SocketAddr> {
+    let config = routes.config();
+    let edges = config.edges.iter().map(|edge| edge.listen);
+    let realms = config.realms.iter().flat_map(|realm| &realm.listen).map(|l| l.address);
+    edges.chain(realms).collect()
+}
+
+/// How long a call that is over may keep a slot while its legs finish.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(64);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! The calls: each in a slot with what it holds, taken out while it works, put back or reaped afterwards.
+//!
+//! A call works with its own queue, and what it asks for is done only when it has returned. When it panics, that call
+//! is dropped and everything it held is given back; nothing else notices.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use bytes::Bytes;
+use media_relay::{Command, Port, SessionId};
+use sip_stack::endpoint::ClientId;
+use sip_stack::leg::Action;
+
+use super::{Asker, Core, LONGEST_FAREWELL, Output, call_of, owner};
+use crate::admission::Permit;
+use crate::call::{Call, CallKey, Context, Do, PortBook};
+use crate::event::Event;
+use crate::failure::Cause;
+
+/// One call and what it holds.
+#[derive(Debug)]
+pub(super) struct Slot {
+    call: Option<Box<Call>>,
+    permit: Option<Permit>,
+    ports: Vec<Port>,
+    tags: Vec<Bytes>,
+    /// Its INVITE transactions, for CANCEL: leg, token.
+    invites: Vec<(u8, u32, ClientId)>,
+    /// The shard of its media, once it asked for any.
+    shard: Option<u8>,
+    due: Option<Instant>,
+    /// When it was over; its slot does not outlive that by much.
+    over: Option<Instant>,
+}
+
+/// All calls.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    slots: BTreeMap<CallKey, Slot>,
+    timers: BTreeSet<(Instant, CallKey)>,
+    last: u64,
+    over: usize,
+}
+
+impl Slots {
+    /// A fresh name for a call.
+    pub(super) const fn next_key(&mut self) -> CallKey {
+        self.last += 1;
+        CallKey(self.last)
+    }
+
+    /// A slot that its call will fill.
+    pub(super) fn open(&mut self, key: CallKey, permit: Permit, ports: Vec<Port>) {
+        let slot = Slot {
+            call: None,
+            permit: Some(permit),
+            ports,
+            tags: Vec::new(),
+            invites: Vec::new(),
+            shard: None,
+            due: None,
+            over: None,
+        };
+        self.slots.insert(key, slot);
+    }
+
+    pub(super) fn due(&self, now: Instant) -> Option<CallKey> {
+        self.timers.first().filter(|(due, _)| *due <= now).map(|(_, key)| *key)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    pub(super) fn keys(&self) -> Vec<CallKey> {
+        self.slots.keys().copied().collect()
+    }
+
+    /// Calls that are not over.
+    pub(super) fn live(&self) -> usize {
+        self.slots.len() - self.over
+    }
+
+    pub(super) fn has(&self, key: CallKey) -> bool {
+        self.slots.contains_key(&key)
+    }
+
+    fn schedule(&mut self, key: CallKey, due: Option<Instant>) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        if slot.due == due {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut slot.due, due) {
+            self.timers.remove(&(old, key));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, key));
+        }
+    }
+}
+
+impl Core {
+    /// Begins a call in an opened slot.
+    pub(super) fn begin(
+        &mut self,
+        key: CallKey,
+        now: Instant,
+        start: impl FnOnce(&mut Context<'_>) -> Call,
+    ) {
+        self.work(key, now, |_, cx| Box::new(start(cx)));
+    }
+
+    /// Lets a call handle something. Does nothing when there is no such call.
+    pub(super) fn with_call(
+        &mut self,
+        key: CallKey,
+        now: Instant,
+        handle: impl FnOnce(&mut Call, &mut Context<'_>),
+    ) {
+        let Some(call) = self.slots.slots.get_mut(&key).and_then(|slot| slot.call.take()) else {
+            return;
+        };
+        self.work(key, now, move |_, cx| {
+            let mut call = call;
+            handle(&mut call, cx);
+            call
+        });
+    }
+
+    fn work(
+        &mut self,
+        key: CallKey,
+        now: Instant,
+        job: impl FnOnce(CallKey, &mut Context<'_>) -> Box<Call>,
+    ) {
+        let wall = self.wall(now);
+        let mut todo = Vec::new();
+        let Some(slot) = self.slots.slots.get_mut(&key) else { return };
+        let endpoint = &mut self.endpoint;
+        let mut identifiers = || (endpoint.new_call_id(), endpoint.new_tag());
+        let mut ports =
+            PortBook { ports: &mut self.ports, pools: &self.pools, held: &mut slot.ports };
+        let mut context = Context {
+            now,
+            wall,
+            random: &mut self.random,
+            identifiers: &mut identifiers,
+            owned: &self.owned,
+            ports: &mut ports,
+            out: &mut todo,
+        };
+        // What the call leaves half done is dropped with it; the context is rebuilt for every job.
+        let result = catch_unwind(AssertUnwindSafe(|| job(key, &mut context)));
+        match result {
+            Ok(call) => {
+                slot.call = Some(call);
+                self.carry_out(key, todo, now);
+                self.finish(key, now);
+            }
+            Err(_) => {
+                tracing::error!(call = key.0, "a call failed by a fault of the gateway and was dropped");
+                self.outputs.push_back(Output::Event(Event::CallEnded { cause: Cause::Internal }));
+                self.reap(key, now);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, key: CallKey, todo: Vec<Do>, now: Instant) {
+        for item in todo {
+            match item {
+                Do::Leg { leg, sent_by, action } => self.act(key, leg, sent_by, action, now),
+                Do::Locate(destination) => self.locate(Asker::Call(key), destination, now),
+                Do::Media(command) => self.media(key, command, now),
+                Do::Event(event) => self.outputs.push_back(Output::Event(event)),
+                Do::Dialog { tag, leg } => {
+                    if let Some(slot) = self.slots.slots.get_mut(&key) {
+                        slot.tags.push(tag.clone());
+                        self.dialogs.insert(tag, (key, leg));
+                    }
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, key: CallKey, leg: u8, sent_by: Bytes, action: Action, now: Instant) {
+        match action {
+            Action::Request { token, draft, hop } => {
+                self.deliver_request(owner(key, leg), token.0, draft, hop, sent_by, now);
+            }
+            Action::Ack { draft, hop } => {
+                self.deliver_ack(owner(key, leg), draft, hop, sent_by, now);
+            }
+            Action::Respond { server, draft } => self.endpoint.respond(server, draft, now),
+            Action::Cancel { token, reason } => {
+                let client = self.slots.slots.get(&key).and_then(|slot| {
+                    slot.invites.iter().find(|(l, t, _)| (*l, *t) == (leg, token.0))
+                });
+                if let Some((_, _, client)) = client {
+                    self.endpoint.cancel(*client, reason, now);
+                }
+            }
+            Action::Event(_) => {}
+        }
+    }
+
+    /// Remembers an INVITE transaction, so that it can be cancelled.
+    pub(super) fn note_invite(
+        &mut self,
+        owner: sip_stack::endpoint::Owner,
+        token: u32,
+        client: ClientId,
+    ) {
+        let Some((key, leg)) = call_of(owner) else { return };
+        if let Some(slot) = self.slots.slots.get_mut(&key) {
+            slot.invites.retain(|(l, ..)| *l != leg);
+            slot.invites.push((leg, token, client));
+        }
+    }
+
+    fn media(&mut self, key: CallKey, command: Command, now: Instant) {
+        let Some(slot) = self.slots.slots.get_mut(&key) else { return };
+        if let Command::Apply(plan) = &command {
+            slot.shard = Some(plan.sides[0].port.shard);
+        }
+        let release = matches!(command, Command::Release(_));
+        if let Some(shard) = slot.shard {
+            self.outputs.push_back(Output::Media { shard, command });
+        }
+        if release {
+            for port in slot.ports.drain(..) {
+                self.ports.release(port, now);
+            }
+        }
+    }
+
+    /// After a call worked: writes its record when it is over, and drops it when nothing is left to do.
+    fn finish(&mut self, key: CallKey, now: Instant) {
+        let Some(slot) = self.slots.slots.get_mut(&key) else { return };
+        let Some(call) = &mut slot.call else { return };
+        if call.is_recorded() && slot.over.is_none() {
+            slot.over = Some(now);
+            self.slots.over += 1;
+            if let Some(record) = call.story().take() {
+                self.outputs.push_back(Output::Record(Box::new(record)));
+            }
+            if let Some(permit) = slot.permit.take() {
+                self.admission.release(&permit);
+            }
+            for port in slot.ports.drain(..) {
+                self.ports.release(port, now);
+            }
+        }
+        let outlived = slot.over.is_some_and(|over| now >= over + LONGEST_FAREWELL);
+        if call.is_finished() || outlived {
+            self.reap(key, now);
+            return;
+        }
+        let due = call.poll_timeout().into_iter().chain(slot.over.map(|o| o + LONGEST_FAREWELL));
+        let due = due.min();
+        self.slots.schedule(key, due);
+    }
+
+    /// Drops a call with everything that is known of it.
+    fn reap(&mut self, key: CallKey, now: Instant) {
+        self.slots.schedule(key, None);
+        let Some(slot) = self.slots.slots.remove(&key) else { return };
+        if slot.over.is_some() {
+            self.slots.over -= 1;
+        } else if let Some(shard) = slot.shard {
+            let command = Command::Release(SessionId(key.0));
+            self.outputs.push_back(Output::Media { shard, command });
+        }
+        for tag in &slot.tags {
+            self.dialogs.remove(tag);
+        }
+        for leg in 0..u8::try_from(slot.tags.len()).unwrap_or(u8::MAX) {
+            self.endpoint.release(owner(key, leg), now);
+            self.delivery.forget(owner(key, leg));
+        }
+        if let Some(permit) = &slot.permit {
+            self.admission.release(permit);
+        }
+        for port in slot.ports {
+            self.ports.release(port, now);
+        }
+    }
+}
