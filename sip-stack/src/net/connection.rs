@@ -1,0 +1,375 @@
+//! One stream connection: its way into being (accepted or opened, TLS or not), its reader and its
+//! writer, in one task.
+//!
+//! The reader waits for room in the driver's queue, so that a busy gateway slows its peers down
+//! through TCP; the writer gathers what is queued into one write.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::{CloseReason, Input, Limits, Refusal, socket};
+use crate::endpoint::SendId;
+use crate::framing::{Frame, Framer};
+use crate::message::Message;
+use crate::transport::{FlowId, LocalId, Source, Transport};
+
+/// What a connection tells the driver.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// For the core.
+    Input(Input),
+    /// It takes answers for a moment, and nothing new.
+    Ending(FlowId),
+    /// It is gone.
+    Ended {
+        flow: FlowId,
+        why: End,
+        /// Of these an unknown part has left.
+        failed: Vec<SendId>,
+        /// Of these nothing has left.
+        unsent: Vec<Queued>,
+    },
+}
+
+/// Why a connection is gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    /// It never came to be.
+    Refused(Refusal),
+    /// It was open.
+    Closed(CloseReason),
+}
+
+/// A message on its way out.
+#[derive(Debug)]
+pub(super) struct Queued {
+    /// Who wants to know of a failure; `None` for a keep-alive.
+    pub(super) id: Option<SendId>,
+    pub(super) bytes: Bytes,
+    /// Whether another connection has ended before it could carry this.
+    pub(super) again: bool,
+}
+
+/// How to open a connection.
+pub(super) struct Dial {
+    pub(super) remote: SocketAddr,
+    pub(super) from: Option<IpAddr>,
+    pub(super) dscp: Option<u8>,
+    pub(super) tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+/// The task's ends of the queues, and what it knows of itself.
+pub(super) struct Task {
+    pub(super) flow: FlowId,
+    pub(super) transport: Transport,
+    pub(super) local: LocalId,
+    pub(super) remote: SocketAddr,
+    pub(super) inbound: bool,
+    pub(super) limits: Limits,
+    /// Where handshakes are computed.
+    pub(super) service: Handle,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) queue: mpsc::Receiver<Queued>,
+    /// The way into our own queue, for keep-alives; it does not keep the queue open.
+    pub(super) pongs: mpsc::WeakSender<Queued>,
+}
+
+impl Task {
+    /// The life of an accepted connection.
+    pub(super) async fn accept(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        let Some(acceptor) = tls else { return self.run(stream).await };
+        let shake = elsewhere(&self.service, acceptor.accept(stream));
+        match timeout(self.limits.handshake, shake).await {
+            Ok(Ok(stream)) => self.run(TlsStream::from(stream)).await,
+            Ok(Err(error)) => {
+                tracing::debug!(remote = %self.remote, %error, "handshake failed");
+                self.refuse(Refusal::Handshake).await;
+            }
+            Err(_) => self.refuse(Refusal::HandshakeTimeout).await,
+        }
+    }
+
+    /// The life of a connection that we open.
+    pub(super) async fn dial(self, dial: Dial) {
+        let deadline = Instant::now() + self.limits.connect;
+        let opening = socket::connect(dial.remote, dial.from, dial.dscp);
+        let stream = match timeout_at(deadline, opening).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(remote = %self.remote, %error, "connection failed");
+                return self.refuse(Refusal::Unreachable).await;
+            }
+            Err(_) => return self.refuse(Refusal::Silent).await,
+        };
+        let Some((connector, name)) = dial.tls else { return self.run(stream).await };
+        let shake = elsewhere(&self.service, connector.connect(name, stream));
+        match timeout_at(deadline, shake).await {
+            Ok(Ok(stream)) => self.run(TlsStream::from(stream)).await,
+            Ok(Err(error)) => {
+                tracing::debug!(remote = %self.remote, %error, "handshake failed");
+                self.refuse(Refusal::Untrusted).await;
+            }
+            Err(_) => self.refuse(Refusal::Silent).await,
+        }
+    }
+
+    /// A connection that never came to be: what waits for it has failed.
+    async fn refuse(mut self, refusal: Refusal) {
+        self.queue.close();
+        let mut failed = Vec::new();
+        while let Ok(queued) = self.queue.try_recv() {
+            failed.extend(queued.id);
+        }
+        let why = End::Refused(refusal);
+        let end = Event::Ended { flow: self.flow, why, failed, unsent: Vec::new() };
+        let _ = self.events.send(end).await;
+    }
+
+    async fn run<S: Stream>(self, stream: S) {
+        let Ok(local_addr) = stream.local_addr() else {
+            return self.refuse(Refusal::Unreachable).await;
+        };
+        let (flow, inbound, events, limits) =
+            (self.flow, self.inbound, self.events.clone(), self.limits);
+        let source = Source {
+            transport: self.transport,
+            local: self.local,
+            local_addr,
+            remote: self.remote,
+            flow: Some(flow),
+        };
+        let opened = Input::Opened { flow, local: self.local, remote: self.remote, inbound };
+        if events.send(Event::Input(opened)).await.is_err() {
+            return;
+        }
+        let (read, write) = tokio::io::split(stream);
+        let mut writer = Writer {
+            half: write,
+            queue: self.queue,
+            buffer: BytesMut::new(),
+            leaving: Vec::new(),
+            limits,
+        };
+        let mut reader = Reader {
+            half: read,
+            framer: Framer::new(limits.messages),
+            source,
+            events: self.events,
+            pongs: self.pongs,
+            faults: 0,
+            limits,
+        };
+        let why = tokio::select! {
+            biased;
+            why = reader.run(inbound) => why,
+            why = writer.run() => why,
+        };
+        if events.send(Event::Ending(flow)).await.is_err() {
+            return;
+        }
+        match why {
+            CloseReason::Unreadable => linger(&mut reader, &mut writer, limits.grace).await,
+            // A peer that closes its half may still wait for answers.
+            CloseReason::Peer if inbound => linger(&mut reader, &mut writer, limits.grace).await,
+            CloseReason::Peer
+            | CloseReason::Reset
+            | CloseReason::Idle
+            | CloseReason::Slow
+            | CloseReason::Stalled
+            | CloseReason::Local => {}
+        }
+        let _ = timeout(limits.grace, writer.half.shutdown()).await;
+        let (failed, unsent) = writer.remains();
+        let why = End::Closed(why);
+        let _ = events.send(Event::Ended { flow, why, failed, unsent }).await;
+    }
+}
+
+/// A connected stream that knows its own address.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+impl Stream for TcpStream {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Self::local_addr(self)
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.get_ref().0.local_addr()
+    }
+}
+
+/// Runs a handshake on the service runtime, and ends it when nobody waits for it any more. The
+/// socket stays registered with our own runtime; only the computing happens there.
+async fn elsewhere<T, F>(service: &Handle, handshake: F) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = io::Result<T>> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    tasks.spawn_on(handshake, service);
+    match tasks.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(error)) => Err(io::Error::other(error)),
+        None => Err(io::ErrorKind::NotConnected.into()),
+    }
+}
+
+/// Lets answers out for a while. What comes in is read and dropped: closing with unread bytes would
+/// reset the connection, and the answers with it.
+async fn linger<S: Stream>(reader: &mut Reader<S>, writer: &mut Writer<S>, grace: Duration) {
+    let drain = async {
+        let mut scratch = [0; READ];
+        while let Ok(1..) = reader.half.read(&mut scratch).await {}
+    };
+    let _ = timeout(grace, async { tokio::join!(drain, writer.run()) }).await;
+}
+
+struct Reader<S> {
+    half: ReadHalf<S>,
+    framer: Framer,
+    source: Source,
+    events: mpsc::Sender<Event>,
+    pongs: mpsc::WeakSender<Queued>,
+    faults: usize,
+    limits: Limits,
+}
+
+impl<S: Stream> Reader<S> {
+    /// Reads until the connection shall end.
+    async fn run(&mut self, stranger: bool) -> CloseReason {
+        let mut scratch = [0; READ];
+        let mut first = stranger.then(|| Instant::now() + self.limits.first_message);
+        let mut whole = None;
+        loop {
+            let idle = Instant::now() + self.limits.idle;
+            let deadline = [first, whole].into_iter().flatten().fold(idle, Instant::min);
+            let read = match timeout_at(deadline, self.half.read(&mut scratch)).await {
+                Ok(Ok(0)) => return CloseReason::Peer,
+                Ok(Ok(read)) => read,
+                // A TLS peer that leaves without close_notify has left all the same.
+                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return CloseReason::Peer;
+                }
+                Ok(Err(_)) => return CloseReason::Reset,
+                Err(_) if whole == Some(deadline) => return CloseReason::Slow,
+                Err(_) => return CloseReason::Idle,
+            };
+            self.framer.push(&scratch[..read]);
+            let mut messages = 0;
+            while let Some(frame) = self.framer.next() {
+                messages += usize::from(!matches!(frame, Frame::KeepAlive));
+                if let Err(why) = self.handle(frame).await {
+                    return why;
+                }
+            }
+            if messages > 0 {
+                (first, whole) = (None, None);
+            }
+            if self.framer.is_partial() {
+                whole = whole.or_else(|| Some(Instant::now() + self.limits.message));
+            } else {
+                whole = None;
+            }
+        }
+    }
+
+    async fn handle(&mut self, frame: Frame) -> Result<(), CloseReason> {
+        let source = self.source;
+        let (input, then) = match frame {
+            Frame::Message(raw) => match Message::parse_within(raw, &self.limits.messages) {
+                Ok(message) => (Input::Message { source, message }, Ok(())),
+                Err(error) => {
+                    self.faults += 1;
+                    let lost = self.faults >= self.limits.faults;
+                    let then = if lost { Err(CloseReason::Unreadable) } else { Ok(()) };
+                    (Input::Unreadable { source, error }, then)
+                }
+            },
+            Frame::KeepAlive => {
+                if let Some(queue) = self.pongs.upgrade() {
+                    let bytes = Bytes::from_static(b"\r\n");
+                    // With a full queue there is traffic enough.
+                    let _ = queue.try_send(Queued { id: None, bytes, again: false });
+                }
+                return Ok(());
+            }
+            Frame::Broken(error) => {
+                (Input::Unreadable { source, error }, Err(CloseReason::Unreadable))
+            }
+        };
+        self.events.send(Event::Input(input)).await.map_err(|_| CloseReason::Local)?;
+        then
+    }
+}
+
+struct Writer<S> {
+    half: WriteHalf<S>,
+    queue: mpsc::Receiver<Queued>,
+    buffer: BytesMut,
+    /// Whose bytes are in the buffer, or have left it in part.
+    leaving: Vec<SendId>,
+    limits: Limits,
+}
+
+impl<S: Stream> Writer<S> {
+    /// Writes until the connection shall end.
+    async fn run(&mut self) -> CloseReason {
+        loop {
+            if self.buffer.is_empty() {
+                let Some(queued) = self.queue.recv().await else { return CloseReason::Local };
+                self.take(queued);
+                while self.buffer.len() < WRITE {
+                    let Ok(queued) = self.queue.try_recv() else { break };
+                    self.take(queued);
+                }
+            }
+            match timeout(self.limits.message, self.write()).await {
+                Ok(Ok(())) => self.leaving.clear(),
+                Ok(Err(_)) => return CloseReason::Reset,
+                Err(_) => return CloseReason::Stalled,
+            }
+        }
+    }
+
+    fn take(&mut self, queued: Queued) {
+        self.leaving.extend(queued.id);
+        self.buffer.extend_from_slice(&queued.bytes);
+    }
+
+    async fn write(&mut self) -> io::Result<()> {
+        self.half.write_all_buf(&mut self.buffer).await?;
+        // An idle connection keeps no buffer.
+        self.buffer = BytesMut::new();
+        self.half.flush().await
+    }
+
+    /// What has not, or not surely, left.
+    fn remains(mut self) -> (Vec<SendId>, Vec<Queued>) {
+        self.queue.close();
+        let mut unsent = Vec::new();
+        while let Ok(queued) = self.queue.try_recv() {
+            unsent.push(queued);
+        }
+        (self.leaving, unsent)
+    }
+}
+
+/// Bytes read at once: a typical message.
+const READ: usize = 4096;
+/// Bytes above which no more messages join a write.
+const WRITE: usize = 64 * 1024;

@@ -1,0 +1,59 @@
+//! Bounds of the driver: what one peer, and all of them, can hold of us and for how long.
+
+use std::time::Duration;
+
+use crate::message;
+
+/// Bounds of [`super::Net`]. Each names what happens above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Accepted connections from one address (IPv6: one /64); more are closed at once.
+    pub per_address: usize,
+    /// Accepted connections of one identity, so that a flood on one leaves the others room.
+    pub per_local: usize,
+    /// Accepted connections of all identities.
+    pub total: usize,
+    /// Accepted connections whose TLS handshake is not done; more are closed at once.
+    pub handshakes: usize,
+    /// Connections that we opened; above, a send that needs another one fails.
+    pub outbound: usize,
+    /// Messages waiting to be written on one connection; above, the newest fails.
+    pub queue: usize,
+    /// Unreadable messages on one connection whose framing is whole, before it is closed.
+    pub faults: usize,
+    /// A TLS handshake of an accepted connection takes no longer.
+    pub handshake: Duration,
+    /// Opening a connection, TCP and TLS together, takes no longer.
+    pub connect: Duration,
+    /// An accepted connection brings its first message within this time.
+    pub first_message: Duration,
+    /// A message that has begun is whole within this time; so is a write.
+    pub message: Duration,
+    /// A connection that brings nothing lives no longer.
+    pub idle: Duration,
+    /// How long a connection that is about to be closed still carries answers.
+    pub grace: Duration,
+    /// Bounds of one message on a stream.
+    pub messages: message::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            per_address: 64,
+            per_local: 2048,
+            total: 4096,
+            handshakes: 256,
+            outbound: 1024,
+            queue: 256,
+            faults: 10,
+            handshake: Duration::from_secs(5),
+            connect: Duration::from_millis(1500),
+            first_message: Duration::from_secs(10),
+            message: Duration::from_secs(10),
+            idle: Duration::from_secs(900),
+            grace: Duration::from_millis(500),
+            messages: message::Limits::default(),
+        }
+    }
+}
