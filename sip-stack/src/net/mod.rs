@@ -7,6 +7,7 @@
 
 mod connection;
 mod limits;
+pub mod resolver;
 mod socket;
 
 use std::collections::{HashMap, VecDeque};
