@@ -773,3 +773,6 @@ const ACCEPTS: usize = 16;
 const DATAGRAM: usize = 65_536;
 /// After an error of accept.
 const REST: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;
