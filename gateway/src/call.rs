@@ -225,13 +225,7 @@ impl Call {
     }
 
     /// A request of a leg failed without a response.
-    pub fn handle_failed(
-        &mut self,
-        leg: usize,
-        token: Token,
-        why: Failure,
-        cx: &mut Context<'_>,
-    ) {
+    pub fn handle_failed(&mut self, leg: usize, token: Token, why: Failure, cx: &mut Context<'_>) {
         self.on_leg(leg, cx, |leg, now, out| leg.handle_failed(token, why, now, out));
     }
 

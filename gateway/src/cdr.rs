@@ -170,21 +170,16 @@ mod tests {
     fn records_are_appended_one_a_line_to_the_file_of_the_day() {
         let state = tempfile::tempdir().unwrap();
         let mut writer = Writer::open(state.path()).unwrap();
-        let record = |id: &str, end: &str| Record {
-            id: id.into(),
-            t_end: end.into(),
-            ..Record::default()
-        };
+        let record =
+            |id: &str, end: &str| Record { id: id.into(), t_end: end.into(), ..Record::default() };
         for (id, end) in [("a", "2026-11-18T23:59:59.999Z"), ("b", "2026-11-19T00:00:00.000Z")] {
             writer.append(&record(id, end)).unwrap();
         }
         writer.append(&record("c", "2026-11-19T00:00:01.000Z")).unwrap();
         let path = state.path().join("cdr/2026-11-19.jsonl");
         let text = std::fs::read_to_string(&path).unwrap();
-        let ids: Vec<String> = text
-            .lines()
-            .map(|line| serde_json::from_str::<Record>(line).unwrap().id)
-            .collect();
+        let ids: Vec<String> =
+            text.lines().map(|line| serde_json::from_str::<Record>(line).unwrap().id).collect();
         assert_eq!(ids, ["b", "c"]);
         assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
     }

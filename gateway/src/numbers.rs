@@ -33,7 +33,11 @@ impl Number {
         }
         if plus {
             let number = config::Number::parse(&text)?;
-            return Some(if number.is_private() { Self::Private(text) } else { Self::Public(text) });
+            return Some(if number.is_private() {
+                Self::Private(text)
+            } else {
+                Self::Public(text)
+            });
         }
         if let Some(number) = country.and_then(|code| national(digits, code)) {
             return Some(Self::Public(number));
@@ -176,7 +180,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_none() {
-        for user in ["", "alice", "+", "+12345678901234567", "%", "%4", "1%0a2", "+44\u{0661}207946000"] {
+        for user in
+            ["", "alice", "+", "+12345678901234567", "%", "%4", "1%0a2", "+44\u{0661}207946000"]
+        {
             assert_eq!(read(user, Some("GB")), None, "{user:?}");
         }
     }

@@ -89,7 +89,9 @@ impl Call {
             Some((*hop, address))
         });
         match next {
-            Some((hop, address)) if self.attempts.made < MOST_ATTEMPTS => self.invite(hop, address, cx),
+            Some((hop, address)) if self.attempts.made < MOST_ATTEMPTS => {
+                self.invite(hop, address, cx)
+            }
             Some(_) | None => self.next_hop(cx),
         }
     }
@@ -133,8 +135,7 @@ impl Call {
             session_expires: None,
         };
         let (call_id, local_tag) = (cx.identifiers)();
-        let target =
-            Target { transport, local: face.local, remote, name: Some(name), flow: None };
+        let target = Target { transport, local: face.local, remote, name: Some(name), flow: None };
         self.story.attempt(format!("{} {remote}", describe(&self.routes, hop)), cx.wall);
         self.story.callee(&self.routes, hop, &call_id, self.caller.user(), called);
         self.attempts.silent_since = Some(cx.now + silence(hop, transport));
@@ -151,7 +152,7 @@ impl Call {
             max_forwards: self.max_forwards,
             hop: sip_stack::leg::Hop::Target(target),
         };
-        let leg = Leg::outgoing(outgoing, cx.now, &mut outbox);
+        let leg = Leg::outgoing(outgoing, &mut outbox);
         self.legs.push(CallLeg { leg });
         self.callee = Some(at);
         self.callee_profile = Some(profile);
@@ -255,10 +256,7 @@ fn profile(routes: &Routes, hop: Hop, transport: Transport, ipv6: bool) -> Profi
 /// The name of a tenant at an edge.
 pub fn tenant_name(routes: &Routes, tenant: TenantId, edge: EdgeId) -> &str {
     let names = &routes.config().tenants[tenant.0].names;
-    names
-        .iter()
-        .find(|name| name.edge == edge.0)
-        .map_or("", |name| name.fqdn.as_str())
+    names.iter().find(|name| name.edge == edge.0).map_or("", |name| name.fqdn.as_str())
 }
 
 fn destination(routes: &Routes, hop: Hop) -> Destination {

@@ -247,11 +247,8 @@ impl Call {
     }
 
     fn note_correlation(&mut self, at: usize, message: &Message) {
-        let profile = if at == CALLER {
-            Some(&self.caller_profile)
-        } else {
-            self.callee_profile.as_ref()
-        };
+        let profile =
+            if at == CALLER { Some(&self.caller_profile) } else { self.callee_profile.as_ref() };
         if let Some(id) = profile.and_then(|p| p.correlation).and_then(|read| read(message)) {
             self.story.correlation(at == CALLER, id);
         }
@@ -262,7 +259,7 @@ impl Call {
 /// answer: both would mislead it.
 const fn shown_status(cause: Cause) -> u16 {
     match cause {
-        Cause::Peer(300..400) => 480,
+        Cause::Peer(300..=399) => 480,
         Cause::Peer(401 | 407) => 403,
         Cause::Peer(_)
         | Cause::Normal

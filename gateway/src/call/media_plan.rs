@@ -159,6 +159,3 @@ fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
     }
     plan
 }
-
-#[cfg(test)]
-mod tests;

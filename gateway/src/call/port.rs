@@ -33,9 +33,9 @@ impl Pools {
         let mut pools = Self { configs: Vec::new(), public: Vec::new() };
         for (index, pool) in config.media.iter().enumerate() {
             let id = pool_id(index);
-            pools.public.push(
-                pool.addresses.iter().map(|a| a.advertise.unwrap_or(a.address)).collect(),
-            );
+            pools
+                .public
+                .push(pool.addresses.iter().map(|a| a.advertise.unwrap_or(a.address)).collect());
             pools.configs.extend(pool.addresses.iter().map(|a| PoolConfig {
                 id,
                 address: a.address,
@@ -79,9 +79,7 @@ impl Pools {
         let config = routes.config();
         match hop {
             Hop::Proxy { edge, .. } => self.of_edge(config, edge),
-            Hop::Peer { trunk, .. } => {
-                self.of_realm(config, RealmId(config.trunks[trunk.0].realm))
-            }
+            Hop::Peer { trunk, .. } => self.of_realm(config, RealmId(config.trunks[trunk.0].realm)),
         }
     }
 

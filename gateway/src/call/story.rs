@@ -6,9 +6,7 @@ use media_relay::SideStats;
 
 use super::media_plan::CallMedia;
 use super::{CALLEE, CALLER};
-use crate::cdr::{
-    AttemptRecord, CauseRecord, LegRecord, MediaRecord, Record, timestamp,
-};
+use crate::cdr::{AttemptRecord, CauseRecord, LegRecord, MediaRecord, Record, timestamp};
 use crate::failure::Cause;
 use crate::numbers::Masked;
 use crate::routing::{End, Hop, Routes};

@@ -176,10 +176,8 @@ impl Core {
 
     fn destination(&self, parked: &Parked) -> Option<Destination> {
         let uri = Uri::parse(&parked.uri).ok()?;
-        let on_edge = matches!(
-            locals::side(self.routes.config(), parked.last.local),
-            Side::Edge(_)
-        );
+        let on_edge =
+            matches!(locals::side(self.routes.config(), parked.last.local), Side::Edge(_));
         let named = uri.param("transport").flatten().and_then(|name| {
             [Transport::Udp, Transport::Tcp, Transport::Tls]
                 .into_iter()
@@ -222,7 +220,7 @@ impl Core {
         if call_of(owner).is_some_and(|(key, _)| !self.slots.has(key)) {
             return;
         }
-        let invite = draft.method() == Some(&Method::Invite);
+        let invite = *draft.method() == Method::Invite;
         let request = Request { draft, target, sent_by, timeout: None };
         let client = self.endpoint.request(owner, token, request, now);
         if invite {

@@ -90,9 +90,7 @@ impl Health {
 
     /// Whether a proxy was found down.
     pub(super) fn is_down(&self, edge: EdgeId, place: usize) -> bool {
-        self.proxies
-            .iter()
-            .any(|p| p.edge == edge && p.place == place && p.state == State::Down)
+        self.proxies.iter().any(|p| p.edge == edge && p.place == place && p.state == State::Down)
     }
 
     /// Whether calls can be made: there is no edge, or a proxy that is not known to be down.

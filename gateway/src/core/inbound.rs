@@ -47,13 +47,7 @@ impl Core {
         }
     }
 
-    fn on_options(
-        &mut self,
-        server: ServerId,
-        source: &Source,
-        message: &Message,
-        now: Instant,
-    ) {
+    fn on_options(&mut self, server: ServerId, source: &Source, message: &Message, now: Instant) {
         if self.admission.is_draining() {
             return self.refuse(server, message, 503, &[], now);
         }
@@ -69,13 +63,7 @@ impl Core {
         self.endpoint.respond(server, draft, now);
     }
 
-    fn on_invite(
-        &mut self,
-        server: ServerId,
-        source: &Source,
-        message: &Message,
-        now: Instant,
-    ) {
+    fn on_invite(&mut self, server: ServerId, source: &Source, message: &Message, now: Instant) {
         if let Err(refused) = self.try_invite(server, source, message, now) {
             let cause = match refused {
                 Refused::Because(cause) => cause,
@@ -87,7 +75,8 @@ impl Core {
                 why = %cause,
                 "call refused"
             );
-            self.outputs.push_back(super::Output::Event(crate::event::Event::CallRefused { cause }));
+            self.outputs
+                .push_back(super::Output::Event(crate::event::Event::CallRefused { cause }));
             let mut extra = vec![(HeaderId::Reason, Bytes::from(reason_header(cause)))];
             if cause.status() == 503 {
                 extra.push((HeaderId::RetryAfter, RETRY_AFTER.into()));
@@ -135,8 +124,8 @@ impl Core {
             return Err(Refused::With(Box::new(refusal)));
         }
 
-        let plan = routes
-            .plan(entry.from, &called, |edge, proxy| self.health.is_down(edge, proxy))?;
+        let plan =
+            routes.plan(entry.from, &called, |edge, proxy| self.health.is_down(edge, proxy))?;
         let first = *plan.hops.first().ok_or(Cause::NoRoute)?;
         let permit = self.admission.admit(&routes, entry.from, first.end())?;
 
@@ -145,7 +134,7 @@ impl Core {
             Side::Realm(realm) => self.pools.of_realm(routes.config(), realm),
         };
         let caller_want = self.pools.want(pool, source.remote.is_ipv6());
-        let callee_want = self.pools.of_hop(&routes, first).into();
+        let callee_want: media_relay::Want = self.pools.of_hop(&routes, first).into();
         let Some((caller_port, callee_port)) = self.ports.reserve(caller_want, callee_want, now)
         else {
             self.admission.release(&permit);
@@ -248,8 +237,7 @@ fn enter(routes: &Routes, source: &Source, message: &Message) -> Result<Entry, C
             let id = routes
                 .trunk_of(realm, source.remote.ip(), message.uri())
                 .ok_or(Cause::UnknownNumber)?;
-            let mut profile =
-                trunk::profile(config, id, source.transport, source.remote.is_ipv6());
+            let mut profile = trunk::profile(config, id, source.transport, source.remote.is_ipv6());
             profile.face = listener_face(routes, realm, source);
             Ok(Entry { from: End::Trunk(id), side, profile })
         }

@@ -220,7 +220,11 @@ impl Core {
             }
             media_relay::Event::Ended { session, why, stats } => {
                 if why != media_relay::End::Released {
-                    tracing::error!(session = session.0, ?why, "the relay ended a session by itself");
+                    tracing::error!(
+                        session = session.0,
+                        ?why,
+                        "the relay ended a session by itself"
+                    );
                 }
                 let key = CallKey(session.0);
                 self.with_call(key, now, |call, cx| call.handle_media_ended(stats, cx));
@@ -290,7 +294,10 @@ impl Core {
         Gauges {
             calls: self.calls(),
             transactions: clients + servers,
-            free_port_pairs: pools.map(|id| self.ports.capacity(id).free as usize).sum(),
+            free_port_pairs: pools
+                .map(|id| self.ports.capacity(id))
+                .map(|c| (c.warm - c.reserved) as usize)
+                .sum(),
             connections: self.flows.len(),
         }
     }

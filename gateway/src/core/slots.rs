@@ -159,7 +159,10 @@ impl Core {
                 self.finish(key, now);
             }
             Err(_) => {
-                tracing::error!(call = key.0, "a call failed by a fault of the gateway and was dropped");
+                tracing::error!(
+                    call = key.0,
+                    "a call failed by a fault of the gateway and was dropped"
+                );
                 self.outputs.push_back(Output::Event(Event::CallEnded { cause: Cause::Internal }));
                 self.reap(key, now);
             }

@@ -197,9 +197,9 @@ fn formats(media: &Media) -> Vec<Format> {
             channels: map.channels,
             fmtp: media.fmtp(payload).map(str::to_owned),
         };
-        let known = formats.iter().any(|f| {
-            f.payload == payload || (f.is_same(&format) && f.fmtp == format.fmtp)
-        });
+        let known = formats
+            .iter()
+            .any(|f| f.payload == payload || (f.is_same(&format) && f.fmtp == format.fmtp));
         if !known {
             formats.push(format);
         }
@@ -211,10 +211,10 @@ fn line(media: &Media) -> StreamLine {
     StreamLine {
         kind: media.kind().to_owned(),
         protocol: media.protocol().to_owned(),
-        format: media.formats.first().map_or_else(
-            || "0".to_owned(),
-            |format| String::from_utf8_lossy(format).into_owned(),
-        ),
+        format: media
+            .formats
+            .first()
+            .map_or_else(|| "0".to_owned(), |format| String::from_utf8_lossy(format).into_owned()),
     }
 }
 

@@ -152,9 +152,10 @@ impl MediaSide {
     pub(super) fn changed(&self) -> bool {
         match (&self.offered, &self.remote) {
             (Some(offered), Some(agreed)) => {
-                let same_formats = agreed.formats.iter().all(|format| {
-                    offered.formats.iter().any(|new| new.is_same(format))
-                });
+                let same_formats = agreed
+                    .formats
+                    .iter()
+                    .all(|format| offered.formats.iter().any(|new| new.is_same(format)));
                 offered.direction != agreed.direction || !same_formats
             }
             (Some(_), None) => true,
