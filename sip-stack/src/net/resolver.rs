@@ -156,3 +156,228 @@ const TIMEOUT: Duration = Duration::from_millis(800);
 const ATTEMPTS: usize = 3;
 /// Queries under way to one server, above which further ones fail.
 const ACTIVE: usize = 1_000;
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use hickory_resolver::proto::op::{Message, OpCode, Query};
+    use hickory_resolver::proto::rr::Record as Raw;
+    use hickory_resolver::proto::rr::rdata::{CNAME, NAPTR, SOA, SRV};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, UdpSocket};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    /// The reply of a small zone to a query; `None`: silence.
+    fn reply(query: &Message, datagram: bool) -> Option<Message> {
+        let asked: Query = query.queries[0].clone();
+        let mut reply = Message::response(query.id, OpCode::Query);
+        reply.metadata.recursion_available = true;
+        reply.add_query(asked.clone());
+        let mut add = |owner: &str, ttl: u32, data: RData| {
+            reply.add_answer(Raw::from_rdata(name(owner), ttl, data));
+        };
+        let address = |last: u8| RData::A(Ipv4Addr::new(192, 0, 2, last).into());
+        match (asked.name().to_ascii().as_str(), asked.query_type()) {
+            ("a.test.", RecordType::A) => {
+                add("a.test.", 300, address(1));
+                add("a.test.", 60, address(2));
+            }
+            ("a.test.", RecordType::AAAA) => {
+                let v6: std::net::Ipv6Addr = "2001:db8::1".parse().unwrap();
+                add("a.test.", 60, RData::AAAA(v6.into()));
+            }
+            ("alias.test.", RecordType::A) => {
+                add("alias.test.", 30, RData::CNAME(CNAME(name("b.test."))));
+                add("b.test.", 300, address(3));
+            }
+            ("_sip._udp.test.", RecordType::SRV) => {
+                let srv = SRV::new(1, 2, 5070, name("a.test."));
+                add("_sip._udp.test.", 60, RData::SRV(srv));
+                let none = SRV::new(3, 0, 0, Name::root());
+                add("_sip._udp.test.", 60, RData::SRV(none));
+            }
+            ("test.", RecordType::NAPTR) => {
+                let naptr = NAPTR::new(
+                    10,
+                    20,
+                    Box::from(*b"s"),
+                    Box::from(*b"SIP+D2U"),
+                    Box::default(),
+                    name("_sip._udp.test."),
+                );
+                add("test.", 60, RData::NAPTR(naptr));
+            }
+            ("long.test.", RecordType::A) if datagram => reply.metadata.truncation = true,
+            ("long.test.", RecordType::A) => {
+                (1..=100).for_each(|i| add("long.test.", 60, address(i)))
+            }
+            ("broken.test.", _) => reply.metadata.response_code = ResponseCode::ServFail,
+            ("refused.test.", _) => reply.metadata.response_code = ResponseCode::Refused,
+            ("silent.test.", _) => return None,
+            (other, _) => {
+                if other != "empty.test." && other != "a.test." {
+                    reply.metadata.response_code = ResponseCode::NXDomain;
+                }
+                let soa = SOA::new(name("ns.test."), name("h.test."), 1, 2, 3, 4, 45);
+                reply.add_authority(Raw::from_rdata(name("test."), 600, RData::SOA(soa)));
+            }
+        }
+        Some(reply)
+    }
+
+    /// A name server on one port, for datagrams and streams.
+    struct Zone {
+        address: SocketAddr,
+        queries: Arc<AtomicUsize>,
+        resolver: Resolver,
+    }
+
+    impl Zone {
+        async fn serve() -> Self {
+            let (datagrams, streams) = loop {
+                let streams = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                if let Ok(datagrams) = UdpSocket::bind(streams.local_addr().unwrap()).await {
+                    break (datagrams, streams);
+                }
+            };
+            let address = streams.local_addr().unwrap();
+            let queries = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&queries);
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                loop {
+                    let (length, from) = datagrams.recv_from(&mut buffer).await.unwrap();
+                    counted.fetch_add(1, Relaxed);
+                    let query = Message::from_vec(&buffer[..length]).unwrap();
+                    if let Some(reply) = reply(&query, true) {
+                        datagrams.send_to(&reply.to_vec().unwrap(), from).await.unwrap();
+                    }
+                }
+            });
+            tokio::spawn(async move {
+                loop {
+                    let (mut stream, _) = streams.accept().await.unwrap();
+                    let length = usize::from(stream.read_u16().await.unwrap());
+                    let mut buffer = vec![0; length];
+                    stream.read_exact(&mut buffer).await.unwrap();
+                    let reply = reply(&Message::from_vec(&buffer).unwrap(), false).unwrap();
+                    let bytes = reply.to_vec().unwrap();
+                    stream.write_u16(bytes.len().try_into().unwrap()).await.unwrap();
+                    stream.write_all(&bytes).await.unwrap();
+                }
+            });
+            Self { address, queries, resolver: Resolver::new(&[address]).unwrap() }
+        }
+
+        async fn ask(&self, name: &str, kind: Kind) -> Answer {
+            timeout(seconds(9), self.resolver.resolve(name, kind)).await.unwrap()
+        }
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn address(text: &str) -> Record {
+        Record::Address(text.parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn every_kind_is_read_with_the_shortest_ttl() {
+        let zone = Zone::serve().await;
+        let found = |records, ttl| Answer::Found { records, ttl: seconds(ttl) };
+        assert_eq!(
+            zone.ask("a.test", Kind::A).await,
+            found(vec![address("192.0.2.1"), address("192.0.2.2")], 60)
+        );
+        assert_eq!(zone.ask("a.test", Kind::Aaaa).await, found(vec![address("2001:db8::1")], 60));
+        let srv = |priority, weight, port, target: &str| Record::Srv {
+            priority,
+            weight,
+            port,
+            target: target.into(),
+        };
+        assert_eq!(
+            zone.ask("_sip._udp.test", Kind::Srv).await,
+            found(vec![srv(1, 2, 5070, "a.test."), srv(3, 0, 0, ".")], 60)
+        );
+        let naptr = Record::Naptr {
+            order: 10,
+            preference: 20,
+            flags: "s".into(),
+            service: "SIP+D2U".into(),
+            replacement: "_sip._udp.test.".into(),
+        };
+        assert_eq!(zone.ask("test", Kind::Naptr).await, found(vec![naptr], 60));
+    }
+
+    #[tokio::test]
+    async fn an_alias_is_followed_and_its_ttl_counts() {
+        let zone = Zone::serve().await;
+        let expected = Answer::Found { records: vec![address("192.0.2.3")], ttl: seconds(30) };
+        assert_eq!(zone.ask("alias.test", Kind::A).await, expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_told_from_what_failed() {
+        let zone = Zone::serve().await;
+        let nothing = Answer::Nothing { ttl: seconds(45) };
+        assert_eq!(zone.ask("absent.test", Kind::A).await, nothing);
+        assert_eq!(zone.ask("empty.test", Kind::A).await, nothing);
+        assert_eq!(zone.ask("a.test", Kind::Srv).await, nothing);
+        assert_eq!(zone.ask("broken.test", Kind::A).await, Answer::Failed);
+        assert_eq!(zone.ask("refused.test", Kind::A).await, Answer::Failed);
+        let zero = Answer::Nothing { ttl: Duration::ZERO };
+        assert_eq!(zone.ask("a..test", Kind::A).await, zero);
+        let long = "x".repeat(64);
+        assert_eq!(zone.ask(&long, Kind::A).await, zero);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_remembered() {
+        let zone = Zone::serve().await;
+        for asked in 1..=3 {
+            zone.ask("a.test", Kind::A).await;
+            assert_eq!(zone.queries.load(Relaxed), asked);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_truncated_answer_is_fetched_by_tcp() {
+        let zone = Zone::serve().await;
+        let Answer::Found { records, .. } = zone.ask("long.test", Kind::A).await else {
+            panic!("no records");
+        };
+        assert_eq!(records.len(), 100);
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_is_given_up() {
+        let zone = Zone::serve().await;
+        assert_eq!(zone.ask("silent.test", Kind::A).await, Answer::Failed);
+    }
+
+    #[tokio::test]
+    async fn another_server_serves_when_one_is_dead() {
+        let zone = Zone::serve().await;
+        let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let resolver = Resolver::new(&[dead.local_addr().unwrap(), zone.address]).unwrap();
+        for _ in 0..3 {
+            let answer = timeout(seconds(3), resolver.resolve("a.test", Kind::A)).await.unwrap();
+            assert!(matches!(answer, Answer::Found { .. }), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn the_system_has_servers() {
+        assert!(Resolver::new(&[]).is_ok());
+        assert!(!system().unwrap().0.name_servers.is_empty());
+    }
+}
