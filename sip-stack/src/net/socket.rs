@@ -47,6 +47,8 @@ pub(super) fn tune(stream: &TcpStream, dscp: Option<u8>) {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
     let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     let v4 = stream.local_addr().is_ok_and(|address| address.is_ipv4());
     let _ = mark(&socket, v4, dscp);
 }
@@ -82,3 +84,40 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 const BACKLOG: i32 = 1024;
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// What we sent and the peer has not acknowledged ends a connection after this time. The kernel's own
+/// patience is a quarter of an hour, in which every message on a connection to a dead peer is lost.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn options_reach_the_kernel() {
+        let listener = listener("127.0.0.1:0".parse().unwrap(), Some(24)).unwrap();
+        let remote = listener.local_addr().unwrap();
+        let stream = connect(remote, Some(remote.ip()), Some(24)).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        tune(&accepted, Some(24));
+        for stream in [&stream, &accepted] {
+            let socket = SockRef::from(stream);
+            assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
+            assert_eq!(socket.tos_v4().unwrap(), 24 << 2);
+            #[cfg(target_os = "linux")]
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
+        }
+        let datagrams = datagrams("127.0.0.1:0".parse().unwrap(), Some(46)).unwrap();
+        assert_eq!(SockRef::from(&datagrams).tos_v4().unwrap(), 46 << 2);
+    }
+
+    #[tokio::test]
+    async fn an_address_is_bound_once() {
+        let first = datagrams("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let taken = datagrams(first.local_addr().unwrap(), None).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        let first = listener("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let taken = listener(first.local_addr().unwrap(), None).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+    }
+}
