@@ -159,3 +159,6 @@ fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
     }
     plan
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::random::Random;
 
 /// Our own media addresses and ports: no peer may send us there to talk to ourselves.
 #[derive(Clone, Debug, Default)]
-pub struct Owned(Vec<(IpAddr, RangeInclusive<u16>)>);
+pub struct Owned(pub(super) Vec<(IpAddr, RangeInclusive<u16>)>);
 
 /// What we last told a peer.
 #[derive(Clone, Debug)]
