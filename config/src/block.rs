@@ -193,6 +193,9 @@ fn of_realm<'a>(config: &'a Config, of: &'a Realm) -> Block<'a> {
 fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
     let signalled = of.media_networks.signalled.then(|| text(SIGNALLED));
     let matches = &of.matches;
+    let name = |index: &usize| text(&config.trunks[*index].name);
+    let further = of.inbound_trunks.iter().filter(|index| !of.trunks.contains(index));
+    let further: Vec<_> = further.map(name).collect();
     let mut keys = Vec::new();
     keys.extend(
         matches.called_prefix.as_ref().map(|prefix| set(&trunk::CALLED_PREFIX, text(prefix))),
@@ -215,6 +218,13 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
             ),
             maybe(&trunk::MATCH, (!matches.is_empty()).then(|| inline(keys))),
             set(&trunk::SRTP, text(of.srtp.word())),
+            match of.numbers.is_empty() {
+                true => maybe(&trunk::NUMBERS, None),
+                false => numbers(&trunk::NUMBERS, &of.numbers),
+            },
+            // Always: in a tenant's file no key and an empty list are not the same.
+            set(&trunk::TRUNKS, list(of.trunks.iter().map(name))),
+            maybe(&trunk::INBOUND_TRUNKS, (!further.is_empty()).then(|| list(further.into_iter()))),
         ],
         restart: false,
     }
@@ -250,11 +260,7 @@ fn of_tenant<'a>(config: &'a Config, of: &'a Tenant) -> Block<'a> {
                 &tenant::INBOUND_TRUNKS,
                 (!inbound.is_empty()).then(|| list(inbound.into_iter())),
             ),
-            Entry {
-                key: tenant::NUMBERS.name.to_owned(),
-                value: Shown::Numbers(&of.numbers),
-                restart: false,
-            },
+            numbers(&tenant::NUMBERS, &of.numbers),
             maybe(&tenant::COUNTRY, of.country.map(text)),
             maybe(&tenant::MAX_CALLS, of.max_calls.map(|calls| calls.to_string())),
         ],
@@ -264,6 +270,10 @@ fn of_tenant<'a>(config: &'a Config, of: &'a Tenant) -> Block<'a> {
 
 fn set<'a>(key: &dyn AnyKey, toml: String) -> Entry<'a> {
     Entry { key: key.name().to_owned(), value: Shown::Toml(toml), restart: key.restart() }
+}
+
+fn numbers<'a>(key: &dyn AnyKey, numbers: &'a Numbers) -> Entry<'a> {
+    Entry { key: key.name().to_owned(), value: Shown::Numbers(numbers), restart: key.restart() }
 }
 
 fn maybe<'a>(key: &dyn AnyKey, toml: Option<String>) -> Entry<'a> {

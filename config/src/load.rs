@@ -44,7 +44,10 @@ pub(crate) fn read(path: &Path, out: &mut Findings) -> Option<Raw> {
             return None;
         }
     };
-    let main = main?;
+    let mut main = main?;
+    for trunk in &mut main.trunks {
+        trunk.numbers = numbers(&trunk.entries, out);
+    }
     let mut tenants = Vec::new();
     let files = match &main.gateway {
         Some(raw) => tenant_files(&raw.tenants, raw.tenants_written, out),
@@ -61,7 +64,10 @@ pub(crate) fn read(path: &Path, out: &mut Findings) -> Option<Raw> {
             }
         };
         whole &= read.1;
-        let Some(RawTenantFile { tenant: Some(tenant), trunks }) = read.0 else { continue };
+        let Some(RawTenantFile { tenant: Some(tenant), mut trunks }) = read.0 else { continue };
+        for trunk in &mut trunks {
+            trunk.numbers = numbers(&trunk.entries, out);
+        }
         let numbers = numbers(&tenant.numbers, out);
         tenants.push(RawUnit { tenant, trunks, numbers });
     }
@@ -123,7 +129,7 @@ fn tenant_files(directory: &At<FilePath>, written: bool, out: &mut Findings) -> 
     files
 }
 
-/// All numbers of a tenant.
+/// All numbers of a tenant or a trunk.
 fn numbers(entries: &[At<NumbersEntry>], out: &mut Findings) -> Vec<At<NumberRange>> {
     let mut numbers = Vec::with_capacity(entries.len());
     for entry in entries {

@@ -240,6 +240,14 @@ pub struct Trunk {
     pub matches: Match,
     /// Whether its media are encrypted.
     pub srtp: Srtp,
+    /// Numbers reached through it, public and private; empty: it is no end of calls.
+    pub numbers: Numbers,
+    /// By which trunks calls from it go out when nobody owns the called number, in order of
+    /// preference; index in [`Config::trunks`], never its own.
+    pub trunks: Vec<usize>,
+    /// All trunks from which a call to its numbers may come: `trunks` and those of the key
+    /// `inbound_trunks`, without repetition, never itself; not empty when it has numbers.
+    pub inbound_trunks: Vec<usize>,
 }
 
 /// One address of a trunk.

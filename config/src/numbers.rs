@@ -77,6 +77,11 @@ impl NumberRange {
     pub fn count(self) -> u64 {
         self.last.0 - self.first.0 + 1
     }
+
+    /// Each of its numbers, in order. A range can hold 10¹⁵: mind [`count`](Self::count).
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = Number> {
+        (self.first.0..=self.last.0).map(Number)
+    }
 }
 
 impl fmt::Display for NumberRange {
@@ -216,6 +221,18 @@ mod tests {
         let other = Numbers::new(vec![range("+20", "+31"), range("+005", "+100")]);
         assert_eq!((set.common(&other), other.common(&set)), (9, 9));
         assert_eq!(set.common(&Numbers::default()), 0);
+    }
+
+    #[test]
+    fn a_range_gives_each_of_its_numbers() {
+        let texts = |first, last| {
+            range(first, last).iter().map(|number| number.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(texts("+0998", "+1001"), ["+0998", "+0999", "+1000", "+1001"]);
+        assert_eq!(texts("+0", "+0"), ["+0"]);
+        assert_eq!(range("+000", "+999").iter().count() as u64, range("+000", "+999").count());
+        let whole = range("+000000000000000", "+999999999999999");
+        assert_eq!(whole.iter().next_back().map(Number::digits), Some(15));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod media;
 mod name;
 mod number;
 mod realm;
+mod route;
 mod socket;
 mod tenant;
 mod trunk;

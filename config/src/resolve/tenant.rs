@@ -10,10 +10,11 @@ use crate::resolve::Names;
 use crate::resolve::edge::{EdgeOf, empty};
 use crate::resolve::identity;
 use crate::resolve::name::subject;
+use crate::resolve::route::{End, Routes, routes};
 use crate::section::edge;
 use crate::section::tenant::RawTenant;
 use crate::source::{At, Span};
-use crate::text::name::{Name, fqdn_fault};
+use crate::text::name::fqdn_fault;
 
 /// In the order of [`Raw::tenants`].
 pub(crate) fn resolve(
@@ -52,7 +53,9 @@ pub(crate) fn check_use(
         return;
     };
     let mut used = vec![false; trunks.len()];
-    for &trunk in tenants.iter().flat_map(|tenant| &tenant.inbound_trunks) {
+    let by_tenants = tenants.iter().map(|tenant| &tenant.inbound_trunks);
+    let by_trunks = trunks.iter().flatten().map(|trunk| &trunk.inbound_trunks);
+    for &trunk in by_tenants.chain(by_trunks).flatten() {
         used[trunk] = true;
     }
     let owned = raw.tenants.iter().flat_map(|unit| &unit.trunks);
@@ -82,17 +85,13 @@ fn one(
         let help = "Add `trunks = [\"…\"]`, or `inbound_trunks` if it only takes calls.";
         out.fault(Draft::new(message, help).at(raw.span, "without `trunks`"));
     }
-    let mut trunks = |list: Option<&At<Vec<At<Name>>>>| {
-        let mut found = Vec::new();
-        for name in list.into_iter().flat_map(|list| &list.value) {
-            found.extend(trunk(name, &subject, index, names, &found, out));
-        }
-        found
-    };
-    let outbound = trunks(raw.trunks.as_ref());
-    let mut inbound = outbound.clone();
-    inbound.extend(
-        trunks(raw.inbound_trunks.as_ref()).iter().filter(|trunk| !outbound.contains(trunk)),
+    let Routes { outbound, inbound } = routes(
+        &subject,
+        raw.trunks.as_ref(),
+        raw.inbound_trunks.as_ref(),
+        End::Tenant(index),
+        names,
+        out,
     );
     Some(Tenant {
         name: raw.name.as_ref()?.value.0.clone(),
@@ -103,30 +102,6 @@ fn one(
         max_calls: raw.max_calls,
         country: raw.country,
     })
-}
-
-/// The trunk that `name` means, if the tenant may use it.
-fn trunk(
-    name: &At<Name>,
-    subject: &str,
-    tenant: usize,
-    names: &Names<'_>,
-    before: &[usize],
-    out: &mut Findings,
-) -> Option<usize> {
-    let found = names.trunks.find(name, subject, out)?;
-    if names.owners[found].is_some_and(|owner| owner != tenant) {
-        let message = format!("{subject}: trunk \"{}\" belongs to another tenant", name.value.0);
-        let help = "A trunk in a tenant's file is that tenant's alone; define shared ones in the main file.";
-        out.fault(Draft::new(message, help).at(name.span, "not this tenant's"));
-        return None;
-    }
-    if before.contains(&found) {
-        let message = format!("{subject}: trunk \"{}\" stands twice", name.value.0);
-        out.fault(Draft::new(message, "Name each trunk once.").at(name.span, "again"));
-        return None;
-    }
-    Some(found)
 }
 
 /// The edges at which a tenant is known.

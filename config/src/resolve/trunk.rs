@@ -8,8 +8,10 @@ use ipnet::IpNet;
 use crate::fault::{Draft, Findings};
 use crate::load::Raw;
 use crate::model::{Host, Listener, Match, MediaNetworks, Peer, Srtp, Transport, Trunk};
+use crate::numbers::Numbers;
 use crate::resolve::edge::empty;
 use crate::resolve::name::subject;
+use crate::resolve::route::{self, Routes};
 use crate::resolve::{Names, address_of};
 use crate::section::realm::RawRealm;
 use crate::section::trunk::{RawMatch, RawTrunk};
@@ -26,10 +28,11 @@ pub(crate) fn resolve(raw: &Raw, names: &Names<'_>, out: &mut Findings) -> Vec<O
     let trunks: Vec<_> = raw.main.trunks.iter().chain(owned).collect();
     let mut keys = BTreeMap::new();
     let mut resolved = Vec::new();
-    for (raw_trunk, owner) in trunks.iter().zip(&names.owners) {
+    for (index, (raw_trunk, owner)) in trunks.iter().zip(&names.owners).enumerate() {
         let realm = realm_of(raw_trunk, names, out);
-        let trunk =
-            one(raw_trunk, realm.map(|index| (index, &raw.main.realms[index])), *owner, out);
+        let routes = route::of_trunk(raw, raw_trunk, index, names, out);
+        let realm_of = realm.map(|index| (index, &raw.main.realms[index]));
+        let trunk = one(raw_trunk, realm_of, *owner, routes, out);
         if let Some(realm) = realm {
             distinct(raw_trunk, realm, &mut keys, out);
         }
@@ -56,6 +59,7 @@ fn one(
     raw: &RawTrunk,
     realm: Option<(usize, &RawRealm)>,
     owner: Option<usize>,
+    routes: Routes,
     out: &mut Findings,
 ) -> Option<Trunk> {
     let subject = subject("trunk", raw.name.as_ref());
@@ -109,6 +113,9 @@ fn one(
             None if secure => Srtp::Required,
             None => Srtp::Off,
         },
+        numbers: Numbers::new(raw.numbers.iter().map(|at| at.value).collect()),
+        trunks: routes.outbound,
+        inbound_trunks: routes.inbound,
     })
 }
 

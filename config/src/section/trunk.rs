@@ -6,7 +6,9 @@ use crate::country::Country;
 use crate::fault::Findings;
 use crate::key::{Key, Later, Section};
 use crate::model::{Peer, Srtp};
+use crate::numbers::NumberRange;
 use crate::read::{Node, Table, Value};
+use crate::section::tenant::NumbersEntry;
 use crate::source::{At, Span};
 use crate::text::address::{MediaNetwork, Network};
 use crate::text::name::{Name, UriHost};
@@ -44,11 +46,34 @@ pub(crate) static SRTP: Key<Srtp> = Key::computed(
     "\"required\" when every peer is reached by TLS, else \"off\"",
     "Whether its media are encrypted (SDES): \"off\" or \"required\".",
 );
+pub(crate) static NUMBERS: Key<Vec<At<NumbersEntry>>> = Key::optional(
+    "numbers",
+    "Numbers reached through this trunk: numbers, ranges of them (\"+15550010000-+15550019999\"), and { file = \"…\" } with one per line.",
+);
+pub(crate) static TRUNKS: Key<Vec<At<Name>>> = Key::computed(
+    "trunks",
+    "none; in a tenant's file the tenant's, except itself",
+    "By which trunks calls from this one go out when nobody owns the called number, in order of preference; calls to its numbers are taken from these as well.",
+);
+pub(crate) static INBOUND_TRUNKS: Key<Vec<At<Name>>> =
+    Key::optional("inbound_trunks", "Further trunks from which calls to its numbers are taken.");
 
 pub(crate) static TRUNK: Section = Section {
     title: "[[trunk]]",
     doc: "A SIP peer: a carrier, a contact centre, a PBX. In a tenant's file it belongs to that tenant alone.",
-    keys: &[&NAME, &REALM, &COUNTRY, &PEERS, &NETWORKS, &MEDIA_NETWORKS, &MATCH, &SRTP],
+    keys: &[
+        &NAME,
+        &REALM,
+        &COUNTRY,
+        &PEERS,
+        &NETWORKS,
+        &MEDIA_NETWORKS,
+        &MATCH,
+        &SRTP,
+        &NUMBERS,
+        &TRUNKS,
+        &INBOUND_TRUNKS,
+    ],
     named: None,
 };
 
@@ -84,6 +109,13 @@ pub(crate) struct RawTrunk {
     pub(crate) media_networks: At<Vec<At<MediaNetwork>>>,
     pub(crate) matches: Option<At<RawMatch>>,
     pub(crate) srtp: Option<At<Srtp>>,
+    /// As written.
+    pub(crate) entries: Vec<At<NumbersEntry>>,
+    /// All its numbers, also those of files, once these are read.
+    pub(crate) numbers: Vec<At<NumberRange>>,
+    pub(crate) trunks: Option<At<Vec<At<Name>>>>,
+    pub(crate) trunks_written: bool,
+    pub(crate) inbound_trunks: Option<At<Vec<At<Name>>>>,
     pub(crate) span: Span,
 }
 
@@ -112,6 +144,11 @@ impl Value for RawTrunk {
             media_networks: table.value(&MEDIA_NETWORKS),
             matches: table.optional(&MATCH),
             srtp: table.optional(&SRTP),
+            entries: table.optional(&NUMBERS).map(|at| at.value).unwrap_or_default(),
+            numbers: Vec::new(),
+            trunks: table.optional(&TRUNKS),
+            trunks_written: table.has(TRUNKS.name),
+            inbound_trunks: table.optional(&INBOUND_TRUNKS),
             span: node.span,
         };
         table.finish();
