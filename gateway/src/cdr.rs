@@ -4,7 +4,7 @@
 //! Times are UTC, RFC 3339 with milliseconds; a file holds the calls that ended on its day.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -134,24 +134,44 @@ impl Writer {
         Ok(Self { directory, open: None })
     }
 
-    /// Appends one record as one line, in one write.
+    /// Appends one record as one line, in one write. After an error the file is opened anew, and a
+    /// line that was left without its end gets it, so that it spoils no other.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
         let day = record.t_end.get(..10).unwrap_or("1970-01-01");
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
-        self.file(day)?.write_all(&line)
+        let written = self.file(day)?.write_all(&line);
+        if written.is_err() {
+            self.open = None;
+        }
+        written
     }
 
     fn file(&mut self, day: &str) -> io::Result<&mut File> {
         let stale = self.open.as_ref().is_none_or(|(open, _)| open != day);
         if stale {
             let path = self.directory.join(format!("{day}.jsonl"));
-            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+            let mut options = OpenOptions::new();
+            let mut file = options.create(true).append(true).read(true).mode(0o600).open(path)?;
+            if is_torn(&mut file)? {
+                file.write_all(b"\n")?;
+            }
             self.open = Some((day.to_owned(), file));
         }
         let (_, file) = self.open.as_mut().expect("opened just above when it was not");
         Ok(file)
     }
+}
+
+/// Whether the last line has no end: a write was cut short by a full disk or a crash.
+fn is_torn(file: &mut File) -> io::Result<bool> {
+    let mut last = [0];
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
 #[cfg(test)]
@@ -182,5 +202,18 @@ mod tests {
             text.lines().map(|line| serde_json::from_str::<Record>(line).unwrap().id).collect();
         assert_eq!(ids, ["b", "c"]);
         assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_line_cut_short_spoils_no_other() {
+        let state = tempfile::tempdir().unwrap();
+        let record = Record { t_end: "2026-11-19T00:00:00.000Z".into(), ..Record::default() };
+        Writer::open(state.path()).unwrap().append(&record).unwrap();
+        let path = state.path().join("cdr/2026-11-19.jsonl");
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, &whole[..20]).unwrap();
+        Writer::open(state.path()).unwrap().append(&record).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("{}\n{whole}", &whole[..20]));
     }
 }

@@ -3,6 +3,8 @@
 //! Exit codes: 0 fine, 1 failure while running, 64 usage (EX_USAGE), 78 configuration (EX_CONFIG). Errors go to stderr,
 //! data to stdout.
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -14,13 +16,31 @@ pub const EXIT_CONFIG: u8 = 78;
 /// Exit code for a failure while running.
 pub const EXIT_FAILURE: u8 = 1;
 
+/// Reads the command line. `Err` is the exit code when there is nothing to do: help was printed, or
+/// the usage is wrong and was explained on stderr.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, u8> {
+    Cli::try_parse_from(arguments).map(|cli| cli.command).map_err(|error| {
+        // Whoever closed stdout or stderr does not want to read it.
+        let _ = error.print();
+        if error.use_stderr() { EXIT_USAGE } else { 0 }
+    })
+}
+
+/// `trunkgate version`. The exit code.
+pub fn print_version(out: &mut impl Write) -> u8 {
+    match writeln!(out, "trunkgate {}", env!("CARGO_PKG_VERSION")) {
+        Ok(()) => 0,
+        Err(_) => EXIT_FAILURE,
+    }
+}
+
 /// A Direct Routing gateway between carrier SIP trunks and Microsoft Teams Phone.
 #[derive(Debug, Parser)]
 #[command(name = "trunkgate", version, arg_required_else_help = true)]
-pub struct Cli {
+struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    command: Command,
 }
 
 /// What to do.
@@ -30,13 +50,6 @@ pub enum Command {
     Run(ConfigFile),
     /// Check a configuration: every fault with file, line and what to do; opens no port
     Check(Check),
-    /// Make calls between a fake Teams and fake carriers through a real gateway, and show them
-    #[cfg(feature = "lab")]
-    Demo(Demo),
-    /// Run one end of the demo alone, to call or be called by a gateway
-    #[cfg(feature = "lab")]
-    #[command(subcommand)]
-    Lab(Lab),
     /// Print the version
     Version,
 }
@@ -56,31 +69,12 @@ pub struct Check {
     #[command(flatten)]
     pub file: ConfigFile,
     /// Print the whole configuration with every default
-    #[arg(long, conflicts_with = "schema")]
+    #[arg(long, conflicts_with_all = ["schema", "json"])]
     pub effective: bool,
     /// Print the JSON schema of the configuration and read no file
     #[arg(long)]
     pub schema: bool,
-    /// Print the faults as JSON
+    /// Print what was found as JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// Options of `demo`.
-#[cfg(feature = "lab")]
-#[derive(Debug, Args)]
-pub struct Demo {
-    /// Leave everything running afterwards and say how to call it with a softphone
-    #[arg(long)]
-    pub keep: bool,
-}
-
-/// Which end to run.
-#[cfg(feature = "lab")]
-#[derive(Debug, Subcommand)]
-pub enum Lab {
-    /// A fake Teams: TLS with client certificates, SRTP, its dialect
-    Teams(LabTeams),
-    /// A fake carrier: UDP or TCP, plain RTP
-    Carrier(LabCarrier),
 }

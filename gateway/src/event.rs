@@ -56,6 +56,8 @@ pub enum Refusal {
     Handshake,
     /// As many connections as there may be.
     Limit,
+    /// One that we wanted to open: not reached, not trusted, or not ready in time.
+    Dial,
 }
 
 impl Refusal {
@@ -65,6 +67,7 @@ impl Refusal {
             Self::Network => "network",
             Self::Handshake => "handshake",
             Self::Limit => "limit",
+            Self::Dial => "dial",
         }
     }
 }

@@ -1,2 +1,22 @@
-//! Skeleton.
-fn main() {}
+//! `trunkgate`: reads the command line, does what it says, and tells by its exit code how that went.
+
+use std::process::ExitCode;
+
+use gateway::cli::{self, Command};
+use gateway::{check, run};
+
+fn main() -> ExitCode {
+    ExitCode::from(match cli::parse(std::env::args_os()) {
+        Ok(command) => obey(command),
+        Err(code) => code,
+    })
+}
+
+fn obey(command: Command) -> u8 {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    match command {
+        Command::Run(file) => run::command(&file.config),
+        Command::Check(options) => check::command(&options, &mut out, &mut err),
+        Command::Version => cli::print_version(&mut out),
+    }
+}

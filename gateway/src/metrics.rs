@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use media_relay::net::ThreadCounters;
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
@@ -18,16 +19,69 @@ use crate::failure::Cause;
 pub struct Exporter(PrometheusHandle);
 
 impl Exporter {
-    /// Installs the recorder of this process. Call once, before [`Meters::new`].
-    pub fn install() -> anyhow::Result<Self> {
-        let builder = PrometheusBuilder::new()
-            .set_buckets(&[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0])?;
-        Ok(Self(builder.install_recorder()?))
+    /// Installs the recorder of this process. Call once, before [`Meters::new`] and [`Tally::of`].
+    pub fn install() -> Result<Self, InstallError> {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&SETUP_BUCKETS)
+            .and_then(PrometheusBuilder::install_recorder);
+        recorder.map(Self).map_err(|_| InstallError)
     }
 
     /// The text of `/metrics`.
     pub fn render(&self) -> String {
         self.0.render()
+    }
+}
+
+/// The process has a recorder already.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the recorder of metrics cannot be installed: the process has one already")]
+pub struct InstallError;
+
+/// What is lost when a queue is full or a sink fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// A CDR found no room in its writer's queue, or was left when the process ended.
+    RecordDropped,
+    /// A try to write a CDR failed.
+    RecordNotWritten,
+    /// A relay thread took no more commands.
+    MediaCommandDropped,
+    /// Too many questions to DNS were open.
+    QueryRefused,
+}
+
+/// Counts one kind of loss, from any thread.
+#[derive(Clone)]
+pub struct Tally(Counter);
+
+impl Tally {
+    /// The counter of this kind.
+    pub fn of(loss: Loss) -> Self {
+        Self(counter!("trunkgate_losses_total", "what" => loss.label()))
+    }
+
+    /// Counts so many more.
+    pub fn add(&self, more: u64) {
+        self.0.increment(more);
+    }
+}
+
+impl Loss {
+    const ALL: [Self; 4] = [
+        Self::RecordDropped,
+        Self::RecordNotWritten,
+        Self::MediaCommandDropped,
+        Self::QueryRefused,
+    ];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::RecordDropped => "record_dropped",
+            Self::RecordNotWritten => "record_not_written",
+            Self::MediaCommandDropped => "media_command_dropped",
+            Self::QueryRefused => "query_refused",
+        }
     }
 }
 
@@ -44,6 +98,8 @@ pub struct Meters {
     connections: Gauge,
     dropped: Counter,
     media: [Counter; 6],
+    /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
+    relay: (Gauge, Gauge, [Counter; 3]),
     proxies: HashMap<(Arc<str>, Arc<str>), Gauge>,
 }
 
@@ -56,6 +112,10 @@ impl Meters {
         describe_gauge!("trunkgate_active_calls", "Calls now, also those still ringing");
         describe_gauge!("trunkgate_proxy_up", "1 while OPTIONS to that proxy are answered with 200");
         describe_counter!("trunkgate_messages_dropped_total", "Messages dropped unanswered");
+        describe_counter!("trunkgate_losses_total", "What was lost because a queue was full or a sink failed");
+        for loss in Loss::ALL {
+            Tally::of(loss).add(0);
+        }
         let media = |name: &'static str| counter!(name);
         Self {
             started: counter!("trunkgate_calls_started_total"),
@@ -76,6 +136,15 @@ impl Meters {
                 media("trunkgate_media_foreign_packets_total"),
                 media("trunkgate_media_malformed_packets_total"),
             ],
+            relay: (
+                gauge!("trunkgate_bound_port_pairs"),
+                gauge!("trunkgate_media_sessions"),
+                [
+                    media("trunkgate_relay_faults_total"),
+                    media("trunkgate_relay_unsent_packets_total"),
+                    media("trunkgate_relay_stray_packets_total"),
+                ],
+            ),
             proxies: HashMap::new(),
         }
     }
@@ -124,6 +193,24 @@ impl Meters {
         self.connections.set(count(gauges.connections));
     }
 
+    /// Shows what the relay threads have done so far.
+    pub fn show_relay(&self, threads: impl Iterator<Item = ThreadCounters>) {
+        let (mut pairs, mut sessions, mut figures) = (0, 0, [0; 3]);
+        for ThreadCounters { shard, send_failed, bound } in threads {
+            pairs += bound;
+            sessions += shard.sessions;
+            for (sum, figure) in figures.iter_mut().zip([shard.faults, send_failed, shard.stray]) {
+                *sum += figure;
+            }
+        }
+        let (bound, active, counters) = &self.relay;
+        bound.set(count(pairs as usize));
+        active.set(count(sessions as usize));
+        for (counter, figure) in counters.iter().zip(figures) {
+            counter.absolute(figure);
+        }
+    }
+
     fn ended(&mut self, cause: Cause) -> &Counter {
         let label = cause.label();
         self.ended
@@ -150,5 +237,7 @@ fn count(n: usize) -> f64 {
     n as f64
 }
 
+/// Upper bounds of the buckets of the set-up time, in seconds.
+const SETUP_BUCKETS: [f64; 12] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 /// How often the gauges are shown.
 pub const GAUGE_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,0 +1,285 @@
+//! `trunkgate run`: opens everything, says `ready`, and runs until it is told to stop.
+//!
+//! Threads: this one owns signalling (sockets, core, timers); `service` does TLS handshakes, DNS
+//! and the admin pages; `records` writes CDRs; the relay has its own. They meet in bounded queues.
+
+mod capacity;
+mod driver;
+mod identities;
+mod records;
+mod signals;
+mod stop;
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use config::Config;
+use media_relay::{Relay, RelayConfig};
+use sip_stack::net::{Limits, Net};
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+pub use self::capacity::{Capacity, descriptors};
+pub(crate) use self::identities::local_configs;
+
+use self::driver::Driver;
+use self::records::Records;
+use self::signals::Signals;
+use crate::admin::{self, Health};
+use crate::call::Pools;
+use crate::cdr;
+use crate::cli::{EXIT_CONFIG, EXIT_FAILURE};
+use crate::core::{Core, CoreConfig};
+use crate::logging;
+use crate::metrics::{Exporter, Meters};
+use crate::random::Random;
+use crate::routing::Routes;
+use crate::service::Service;
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The configuration is wrong.
+    #[error("{}", .0.render(false))]
+    Configuration(config::Faults),
+    /// A certificate, key or file of roots cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] certs::Error),
+    /// A private key cannot be read.
+    #[error("{}: the private key cannot be read: {source}", key.display())]
+    Key {
+        /// Its file, or `$VARIABLE`.
+        key: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The directory for CDRs cannot be used.
+    #[error("{}: CDRs cannot be written here: {source}; see [gateway] state", state.display())]
+    State {
+        /// The directory.
+        state: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address of the admin pages cannot be opened.
+    #[error("{address}: cannot be opened: {source}; see [admin] listen")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A SIP listener cannot be opened.
+    #[error(transparent)]
+    Listener(#[from] sip_stack::net::BindError),
+    /// No media can be relayed.
+    #[error(transparent)]
+    Relay(#[from] media_relay::StartError),
+    /// The operating system gives no thread, no event queue or no signals.
+    #[error("the operating system refuses {what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The figures cannot be set up.
+    #[error(transparent)]
+    Metrics(#[from] crate::metrics::InstallError),
+}
+
+impl Failure {
+    /// The exit code of the process.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) | Self::Certificate(_) | Self::Key { .. } => EXIT_CONFIG,
+            Self::State { .. }
+            | Self::Admin { .. }
+            | Self::Listener(_)
+            | Self::Relay(_)
+            | Self::System { .. }
+            | Self::Metrics(_) => EXIT_FAILURE,
+        }
+    }
+}
+
+/// `trunkgate run`: says on stderr why it failed, if it did. The exit code.
+pub fn command(path: &Path) -> u8 {
+    let Err(failure) = run(path) else { return 0 };
+    let colour = io::stderr().is_terminal();
+    let text = if let Failure::Configuration(faults) = &failure {
+        faults.render(colour)
+    } else {
+        format!("trunkgate: {failure}\n")
+    };
+    // Whoever closed stderr does not want to read it.
+    let _ = io::stderr().write_all(text.as_bytes());
+    failure.exit_code()
+}
+
+/// Runs the gateway configured in `path` until a signal stops it.
+fn run(path: &Path) -> Result<(), Failure> {
+    let loaded = config::load(path).map_err(Failure::Configuration)?;
+    let config = Arc::new(loaded.config);
+    let _log = logging::start(config.log).map_err(system("a thread"))?;
+    for warning in loaded.warnings.iter() {
+        warn!(help = warning.help, "{}", warning.message);
+    }
+    let capacity = Capacity::new(&config, capacity::raise_descriptors());
+    tell(&config, capacity);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("an event queue"))?;
+    runtime.block_on(serve(config))
+}
+
+/// Opens everything, runs, closes everything.
+async fn serve(config: Arc<Config>) -> Result<(), Failure> {
+    let mut signals = Signals::open().map_err(system("signals"))?;
+    let locals = local_configs(&config)?;
+    let exporter = Exporter::install()?;
+    let health = Arc::new(Health::new(clock()));
+    let service = Service::start(&config.dns).map_err(system("a thread"))?;
+    let net = Net::bind(locals, Limits::default(), service.handle())?;
+    let state = &config.gateway.state;
+    let records = records(state)?;
+    let media = Arc::new(Notify::new());
+    let relay = relay(&config, &media)?;
+    let ports = relay.ports();
+    let wall = time_of_day();
+    let core = CoreConfig {
+        routes: Arc::new(Routes::new(Arc::clone(&config))),
+        random: Random::new(fill_random),
+        ports,
+        node_epoch: epoch(wall),
+        wall,
+    };
+    let core = Core::new(core, clock());
+    if let Some(address) = config.admin {
+        let failed = |source| Failure::Admin { address, source };
+        let listener = admin::bind(address).map_err(failed)?;
+        let serving = admin::serve(listener, exporter, Arc::clone(&health));
+        service.handle().spawn(async move {
+            if let Err(error) = serving.await {
+                warn!(%address, %error, "the admin pages are gone");
+            }
+        });
+    }
+    let mut driver =
+        Driver::new(core, net, service, relay, media, records, Meters::new(), health);
+    driver.begin();
+    ready();
+    driver.run(&mut signals).await;
+    driver.close().await;
+    Ok(())
+}
+
+fn records(state: &Path) -> Result<Records, Failure> {
+    let failed = |source| Failure::State { state: state.to_owned(), source };
+    let mut writer = cdr::Writer::open(state).map_err(failed)?;
+    Records::start(move |record| writer.append(record)).map_err(system("a thread"))
+}
+
+fn relay(config: &Config, media: &Arc<Notify>) -> Result<Relay, Failure> {
+    let mut seed = [0; 32];
+    fill_random(&mut seed);
+    let workers = u8::try_from(config.workers).unwrap_or(u8::MAX);
+    let settings = RelayConfig {
+        workers,
+        pools: Pools::new(config).configs().to_vec(),
+        warm: WARM,
+        rest: REST,
+        // A single relay thread gains nothing by it where other processes share the machine.
+        pin: workers > 1,
+        seed,
+    };
+    let wake = Arc::clone(media);
+    Ok(Relay::start(settings, move || wake.notify_one())?)
+}
+
+/// What an operator wants to see in the log of a start.
+fn tell(config: &Config, capacity: Capacity) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = config.gateway.node,
+        fqdn = config.gateway.fqdn,
+        edges = config.edges.len(),
+        realms = config.realms.len(),
+        trunks = config.trunks.len(),
+        tenants = config.tenants.len(),
+        workers = config.workers,
+        "starting"
+    );
+    let Capacity { by_ports, by_descriptors, descriptors } = capacity;
+    info!(by_ports, by_descriptors, descriptors, "calls at one time");
+    if by_descriptors < by_ports {
+        warn!(descriptors, "fewer calls than media ports allow: raise the limit of open files");
+    }
+    for edge in &config.edges {
+        info!(edge = edge.name, listen = %edge.listen, fqdn = edge.fqdn, "edge");
+    }
+    for realm in &config.realms {
+        for listener in &realm.listen {
+            info!(realm = realm.name, listen = %listener, "realm");
+        }
+    }
+}
+
+/// The one line on stdout. Who closed stdout does not want to know.
+fn ready() {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "ready");
+    let _ = out.flush();
+    info!("ready");
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |source| Failure::System { what, source }
+}
+
+fn fill_random(buffer: &mut [u8]) {
+    getrandom::fill(buffer).expect("the operating system has random bytes");
+}
+
+/// Tells this instance from the ones before it on the same node.
+fn epoch(wall: SystemTime) -> u32 {
+    let seconds = wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    (seconds & u64::from(u32::MAX)) as u32
+}
+
+#[expect(clippy::disallowed_methods, reason = "a driver gives its core the time")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a driver gives its core the time of day")]
+fn time_of_day() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Pairs of ports that each relay thread keeps bound on each address beyond those in use.
+const WARM: u16 = 64;
+/// How long a released pair rests before another call gets it, while others are free.
+const REST: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An edge, a realm, a trunk and a tenant; no file that it names exists.
+    pub(super) fn example() -> Config {
+        crate::routing::tests::config()
+    }
+
+    #[test]
+    fn the_epoch_grows_and_fits() {
+        let second = |n| epoch(UNIX_EPOCH + Duration::from_secs(n));
+        assert!(second(1_800_000_000) < second(1_800_000_001));
+        assert_eq!(second(u64::from(u32::MAX) + 5), 4);
+    }
+}

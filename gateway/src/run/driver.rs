@@ -1,0 +1,264 @@
+//! The event loop of signalling: reads, feeds the core, drains it, writes, sleeps until the
+//! deadline. No protocol knowledge.
+//!
+//! Each turn serves, in this order and each within a budget, so that none starves another:
+//! 1. signals; 2. what the network brought; 3. events of the relay; 4. answers of the resolver;
+//! 5. timers; 6. what the core wants done.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use media_relay::{Full, Relay};
+use sip_stack::locate::{Answer, QueryId};
+use sip_stack::net::{self, Input, Net};
+use tokio::sync::Notify;
+use tracing::{error, info, warn};
+
+use super::clock;
+use super::records::Records;
+use super::signals::{Signal, Signals};
+use super::stop::{Order, Stop};
+use crate::admin::Health;
+use crate::core::{Core, Output};
+use crate::event::Refusal;
+use crate::logging::Flood;
+use crate::metrics::{GAUGE_INTERVAL, Loss, Meters, Tally};
+use crate::service::Service;
+
+/// Everything that signalling owns.
+pub(super) struct Driver {
+    core: Core,
+    net: Net,
+    service: Service,
+    relay: Relay,
+    media: Arc<Notify>,
+    records: Records,
+    meters: Meters,
+    health: Arc<Health>,
+    stop: Stop,
+    gauges_at: Instant,
+    inputs: Vec<Input>,
+    events: Vec<media_relay::Event>,
+    relay_full: (Tally, Flood),
+}
+
+/// What ended the sleep.
+enum Woken {
+    Signal(Signal),
+    Answer(QueryId, Answer),
+    /// The network, the relay or time.
+    Work,
+}
+
+impl Driver {
+    /// Nothing has been fed yet.
+    #[allow(clippy::too_many_arguments, reason = "one place makes it, of everything there is")]
+    pub(super) fn new(
+        core: Core,
+        net: Net,
+        service: Service,
+        relay: Relay,
+        media: Arc<Notify>,
+        records: Records,
+        meters: Meters,
+        health: Arc<Health>,
+    ) -> Self {
+        Self {
+            core,
+            net,
+            service,
+            relay,
+            media,
+            records,
+            meters,
+            health,
+            stop: Stop::Serving,
+            gauges_at: clock(),
+            inputs: Vec::with_capacity(256),
+            events: Vec::with_capacity(256),
+            relay_full: (Tally::of(Loss::MediaCommandDropped), Flood::default()),
+        }
+    }
+
+    /// The first turn: the relay's ports become known, and what the core wants from the start is
+    /// done.
+    pub(super) fn begin(&mut self) {
+        let now = clock();
+        self.serve_relay(now);
+        self.finish_turn(now);
+    }
+
+    /// Turns until the stop is over.
+    pub(super) async fn run(&mut self, signals: &mut Signals) {
+        while self.stop != Stop::Over {
+            let woken = self.sleep(signals).await;
+            let now = clock();
+            match woken {
+                Woken::Signal(signal) => self.obey(signal, now),
+                Woken::Answer(id, answer) => self.core.handle_answer(id, answer, now),
+                Woken::Work => {}
+            }
+            self.serve_net(now);
+            self.serve_relay(now);
+            self.serve_answers(now);
+            self.serve_timers(now);
+            self.finish_turn(now);
+        }
+        info!(calls = self.core.calls(), "stopped");
+    }
+
+    /// Lets what was sent last leave, and ends the threads.
+    pub(super) async fn close(mut self) {
+        let farewell = async {
+            loop {
+                self.net.receive(&mut self.inputs).await;
+                self.inputs.clear();
+            }
+        };
+        // It never ends by itself.
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        let Self { net, records, relay, .. } = self;
+        drop(net);
+        relay.stop();
+        records.close();
+    }
+
+    async fn sleep(&mut self, signals: &mut Signals) -> Woken {
+        let due = tokio::time::Instant::from_std(self.due());
+        tokio::select! {
+            biased;
+            signal = signals.next() => Woken::Signal(signal),
+            () = self.net.receive(&mut self.inputs) => Woken::Work,
+            () = self.media.notified() => Woken::Work,
+            (id, answer) = self.service.answer() => Woken::Answer(id, answer),
+            () = tokio::time::sleep_until(due) => Woken::Work,
+        }
+    }
+
+    fn due(&self) -> Instant {
+        [self.core.poll_timeout(), self.stop.deadline()]
+            .into_iter()
+            .flatten()
+            .fold(self.gauges_at, Instant::min)
+    }
+
+    fn obey(&mut self, signal: Signal, now: Instant) {
+        match signal {
+            Signal::Reload => warn!("reload is not supported yet; restart"),
+            Signal::Stop => {
+                let order = self.stop.signal(now);
+                self.order(order, now);
+            }
+        }
+    }
+
+    fn order(&mut self, order: Option<Order>, now: Instant) {
+        let calls = self.core.calls();
+        match order {
+            None => {}
+            Some(Order::Drain) => {
+                info!(calls, "stopping: no new calls; a second signal stops at once");
+                self.core.drain(now);
+            }
+            Some(Order::EndAll) => {
+                info!(calls, "stopping: ending the calls that are left");
+                self.core.end_all(now);
+            }
+        }
+    }
+
+    fn serve_net(&mut self, now: Instant) {
+        for input in self.inputs.drain(..) {
+            match input {
+                Input::Message { source, message } => {
+                    self.core.handle_message(source, message, now);
+                }
+                Input::Unreadable { source, error } => {
+                    self.core.handle_unreadable(source, error, now);
+                }
+                Input::SendFailed { id } => self.core.handle_send_failed(id, now),
+                Input::Opened { flow, .. } => self.core.handle_opened(flow, now),
+                Input::Closed { flow, .. } => self.core.handle_closed(flow, now),
+                Input::Refused { reason, .. } => self.core.handle_refused(refusal(reason), now),
+            }
+        }
+    }
+
+    fn serve_relay(&mut self, now: Instant) {
+        self.relay.poll_events(&mut self.events);
+        for event in self.events.drain(..) {
+            self.core.handle_media(event, now);
+        }
+    }
+
+    fn serve_answers(&mut self, now: Instant) {
+        for _ in 0..ANSWERS_A_TURN {
+            let Some((id, answer)) = self.service.answer_now() else { return };
+            self.core.handle_answer(id, answer, now);
+        }
+    }
+
+    fn serve_timers(&mut self, now: Instant) {
+        if self.core.poll_timeout().is_some_and(|due| due <= now) {
+            self.core.handle_timeout(now);
+        }
+        if self.gauges_at <= now {
+            self.gauges_at = now + GAUGE_INTERVAL;
+            self.meters.show(&self.core.gauges());
+            self.meters.show_relay(self.relay.counters());
+            self.health.beat(now);
+        }
+    }
+
+    fn finish_turn(&mut self, now: Instant) {
+        self.drain(now);
+        let order = self.stop.check(self.core.calls(), now);
+        if order.is_some() {
+            self.order(order, now);
+            self.drain(now);
+        }
+        self.health.set_able(self.stop == Stop::Serving && self.core.is_able());
+    }
+
+    fn drain(&mut self, now: Instant) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Send { id, target, bytes } => self.net.send(id, target, bytes),
+                Output::Query { id, name, kind } => {
+                    if !self.service.query(id, &name, kind) {
+                        self.core.handle_answer(id, Answer::Failed, now);
+                    }
+                }
+                Output::Media { shard, command } => {
+                    if let Err(Full) = self.relay.send(shard, command) {
+                        self.note_full(shard, now);
+                    }
+                }
+                Output::Record(record) => self.records.write(record, now),
+                Output::Event(event) => self.meters.note(&event),
+            }
+        }
+    }
+
+    fn note_full(&mut self, shard: u8, now: Instant) {
+        let (tally, flood) = &mut self.relay_full;
+        tally.add(1);
+        if let Some(count) = flood.note(now) {
+            error!(shard, count, "a relay thread takes no more commands");
+        }
+    }
+}
+
+const fn refusal(reason: net::Refusal) -> Refusal {
+    match reason {
+        net::Refusal::Network => Refusal::Network,
+        net::Refusal::Handshake | net::Refusal::HandshakeTimeout => Refusal::Handshake,
+        net::Refusal::PerAddress | net::Refusal::Full | net::Refusal::Busy => Refusal::Limit,
+        net::Refusal::Unreachable | net::Refusal::Untrusted | net::Refusal::Silent => Refusal::Dial,
+    }
+}
+
+/// How long connections may take to write what was sent last.
+const FAREWELL: Duration = Duration::from_millis(100);
+/// Answers of the resolver that one turn takes.
+const ANSWERS_A_TURN: usize = 64;
