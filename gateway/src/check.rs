@@ -22,11 +22,7 @@ pub fn command(options: &Check, out: &mut impl Write, err: &mut impl Write) -> u
     done.unwrap_or(EXIT_FAILURE)
 }
 
-fn in_words(
-    options: &Check,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> std::io::Result<u8> {
+fn in_words(options: &Check, out: &mut impl Write, err: &mut impl Write) -> std::io::Result<u8> {
     let colour = std::io::stderr().is_terminal();
     let file = &options.file.config;
     let Loaded { config, warnings } = match read(file) {

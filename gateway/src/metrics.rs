@@ -110,9 +110,15 @@ impl Meters {
         describe_counter!("trunkgate_calls_answered_total", "Calls that were answered");
         describe_counter!("trunkgate_calls_ended_total", "Calls that are over, by cause");
         describe_gauge!("trunkgate_active_calls", "Calls now, also those still ringing");
-        describe_gauge!("trunkgate_proxy_up", "1 while OPTIONS to that proxy are answered with 200");
+        describe_gauge!(
+            "trunkgate_proxy_up",
+            "1 while OPTIONS to that proxy are answered with 200"
+        );
         describe_counter!("trunkgate_messages_dropped_total", "Messages dropped unanswered");
-        describe_counter!("trunkgate_losses_total", "What was lost because a queue was full or a sink failed");
+        describe_counter!(
+            "trunkgate_losses_total",
+            "What was lost because a queue was full or a sink failed"
+        );
         for loss in Loss::ALL {
             Tally::of(loss).add(0);
         }
@@ -238,6 +244,7 @@ fn count(n: usize) -> f64 {
 }
 
 /// Upper bounds of the buckets of the set-up time, in seconds.
-const SETUP_BUCKETS: [f64; 12] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+const SETUP_BUCKETS: [f64; 12] =
+    [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 /// How often the gauges are shown.
 pub const GAUGE_INTERVAL: Duration = Duration::from_secs(1);

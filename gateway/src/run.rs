@@ -170,8 +170,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Failure> {
             }
         });
     }
-    let mut driver =
-        Driver::new(core, net, service, relay, media, records, Meters::new(), health);
+    let mut driver = Driver::new(core, net, service, relay, media, records, Meters::new(), health);
     driver.begin();
     ready();
     driver.run(&mut signals).await;
