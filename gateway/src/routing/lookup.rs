@@ -38,7 +38,9 @@ impl Routes {
         match end {
             End::Tenant(id) => self.config.tenants[id.0].inbound_trunks.contains(&trunk.0),
             // Never back to where it came from: that would be a loop.
-            End::Trunk(id) => id != trunk && false,
+            End::Trunk(id) => {
+                id != trunk && self.config.trunks[id.0].inbound_trunks.contains(&trunk.0)
+            }
         }
     }
 }

@@ -64,7 +64,7 @@ impl Routes {
             routes.own(End::Tenant(TenantId(index)), &tenant.numbers, &tenant.inbound_trunks);
         }
         for (index, trunk) in config.trunks.iter().enumerate() {
-            let _ = (index, trunk);
+            routes.own(End::Trunk(TrunkId(index)), &trunk.numbers, &trunk.inbound_trunks);
         }
         routes.public.sort_unstable_by_key(|(range, _)| range.first);
         routes
@@ -96,7 +96,7 @@ impl Routes {
         for range in numbers.ranges() {
             if range.first.is_private() {
                 // Private ranges are short, and each number is a key of its own per trunk.
-                for number in [range.first] {
+                for number in range.iter() {
                     for trunk in inbound {
                         self.private.insert((TrunkId(*trunk), number), end);
                     }

@@ -98,7 +98,7 @@ impl Routes {
     fn hops_out(&self, from: End) -> Vec<Hop> {
         let (trunks, except) = match from {
             End::Tenant(id) => (&self.config.tenants[id.0].trunks, None),
-            End::Trunk(id) => (&self.config.tenants[0].trunks, Some(id)),
+            End::Trunk(id) => (&self.config.trunks[id.0].trunks, Some(id)),
         };
         trunks
             .iter()

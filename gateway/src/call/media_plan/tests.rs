@@ -12,8 +12,12 @@ const SECURE: MediaRules = MediaRules {
     offer_mux: true,
     holds: Holds::InactiveOnly,
 };
-const PLAIN: MediaRules =
-    MediaRules { secure: Secure::Off, offered_suites: &[], offer_mux: false, holds: Holds::AsOffered };
+const PLAIN: MediaRules = MediaRules {
+    secure: Secure::Off,
+    offered_suites: &[],
+    offer_mux: false,
+    holds: Holds::AsOffered,
+};
 
 fn random() -> Random {
     let mut next = 0_u8;
@@ -180,8 +184,8 @@ fn payload_types_are_mapped_by_name_and_what_nobody_agreed_to_is_not_listed() {
 
 #[test]
 fn doubled_payload_types_leave_each_with_a_number_of_its_own() {
-    let offer = plain("").replace("RTP/AVP 8 96", "RTP/AVP 96 97 96")
-        + "a=rtpmap:97 opus/48000/2\r\n";
+    let offer =
+        plain("").replace("RTP/AVP 8 96", "RTP/AVP 96 97 96") + "a=rtpmap:97 opus/48000/2\r\n";
     let mut media = media([PLAIN, SECURE]);
     media.take_offer(0, offer.as_bytes(), &Owned::default()).unwrap();
     let ours = text(media.offer(1, &mut random()));
