@@ -19,11 +19,14 @@
 //! What it leaves out on purpose: registration, authentication, DNS, forking towards several
 //! branches, ICE. A fake answers as its script says and never guesses.
 
+pub mod agent;
 pub mod capture;
+pub mod carrier;
 mod clock;
 pub mod media;
 pub mod pki;
 pub mod sip;
+pub mod teams;
 pub mod wire;
 
 pub use clock::now;

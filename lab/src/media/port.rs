@@ -285,7 +285,12 @@ impl Player {
     fn obey(&mut self, order: Control) {
         match order {
             Control::Listen(incoming) => {
-                let opener = incoming.key.as_ref().and_then(Opener::new);
+                let same = |before: &Listener| before.incoming.key == incoming.key;
+                let opener = match self.listener.take().filter(same) {
+                    // The same key goes on with its rollover counter.
+                    Some(before) => before.opener,
+                    None => incoming.key.as_ref().and_then(Opener::new),
+                };
                 self.listener = Some(Listener { incoming, opener });
                 for (at, from, bytes) in std::mem::take(&mut self.early) {
                     self.arrived(at, from, &bytes);

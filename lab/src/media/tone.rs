@@ -105,7 +105,7 @@ fn mu_encode(sample: i16) -> u8 {
 fn mu_decode(byte: u8) -> i16 {
     let byte = !byte;
     let exponent = byte >> 4 & 7;
-    let magnitude = ((i32::from(byte & 0x0f) << 3) + 0x84 << exponent) - 0x84;
+    let magnitude = (((i32::from(byte & 0x0f) << 3) + 0x84) << exponent) - 0x84;
     (if byte & 0x80 == 0 { magnitude } else { -magnitude }) as i16
 }
 
@@ -122,7 +122,7 @@ fn a_decode(byte: u8) -> i16 {
     let byte = byte ^ 0x55;
     let exponent = byte >> 4 & 7;
     let step = i32::from(byte & 0x0f) << 4;
-    let magnitude = if exponent == 0 { step + 8 } else { step + 0x108 << (exponent - 1) };
+    let magnitude = if exponent == 0 { step + 8 } else { (step + 0x108) << (exponent - 1) };
     (if byte & 0x80 == 0 { -magnitude } else { magnitude }) as i16
 }
 

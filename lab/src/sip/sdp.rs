@@ -67,6 +67,30 @@ pub enum Direction {
     Inactive,
 }
 
+impl Direction {
+    /// As in its attribute.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    /// What an obliging answer says (RFC 3264 §6.1).
+    #[must_use]
+    pub const fn mirrored(self) -> Self {
+        match self {
+            Self::SendRecv => Self::SendRecv,
+            Self::SendOnly => Self::RecvOnly,
+            Self::RecvOnly => Self::SendOnly,
+            Self::Inactive => Self::Inactive,
+        }
+    }
+}
+
 impl std::fmt::Debug for Crypto {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Crypto {{ tag: {}, suite: {:?}, .. }}", self.tag, self.suite)

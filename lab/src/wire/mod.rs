@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 use crate::capture::{Log, Record, Transport};
 use crate::clock;
@@ -236,15 +237,16 @@ impl Shared {
     }
 
     /// Runs a task for as long as the wire lives.
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut life = self.life.clone();
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             tokio::select! {
                 // Nothing is ever sent: this ends when the wire is dropped.
                 _ = life.changed() => {}
                 () = task => {}
             }
         });
+        task.abort_handle()
     }
 
     fn channel(
@@ -268,7 +270,7 @@ impl Shared {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // A panic elsewhere leaves these lists whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
