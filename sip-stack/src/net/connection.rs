@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -18,10 +19,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use super::guard::guarded;
 use super::{CloseReason, Input, Limits, Refusal, socket};
 use crate::endpoint::SendId;
 use crate::framing::{Frame, Framer};
-use crate::message::Message;
+use crate::message::{Message, ParseError};
 use crate::transport::{FlowId, LocalId, Source, Transport};
 
 /// What a connection tells the driver.
@@ -154,20 +156,26 @@ impl Task {
             return;
         }
         let (read, write) = tokio::io::split(stream);
+        let heard = AtomicU32::new(0);
         let mut writer = Writer {
             half: write,
             queue: self.queue,
             buffer: BytesMut::new(),
             leaving: Vec::new(),
+            unproven: Vec::new(),
+            proof: 0,
+            heard: &heard,
             limits,
         };
         let mut reader = Reader {
             half: read,
+            scratch: [0; READ],
             framer: Framer::new(limits.messages),
             source,
             events: self.events,
             pongs: self.pongs,
             faults: 0,
+            heard: &heard,
             limits,
         };
         let why = tokio::select! {
@@ -190,7 +198,7 @@ impl Task {
             | CloseReason::Local => {}
         }
         let _ = timeout(limits.grace, writer.half.shutdown()).await;
-        let (failed, unsent) = writer.remains();
+        let (failed, unsent) = writer.remains(why);
         let why = End::Closed(why);
         let _ = events.send(Event::Ended { flow, why, failed, unsent }).await;
     }
@@ -231,34 +239,37 @@ where
 
 /// Lets answers out for a while. What comes in is read and dropped: closing with unread bytes would
 /// reset the connection, and the answers with it.
-async fn linger<S: Stream>(reader: &mut Reader<S>, writer: &mut Writer<S>, grace: Duration) {
-    let drain = async {
-        let mut scratch = [0; READ];
-        while let Ok(1..) = reader.half.read(&mut scratch).await {}
-    };
+async fn linger<S: Stream>(
+    reader: &mut Reader<'_, S>,
+    writer: &mut Writer<'_, S>,
+    grace: Duration,
+) {
+    let drain = async { while let Ok(1..) = reader.half.read(&mut reader.scratch).await {} };
     let _ = timeout(grace, async { tokio::join!(drain, writer.run()) }).await;
 }
 
-struct Reader<S> {
+struct Reader<'a, S> {
     half: ReadHalf<S>,
+    scratch: [u8; READ],
     framer: Framer,
     source: Source,
     events: mpsc::Sender<Event>,
     pongs: mpsc::WeakSender<Queued>,
     faults: usize,
+    /// How often something was read, for the writer.
+    heard: &'a AtomicU32,
     limits: Limits,
 }
 
-impl<S: Stream> Reader<S> {
+impl<S: Stream> Reader<'_, S> {
     /// Reads until the connection shall end.
     async fn run(&mut self, stranger: bool) -> CloseReason {
-        let mut scratch = [0; READ];
         let mut first = stranger.then(|| Instant::now() + self.limits.first_message);
         let mut whole = None;
         loop {
             let idle = Instant::now() + self.limits.idle;
             let deadline = [first, whole].into_iter().flatten().fold(idle, Instant::min);
-            let read = match timeout_at(deadline, self.half.read(&mut scratch)).await {
+            let read = match timeout_at(deadline, self.half.read(&mut self.scratch)).await {
                 Ok(Ok(0)) => return CloseReason::Peer,
                 Ok(Ok(read)) => read,
                 // A TLS peer that leaves without close_notify has left all the same.
@@ -269,9 +280,14 @@ impl<S: Stream> Reader<S> {
                 Err(_) if whole == Some(deadline) => return CloseReason::Slow,
                 Err(_) => return CloseReason::Idle,
             };
-            self.framer.push(&scratch[..read]);
+            self.heard.fetch_add(1, Ordering::Relaxed);
+            self.framer.push(&self.scratch[..read]);
             let mut messages = 0;
-            while let Some(frame) = self.framer.next() {
+            loop {
+                let Some(next) = guarded(|| self.framer.next()) else {
+                    return CloseReason::Unreadable;
+                };
+                let Some(frame) = next else { break };
                 messages += usize::from(!matches!(frame, Frame::KeepAlive));
                 if let Err(why) = self.handle(frame).await {
                     return why;
@@ -291,9 +307,10 @@ impl<S: Stream> Reader<S> {
     async fn handle(&mut self, frame: Frame) -> Result<(), CloseReason> {
         let source = self.source;
         let (input, then) = match frame {
-            Frame::Message(raw) => match Message::parse_within(raw, &self.limits.messages) {
-                Ok(message) => (Input::Message { source, message }, Ok(())),
-                Err(error) => {
+            Frame::Message(raw) => match self.parse(raw) {
+                None => return Ok(()),
+                Some(Ok(message)) => (Input::Message { source, message }, Ok(())),
+                Some(Err(error)) => {
                     self.faults += 1;
                     let lost = self.faults >= self.limits.faults;
                     let then = if lost { Err(CloseReason::Unreadable) } else { Ok(()) };
@@ -315,18 +332,28 @@ impl<S: Stream> Reader<S> {
         self.events.send(Event::Input(input)).await.map_err(|_| CloseReason::Local)?;
         then
     }
+
+    fn parse(&self, raw: Bytes) -> Option<Result<Message, ParseError>> {
+        guarded(|| Message::parse_within(raw, &self.limits.messages))
+    }
 }
 
-struct Writer<S> {
+struct Writer<'a, S> {
     half: WriteHalf<S>,
     queue: mpsc::Receiver<Queued>,
     buffer: BytesMut,
-    /// Whose bytes are in the buffer, or have left it in part.
-    leaving: Vec<SendId>,
+    /// Whose bytes are in the buffer, or have left it in part; and whether they call for an answer.
+    leaving: Vec<(SendId, bool)>,
+    /// Those that call for an answer and left after the last bytes were read. When the peer closes
+    /// now, or refuses our certificate, nobody may have taken them.
+    unproven: Vec<SendId>,
+    /// Up to which reading the list above was emptied.
+    proof: u32,
+    heard: &'a AtomicU32,
     limits: Limits,
 }
 
-impl<S: Stream> Writer<S> {
+impl<S: Stream> Writer<'_, S> {
     /// Writes until the connection shall end.
     async fn run(&mut self) -> CloseReason {
         loop {
@@ -339,7 +366,7 @@ impl<S: Stream> Writer<S> {
                 }
             }
             match timeout(self.limits.message, self.write()).await {
-                Ok(Ok(())) => self.leaving.clear(),
+                Ok(Ok(())) => self.left(),
                 Ok(Err(_)) => return CloseReason::Reset,
                 Err(_) => return CloseReason::Stalled,
             }
@@ -347,7 +374,8 @@ impl<S: Stream> Writer<S> {
     }
 
     fn take(&mut self, queued: Queued) {
-        self.leaving.extend(queued.id);
+        let asks = !queued.bytes.starts_with(b"SIP/") && !queued.bytes.starts_with(b"ACK ");
+        self.leaving.extend(queued.id.map(|id| (id, asks)));
         self.buffer.extend_from_slice(&queued.bytes);
     }
 
@@ -358,14 +386,42 @@ impl<S: Stream> Writer<S> {
         self.half.flush().await
     }
 
+    /// The buffer has left.
+    fn left(&mut self) {
+        self.prove();
+        let room = self.limits.queue.saturating_sub(self.unproven.len());
+        let asking = self.leaving.drain(..).filter_map(|(id, asks)| asks.then_some(id));
+        self.unproven.extend(asking.take(room));
+    }
+
+    /// What was read since stands for what was written before.
+    fn prove(&mut self) {
+        let heard = self.heard.load(Ordering::Relaxed);
+        if heard != self.proof {
+            self.proof = heard;
+            self.unproven = Vec::new();
+        }
+    }
+
     /// What has not, or not surely, left.
-    fn remains(mut self) -> (Vec<SendId>, Vec<Queued>) {
+    fn remains(mut self, why: CloseReason) -> (Vec<SendId>, Vec<Queued>) {
         self.queue.close();
         let mut unsent = Vec::new();
         while let Ok(queued) = self.queue.try_recv() {
             unsent.push(queued);
         }
-        (self.leaving, unsent)
+        self.prove();
+        let mut failed: Vec<SendId> = self.leaving.into_iter().map(|(id, _)| id).collect();
+        match why {
+            CloseReason::Peer | CloseReason::Reset | CloseReason::Stalled => {
+                failed.append(&mut self.unproven);
+            }
+            CloseReason::Idle
+            | CloseReason::Slow
+            | CloseReason::Unreadable
+            | CloseReason::Local => {}
+        }
+        (failed, unsent)
     }
 }
 

@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use super::listen::{DATAGRAMS, contains};
+use super::pool::{holder, server_name};
 use super::*;
 
 const HERE: LocalId = LocalId(1);
@@ -122,6 +124,7 @@ async fn a_connection_is_used_again_and_opened_anew_after_the_peer_closed_it() {
     let (mut stream, _) = soon(listener.accept()).await.unwrap();
     assert_eq!(read(&mut stream, 13).await, b"one two three");
 
+    stream.write_all(b"\r\n").await.unwrap();
     drop(stream);
     let Input::Closed { flow, reason } = next(&mut net).await else { panic!("not closed") };
     assert_eq!((flow, reason), (first, CloseReason::Peer));
@@ -129,6 +132,59 @@ async fn a_connection_is_used_again_and_opened_anew_after_the_peer_closed_it() {
     assert_ne!(opened(&mut net, false).await, first);
     let (mut stream, _) = soon(listener.accept()).await.unwrap();
     assert_eq!(read(&mut stream, 4).await, b"four");
+}
+
+#[tokio::test]
+async fn a_request_written_to_a_peer_that_closes_without_a_word_has_failed() {
+    let (mut net, _) = plain(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = target(Transport::Tcp, listener.local_addr().unwrap(), None);
+    let request = Bytes::from(options("a", "TCP"));
+    net.send(SendId(1), target.clone(), request.clone());
+    opened(&mut net, false).await;
+    let (mut stream, _) = soon(listener.accept()).await.unwrap();
+    read(&mut stream, request.len()).await;
+    stream.write_all(options("b", "TCP").as_bytes()).await.unwrap();
+    assert!(matches!(next(&mut net).await, Input::Message { .. }));
+
+    let more = [&b"SIP/2.0 200 OK\r\n"[..], b"ACK sip:a SIP/2.0\r\n"];
+    for (id, bytes) in (2..).zip(more) {
+        net.send(SendId(id), target.clone(), Bytes::from_static(bytes));
+    }
+    net.send(SendId(4), target, request.clone());
+    let all = more.concat().len() + request.len();
+    let (_, read) = tokio::join!(quiet(&mut net), read(&mut stream, all));
+    assert_eq!(read.len(), all);
+    drop(stream);
+    assert!(matches!(next(&mut net).await, Input::Closed { reason: CloseReason::Peer, .. }));
+    assert!(matches!(next(&mut net).await, Input::SendFailed { id: SendId(4) }));
+    assert!(net.ready.is_empty());
+}
+
+#[tokio::test]
+async fn what_waited_on_a_connection_that_ends_leaves_on_another() {
+    let (mut net, _) = plain(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = target(Transport::Tcp, listener.local_addr().unwrap(), None);
+    net.send(SendId(1), target.clone(), Bytes::from(vec![b'1'; 32 << 20]));
+    opened(&mut net, false).await;
+    let (stream, _) = soon(listener.accept()).await.unwrap();
+    quiet(&mut net).await;
+    net.send(SendId(2), target, Bytes::from_static(b"two"));
+    drop(stream);
+    let mut inputs = Vec::new();
+    let mut again = loop {
+        tokio::select! {
+            accepted = listener.accept() => break accepted.unwrap().0,
+            input = next(&mut net) => inputs.push(input),
+        }
+    };
+    while inputs.len() < 2 {
+        inputs.push(next(&mut net).await);
+    }
+    assert!(matches!(inputs[0], Input::Closed { reason: CloseReason::Reset, .. }), "{inputs:?}");
+    assert!(matches!(inputs[1], Input::SendFailed { id: SendId(1) }), "{inputs:?}");
+    assert_eq!(read(&mut again, 3).await, b"two");
 }
 
 #[tokio::test]
@@ -164,10 +220,13 @@ async fn what_cannot_be_sent_comes_back() {
     let mut failed = Vec::new();
     let mut refusals = Vec::new();
     while failed.len() < 5 {
-        match next(&mut net).await {
-            Input::SendFailed { id } => failed.push(id.0),
-            Input::Refused { reason, .. } => refusals.push(reason),
-            other => panic!("{other:?}"),
+        let input = next(&mut net).await;
+        if let Input::SendFailed { id } = input {
+            failed.push(id.0);
+        } else if let Input::Refused { reason, .. } = input {
+            refusals.push(reason);
+        } else {
+            panic!("{input:?}");
         }
     }
     failed.sort_unstable();
@@ -321,6 +380,21 @@ async fn tls_without_the_right_certificate_is_refused_on_both_sides() {
 }
 
 #[tokio::test]
+async fn a_request_fails_when_the_peer_dislikes_our_certificate_after_the_handshake() {
+    let pki = Pki::new();
+    let tls = pki.identity(&["sbc.example"], &["other.example"]);
+    let (mut here, addresses) = bind(with_tls(config(&[Transport::Tls]), tls), Limits::default());
+    let tls = pki.identity(&["peer.example"], &["sbc.example"]);
+    let (mut there, _) = bind(with_tls(config(&[]), tls), Limits::default());
+    there.send(SendId(1), target(Transport::Tls, addresses[0], None), Bytes::from_static(b"x"));
+    // In TLS 1.3 the client is done before its certificate has been looked at.
+    let (inbound, _) = tokio::join!(refused(&mut here), opened(&mut there, false));
+    assert_eq!(inbound, Refusal::Handshake);
+    assert!(matches!(next(&mut there).await, Input::Closed { reason: CloseReason::Reset, .. }));
+    assert!(matches!(next(&mut there).await, Input::SendFailed { id: SendId(1) }));
+}
+
+#[tokio::test]
 async fn a_tls_peer_that_says_nothing_is_let_go() {
     let pki = Pki::new();
     let short = Duration::from_millis(50);
@@ -469,18 +543,24 @@ async fn next(net: &mut Net) -> Input {
     first
 }
 
+/// Drives for a while in which nothing comes in.
+async fn quiet(net: &mut Net) {
+    let mut batch = Vec::new();
+    let _ = timeout(Duration::from_millis(50), net.receive(&mut batch)).await;
+    assert!(batch.is_empty(), "{batch:?}");
+}
+
 async fn opened(net: &mut Net, expected: bool) -> FlowId {
-    match next(net).await {
-        Input::Opened { flow, inbound, local: HERE, .. } if inbound == expected => flow,
-        other => panic!("{other:?}"),
-    }
+    let input = next(net).await;
+    let Input::Opened { flow, inbound, local: HERE, .. } = input else { panic!("{input:?}") };
+    assert_eq!(inbound, expected);
+    flow
 }
 
 async fn refused(net: &mut Net) -> Refusal {
-    match next(net).await {
-        Input::Refused { reason, .. } => reason,
-        other => panic!("{other:?}"),
-    }
+    let input = next(net).await;
+    let Input::Refused { reason, .. } = input else { panic!("{input:?}") };
+    reason
 }
 
 async fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {

@@ -1,0 +1,242 @@
+//! What listens: UDP sockets and TCP listeners, read in turns with a budget for each.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::time::{Sleep, sleep};
+
+use super::guard::guarded;
+use super::{BindError, Input, Local, LocalConfig, Net, Refusal, socket};
+use crate::message::Message;
+use crate::transport::{LocalId, Source, Target, Transport};
+
+#[derive(Debug)]
+pub(super) struct Datagrams {
+    pub(super) local: LocalId,
+    pub(super) address: SocketAddr,
+    socket: UdpSocket,
+}
+
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) local: LocalId,
+    pub(super) transport: Transport,
+    pub(super) address: SocketAddr,
+    socket: TcpListener,
+    /// After an error: until when nothing is accepted.
+    rest: Option<Pin<Box<Sleep>>>,
+}
+
+impl Net {
+    pub(super) fn bind_local(&mut self, config: LocalConfig) -> Result<(), BindError> {
+        let LocalConfig { id, listen, tls, networks, dscp } = config;
+        let mut from: Vec<IpAddr> = Vec::new();
+        for (transport, address) in listen {
+            let failed = |source| BindError::Listen { transport, address, source };
+            let ip = address.ip();
+            if !ip.is_unspecified() && !from.iter().any(|other| other.is_ipv4() == ip.is_ipv4()) {
+                from.push(ip);
+            }
+            match transport {
+                Transport::Udp => {
+                    let socket = socket::datagrams(address, dscp).map_err(failed)?;
+                    let address = socket.local_addr().map_err(failed)?;
+                    self.sockets.push(Datagrams { local: id, address, socket });
+                    continue;
+                }
+                Transport::Tcp => {}
+                Transport::Tls => {
+                    if tls.as_ref().is_none_or(|tls| tls.server.is_none()) {
+                        return Err(BindError::NoCertificate { address });
+                    }
+                }
+            }
+            let socket = socket::listener(address, dscp).map_err(failed)?;
+            let address = socket.local_addr().map_err(failed)?;
+            self.listeners.push(Listener { local: id, transport, address, socket, rest: None });
+        }
+        let local = Local { tls, networks, dscp, from, accepted: 0 };
+        match self.locals.insert(id, local) {
+            Some(_) => Err(BindError::Duplicate(id)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn poll_receive(
+        &mut self,
+        context: &mut Context<'_>,
+        batch: &mut Vec<Input>,
+    ) -> Poll<()> {
+        if std::mem::take(&mut self.owes_turn) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = batch.len();
+        batch.extend(self.ready.drain(..));
+        let more = [
+            self.poll_sockets(context, batch),
+            self.poll_events(context, batch),
+            self.poll_listeners(context, batch),
+        ];
+        batch.extend(self.ready.drain(..));
+        if batch.len() > before {
+            self.owes_turn = true;
+            return Poll::Ready(());
+        }
+        if more.contains(&true) {
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Reads datagrams. True when a budget was spent.
+    fn poll_sockets(&mut self, context: &mut Context<'_>, batch: &mut Vec<Input>) -> bool {
+        let count = self.sockets.len();
+        self.first = self.first.wrapping_add(1) % count.max(1);
+        let mut more = false;
+        for offset in 0..count {
+            let datagrams = &self.sockets[(self.first + offset) % count];
+            let mut left = DATAGRAMS;
+            while left > 0 {
+                left -= 1;
+                match datagrams.socket.try_recv_from(&mut self.buffer) {
+                    Ok((length, remote)) => {
+                        let Some(local) = self.locals.get(&datagrams.local) else { break };
+                        batch.extend(datagrams.read(local, &self.buffer[..length], remote));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        match datagrams.socket.poll_recv_ready(context) {
+                            Poll::Ready(Ok(())) => {}
+                            Poll::Ready(Err(_)) | Poll::Pending => break,
+                        }
+                    }
+                    // The network's answer to something we sent.
+                    Err(_) => {}
+                }
+            }
+            more |= left == 0;
+        }
+        more
+    }
+
+    /// Takes what the connections report. True when the budget was spent.
+    fn poll_events(&mut self, context: &mut Context<'_>, batch: &mut Vec<Input>) -> bool {
+        for _ in 0..TURN {
+            // We hold a sender, so the queue never ends.
+            let Poll::Ready(Some(event)) = self.events.poll_recv(context) else { return false };
+            self.handle(event, batch);
+        }
+        true
+    }
+
+    /// Accepts connections. True when a budget was spent.
+    fn poll_listeners(&mut self, context: &mut Context<'_>, batch: &mut Vec<Input>) -> bool {
+        let mut more = false;
+        for index in 0..self.listeners.len() {
+            let mut left = ACCEPTS;
+            while left > 0
+                && let Poll::Ready((stream, remote)) = self.listeners[index].poll_accept(context)
+            {
+                left -= 1;
+                let listener = &self.listeners[index];
+                let (local, transport) = (listener.local, listener.transport);
+                if let Err(reason) = self.accept(local, transport, stream, remote) {
+                    batch.push(Input::Refused { local, remote, reason });
+                }
+            }
+            more |= left == 0;
+        }
+        more
+    }
+
+    pub(super) fn send_datagram(&self, target: &Target, bytes: &[u8]) -> io::Result<()> {
+        let fits = |s: &&Datagrams| {
+            s.local == target.local && s.address.is_ipv4() == target.remote.is_ipv4()
+        };
+        let datagrams = self.sockets.iter().find(fits).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        match socket::send(&datagrams.socket, bytes, target.remote) {
+            // As good as lost on the way: the transaction repeats it.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            sent => sent,
+        }
+    }
+}
+
+impl Local {
+    pub(super) fn admits(&self, address: IpAddr) -> bool {
+        self.networks.as_ref().is_none_or(|networks| {
+            networks.iter().any(|&(network, length)| contains(network, length, address))
+        })
+    }
+}
+
+impl Datagrams {
+    /// What a datagram is; `None` for one without content, a keep-alive of a client behind NAT.
+    fn read(&self, local: &Local, bytes: &[u8], remote: SocketAddr) -> Option<Input> {
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | 0)) {
+            return None;
+        }
+        if !local.admits(remote.ip()) {
+            let reason = Refusal::Network;
+            return Some(Input::Refused { local: self.local, remote, reason });
+        }
+        let source = Source {
+            transport: Transport::Udp,
+            local: self.local,
+            local_addr: self.address,
+            remote,
+            flow: None,
+        };
+        Some(match guarded(|| Message::parse(Bytes::copy_from_slice(bytes)))? {
+            Ok(message) => Input::Message { source, message },
+            Err(error) => Input::Unreadable { source, error },
+        })
+    }
+}
+
+impl Listener {
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<(TcpStream, SocketAddr)> {
+        loop {
+            if let Some(rest) = &mut self.rest {
+                ready!(rest.as_mut().poll(context));
+                self.rest = None;
+            }
+            match ready!(self.socket.poll_accept(context)) {
+                Ok(accepted) => return Poll::Ready(accepted),
+                // Most likely no descriptor is left: asking at once would only spin.
+                Err(error) => {
+                    tracing::warn!(address = %self.address, %error, "cannot accept connections");
+                    self.rest = Some(Box::pin(sleep(REST)));
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn contains(network: IpAddr, length: u8, address: IpAddr) -> bool {
+    match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
+            (network.to_bits() ^ address.to_bits()) & mask == 0
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+            (network.to_bits() ^ address.to_bits()) & mask == 0
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+/// Reports taken in one turn.
+const TURN: usize = 256;
+/// Datagrams taken from one socket in one turn.
+pub(super) const DATAGRAMS: usize = 64;
+/// Connections taken from one listener in one turn.
+const ACCEPTS: usize = 16;
+/// After an error of accept.
+const REST: Duration = Duration::from_millis(100);
