@@ -48,7 +48,7 @@ pub enum Do {
         /// `host:port` of our Via on that leg.
         sent_by: Bytes,
         /// What to do.
-        action: Action,
+        action: Box<Action>,
     },
     /// Find the addresses of a next hop; [`Call::located`] gets them.
     Locate(Destination),
@@ -304,6 +304,7 @@ impl Call {
                 self.on_event(at, event, cx);
             } else {
                 let sent_by = self.legs[at].leg.identity().sent_by.clone();
+                let action = Box::new(action);
                 cx.out.push(Do::Leg { leg: leg_number(at), sent_by, action });
             }
         }

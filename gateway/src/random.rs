@@ -1,7 +1,9 @@
 //! The random source that a core is given at birth.
 
 /// Fills a buffer with random bytes: the operating system's in the daemon, a seeded one in tests.
-pub struct Random(Box<dyn FnMut(&mut [u8]) + Send>);
+pub struct Random(Box<Fill>);
+
+type Fill = dyn FnMut(&mut [u8]) + Send;
 
 impl Random {
     /// A source from any function that fills a buffer.
@@ -22,7 +24,7 @@ impl Random {
     }
 
     /// A random number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         u64::from_le_bytes(self.bytes())
     }
 }

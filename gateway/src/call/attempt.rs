@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sip_stack::leg::{Leg, LegIdentity, Outgoing, Rejection};
-use sip_stack::locate::{Destination, Family, Located};
+use sip_stack::locate::{Address, Destination, Family, Located};
 use sip_stack::message::Message;
 use sip_stack::transport::{Target, Transport};
 
@@ -23,7 +23,7 @@ use crate::routing::{EdgeId, Hop, Routes, TenantId};
 pub(super) struct Attempts {
     hops: VecDeque<Hop>,
     /// The hop being tried, with the addresses that are left of it.
-    current: Option<(Hop, VecDeque<(Transport, SocketAddr, std::sync::Arc<str>)>)>,
+    current: Option<(Hop, VecDeque<Address>)>,
     /// When the attempt counts as silent; `None` once it said anything.
     pub(super) silent_since: Option<Instant>,
     /// Something rang: no other hop is tried any more.
@@ -67,12 +67,7 @@ impl Call {
         let Some((hop, addresses)) = &mut self.attempts.current else { return };
         match located {
             Ok(found) => {
-                addresses.extend(
-                    found
-                        .into_iter()
-                        .take(MOST_ADDRESSES)
-                        .map(|address| (address.transport, address.addr, address.name)),
-                );
+                addresses.extend(found.into_iter().take(MOST_ADDRESSES));
             }
             Err(error) => {
                 tracing::warn!(hop = %describe(&self.routes, *hop), %error, "next hop not located");
@@ -96,12 +91,8 @@ impl Call {
         }
     }
 
-    fn invite(
-        &mut self,
-        hop: Hop,
-        (transport, remote, name): (Transport, SocketAddr, std::sync::Arc<str>),
-        cx: &mut Context<'_>,
-    ) {
+    fn invite(&mut self, hop: Hop, address: Address, cx: &mut Context<'_>) {
+        let Address { transport, addr: remote, name } = address;
         let profile = profile(&self.routes, hop, transport, remote.is_ipv6());
         if !self.take_port(hop, &profile, remote, cx) {
             self.attempts.last = Cause::NoPorts;

@@ -166,7 +166,7 @@ impl Core {
     fn locate_hop(&mut self, parked: Parked, now: Instant) {
         let destination = self.destination(&parked);
         match destination {
-            Some(destination) => self.locate(Asker::Delivery(parked), destination, now),
+            Some(destination) => self.locate(Asker::Delivery(Box::new(parked)), destination, now),
             None => {
                 let target = parked.last.clone();
                 self.transmit(parked, target, now);

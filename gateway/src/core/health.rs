@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::Config;
-use sip_stack::endpoint::{Owner, Request};
+use sip_stack::endpoint::{Failure, Owner, Request};
 use sip_stack::locate::{Destination, Family, Located};
 use sip_stack::message::{HeaderId, Message};
 use sip_stack::transport::{Target, Transport};
@@ -70,7 +70,7 @@ impl Health {
         }
         let timers = (0..proxies.len()).map(|at| (now, ProxyId(at))).collect();
         let jitter = (0..proxies.len())
-            .map(|_| Duration::from_millis(random.next() % MOST_JITTER_MS))
+            .map(|_| Duration::from_millis(random.number() % MOST_JITTER_MS))
             .collect();
         Self { proxies, timers, jitter }
     }
@@ -82,6 +82,12 @@ impl Health {
         let next = now + self.proxies[id.0].interval + self.jitter[id.0];
         self.timers.insert((next, id));
         Some(id)
+    }
+
+    /// No OPTIONS left, since there was no connection: tries again before the interval is over.
+    fn again_soon(&mut self, id: ProxyId, now: Instant) {
+        self.timers.retain(|(_, other)| *other != id);
+        self.timers.insert((now + RECONNECT, id));
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -117,7 +123,10 @@ impl Core {
     pub(super) fn probe_located(&mut self, id: ProxyId, located: Located, now: Instant) {
         let address = match located {
             Ok(addresses) => addresses.into_iter().next(),
-            Err(error) => return self.proxy_is(id, State::Down, &format!("not located: {error}")),
+            Err(error) => {
+                self.health.again_soon(id, now);
+                return self.proxy_is(id, State::Down, &format!("not located: {error}"));
+            }
         };
         let Some(address) = address else { return };
         let proxy = &self.health.proxies[id.0];
@@ -160,9 +169,14 @@ impl Core {
         }
     }
 
-    pub(super) fn proxy_silent(&mut self, owner: Owner, token: u32, _now: Instant) {
-        if let Some(id) = self.proxy_of(owner, token) {
-            self.proxy_is(id, State::Down, "OPTIONS not answered");
+    pub(super) fn proxy_silent(&mut self, owner: Owner, token: u32, why: Failure, now: Instant) {
+        let Some(id) = self.proxy_of(owner, token) else { return };
+        match why {
+            Failure::Timeout => self.proxy_is(id, State::Down, "OPTIONS not answered"),
+            Failure::Transport => {
+                self.health.again_soon(id, now);
+                self.proxy_is(id, State::Down, "no connection");
+            }
         }
     }
 
@@ -191,5 +205,7 @@ impl Core {
 
 /// A probe that is not answered by then has failed; well before the next one.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts to reach a proxy that cannot be reached.
+const RECONNECT: Duration = Duration::from_secs(10);
 /// Not all gateways of an operator ask at the same moment.
 const MOST_JITTER_MS: u64 = 5000;

@@ -123,7 +123,7 @@ enum Asker {
     /// A call, for its next hop.
     Call(CallKey),
     /// A request inside a dialog that has no connection any more.
-    Delivery(delivery::Parked),
+    Delivery(Box<delivery::Parked>),
     /// The health of a proxy.
     Health(health::ProxyId),
 }
@@ -361,7 +361,7 @@ impl Core {
             }
             endpoint::Output::Failed { owner, token, why, .. } => {
                 let Some((key, leg)) = call_of(owner) else {
-                    return self.proxy_silent(owner, token, now);
+                    return self.proxy_silent(owner, token, why, now);
                 };
                 if why == endpoint::Failure::Transport && self.redeliver(owner, token, now) {
                     return;
@@ -405,7 +405,7 @@ impl Core {
     fn located(&mut self, asker: Asker, result: locate::Located, now: Instant) {
         match asker {
             Asker::Call(key) => self.with_call(key, now, |call, cx| call.located(result, cx)),
-            Asker::Delivery(parked) => self.deliver_located(parked, result, now),
+            Asker::Delivery(parked) => self.deliver_located(*parked, result, now),
             Asker::Health(proxy) => self.probe_located(proxy, result, now),
         }
     }

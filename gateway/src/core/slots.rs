@@ -172,7 +172,7 @@ impl Core {
     fn carry_out(&mut self, key: CallKey, todo: Vec<Do>, now: Instant) {
         for item in todo {
             match item {
-                Do::Leg { leg, sent_by, action } => self.act(key, leg, sent_by, action, now),
+                Do::Leg { leg, sent_by, action } => self.act(key, leg, sent_by, *action, now),
                 Do::Locate(destination) => self.locate(Asker::Call(key), destination, now),
                 Do::Media(command) => self.media(key, command, now),
                 Do::Event(event) => self.outputs.push_back(Output::Event(event)),

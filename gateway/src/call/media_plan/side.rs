@@ -97,7 +97,7 @@ impl MediaSide {
             rules,
             address,
             // Below 2^62, so that every reader's integer holds it.
-            session_id: random.next() >> 2,
+            session_id: random.number() >> 2,
             version: 0,
             keys: Vec::new(),
             local: None,

@@ -164,7 +164,7 @@ fn tr_049_our_address_port_and_key_stay_over_every_exchange() {
     let (_, first, before) = exchange(&mut media, &secure_80(""), &plain(""));
     let rekeyed = secure(&[&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_B}|2^31")], "")
         .replace("49170", "50000");
-    let (_, second, after) = exchange(&mut media, &rekeyed, &plain("").as_str());
+    let (_, second, after) = exchange(&mut media, &rekeyed, &plain(""));
     assert_eq!(crypto_lines(&first), crypto_lines(&second));
     assert!(second.contains("m=audio 20000 ") && second.contains("c=IN IP4 192.0.2.11"));
     assert_eq!(after.sides[0].rtp, Some("198.51.100.1:50000".parse().unwrap()));
