@@ -23,6 +23,19 @@ pub(crate) struct Raw {
     pub(crate) tenants: Vec<RawUnit>,
 }
 
+impl Raw {
+    /// All trunks with the tenants that own them: shared ones first, then those of the tenants.
+    /// Everything that numbers trunks goes by this order.
+    pub(crate) fn trunks(&self) -> impl Iterator<Item = (Option<usize>, &RawTrunk)> {
+        let shared = self.main.trunks.iter().map(|trunk| (None, trunk));
+        let owned =
+            self.tenants.iter().enumerate().flat_map(|(tenant, unit)| {
+                unit.trunks.iter().map(move |trunk| (Some(tenant), trunk))
+            });
+        shared.chain(owned)
+    }
+}
+
 /// One tenant's file.
 #[derive(Debug)]
 pub(crate) struct RawUnit {

@@ -41,7 +41,8 @@ pub(crate) fn resolve(raw: &Raw, around: &Surroundings, out: &mut Findings) -> O
     socket::check(main, &pools, out);
     let trunks = trunk::resolve(raw, &names, out);
     let tenants = tenant::resolve(raw, &names, &edges, out);
-    number::check(raw, &tenants, out);
+    number::check(raw, &tenants, &trunks, out);
+    route::check(raw, &trunks, out);
     tenant::check_use(raw, &tenants, &trunks, out);
     let tenants: Option<Vec<_>> = tenants.into_iter().collect();
     Some(Config {
@@ -88,17 +89,12 @@ impl<'a> Names<'a> {
     fn new(raw: &'a Raw, out: &mut Findings) -> Self {
         let main = &raw.main;
         reserved(main, out);
-        let owned =
-            raw.tenants.iter().enumerate().flat_map(|(tenant, unit)| {
-                unit.trunks.iter().map(move |trunk| (Some(tenant), trunk))
-            });
-        let trunks: Vec<_> = main.trunks.iter().map(|trunk| (None, trunk)).chain(owned).collect();
         Index::new("tenant", raw.tenants.iter().map(|unit| unit.tenant.name.as_ref()), out);
         Self {
             edges: Index::new("edge", main.edges.iter().map(|edge| edge.name.as_ref()), out),
             realms: Index::new("realm", main.realms.iter().map(|realm| realm.name.as_ref()), out),
-            owners: trunks.iter().map(|(owner, _)| *owner).collect(),
-            trunks: Index::new("trunk", trunks.iter().map(|(_, raw)| raw.name.as_ref()), out),
+            owners: raw.trunks().map(|(owner, _)| owner).collect(),
+            trunks: Index::new("trunk", raw.trunks().map(|(_, raw)| raw.name.as_ref()), out),
         }
     }
 }

@@ -1,42 +1,53 @@
-//! The look-up keys of calls from trunks: a public number belongs to one tenant, a private one to
-//! one tenant per trunk.
+//! The look-up keys of calls from trunks: a public number belongs to one end of calls, tenant or
+//! trunk, a private one to one end per trunk from which calls to it are taken.
 
 use crate::fault::{Draft, Findings};
 use crate::load::Raw;
-use crate::model::Tenant;
+use crate::model::{Tenant, Trunk};
 use crate::numbers::NumberRange;
 use crate::resolve::name::subject;
-use crate::source::Span;
+use crate::source::{At, Span};
 
-/// A range of a tenant; `trunk` is the one by which it is looked up, for public ones none.
+/// A tenant or a trunk with its numbers.
+struct End<'a> {
+    subject: String,
+    numbers: &'a [At<NumberRange>],
+    /// From which trunks calls to it are taken.
+    inbound: &'a [usize],
+}
+
+/// A range of an end; `trunk` is the one by which it is looked up, for public ones none.
 struct Entry {
     trunk: Option<usize>,
     range: NumberRange,
-    tenant: usize,
+    end: usize,
     span: Span,
 }
 
-pub(crate) fn check(raw: &Raw, tenants: &[Option<Tenant>], out: &mut Findings) {
-    let count = raw.tenants.iter().map(|unit| unit.numbers.len()).sum();
-    let mut entries = Vec::with_capacity(count);
-    for (index, unit) in raw.tenants.iter().enumerate() {
-        let trunks = tenants[index].as_ref().map_or(&[][..], |tenant| &tenant.inbound_trunks);
-        for number in &unit.numbers {
-            let entry =
-                |trunk| Entry { trunk, range: number.value, tenant: index, span: number.span };
+pub(crate) fn check(
+    raw: &Raw,
+    tenants: &[Option<Tenant>],
+    trunks: &[Option<Trunk>],
+    out: &mut Findings,
+) {
+    let ends = ends(raw, tenants, trunks);
+    let mut entries = Vec::with_capacity(ends.iter().map(|end| end.numbers.len()).sum());
+    for (index, end) in ends.iter().enumerate() {
+        for number in end.numbers {
+            let entry = |trunk| Entry { trunk, range: number.value, end: index, span: number.span };
             if number.value.first.is_private() != number.value.last.is_private() {
                 let message = format!("{} holds public and private numbers", number.value);
                 let help = "Write two ranges: private numbers have fewer than 8 digits, a leading 0, or country code 1 with other than 11 digits.";
                 out.fault(Draft::new(message, help).at(number.span, "both kinds"));
             } else if number.value.first.is_private() {
-                entries.extend(trunks.iter().map(|trunk| entry(Some(*trunk))));
+                entries.extend(end.inbound.iter().map(|trunk| entry(Some(*trunk))));
             } else {
                 entries.push(entry(None));
             }
         }
     }
-    entries.sort_unstable_by_key(|entry| (entry.trunk, entry.range, entry.tenant, entry.span));
-    // Of two tenants that share a number, one is seen beside the range that reaches furthest.
+    entries.sort_unstable_by_key(|entry| (entry.trunk, entry.range, entry.end, entry.span));
+    // Of two ends that share a number, one is seen beside the range that reaches furthest.
     let mut furthest: Option<&Entry> = None;
     let mut noted = std::collections::BTreeSet::new();
     for entry in &entries {
@@ -45,8 +56,8 @@ pub(crate) fn check(raw: &Raw, tenants: &[Option<Tenant>], out: &mut Findings) {
                 if before.trunk == entry.trunk && entry.range.first <= before.range.last =>
             {
                 // A private number on several trunks is noted once.
-                if before.tenant != entry.tenant && noted.insert((before.span, entry.span)) {
-                    out.fault(shared(raw, before, entry));
+                if before.end != entry.end && noted.insert((before.span, entry.span)) {
+                    out.fault(shared(&ends, before, entry));
                 }
                 if entry.range.last > before.range.last {
                     furthest = Some(entry);
@@ -57,14 +68,33 @@ pub(crate) fn check(raw: &Raw, tenants: &[Option<Tenant>], out: &mut Findings) {
     }
 }
 
-fn shared(raw: &Raw, a: &Entry, b: &Entry) -> Draft {
+/// The tenants, then the trunks; what could not be resolved takes calls from nowhere.
+fn ends<'a>(
+    raw: &'a Raw,
+    tenants: &'a [Option<Tenant>],
+    trunks: &'a [Option<Trunk>],
+) -> Vec<End<'a>> {
+    let of_tenants = raw.tenants.iter().zip(tenants).map(|(unit, tenant)| End {
+        subject: subject("tenant", unit.tenant.name.as_ref()),
+        numbers: &unit.numbers,
+        inbound: tenant.as_ref().map_or(&[], |tenant| &tenant.inbound_trunks),
+    });
+    let of_trunks = raw.trunks().zip(trunks).map(|((_, raw), trunk)| End {
+        subject: subject("trunk", raw.name.as_ref()),
+        numbers: &raw.numbers,
+        inbound: trunk.as_ref().map_or(&[], |trunk| &trunk.inbound_trunks),
+    });
+    of_tenants.chain(of_trunks).collect()
+}
+
+fn shared(ends: &[End<'_>], a: &Entry, b: &Entry) -> Draft {
     let (first, again) = if a.span < b.span { (a, b) } else { (b, a) };
-    let name = |entry: &Entry| subject("tenant", raw.tenants[entry.tenant].tenant.name.as_ref());
+    let name = |entry: &Entry| &ends[entry.end].subject;
     let number = a.range.first.max(b.range.first);
     let (message, help) = match a.trunk {
         None => (
             format!("{number} belongs to {} and to {}", name(first), name(again)),
-            "A public number belongs to one tenant: take it out of one of them.",
+            "A public number belongs to one tenant or trunk: take it out of one of them.",
         ),
         Some(_) => (
             format!(
@@ -72,7 +102,7 @@ fn shared(raw: &Raw, a: &Entry, b: &Entry) -> Draft {
                 name(first),
                 name(again)
             ),
-            "A private number belongs to one tenant per trunk: change it, or take calls from different trunks.",
+            "A private number belongs to one tenant or trunk for calls from one trunk: change it, or take calls from different trunks.",
         ),
     };
     Draft::new(message, help).at(again.span, "again here").at(first.span, "first here")

@@ -98,8 +98,7 @@ fn tls(
 
 /// The realms in which some peer is reached by TLS.
 fn by_tls(raw: &Raw, names: &Names<'_>) -> BTreeSet<usize> {
-    let owned = raw.tenants.iter().flat_map(|unit| &unit.trunks);
-    let secure = raw.main.trunks.iter().chain(owned).filter(|trunk| {
+    let secure = raw.trunks().map(|(_, trunk)| trunk).filter(|trunk| {
         let mut peers = trunk.peers.iter().flat_map(|list| &list.value);
         peers.any(|peer| peer.value.0.transport == Transport::Tls)
     });

@@ -3,6 +3,7 @@
 
 use crate::fault::{Draft, Findings};
 use crate::load::Raw;
+use crate::model::Trunk;
 use crate::resolve::Names;
 use crate::resolve::name::subject;
 use crate::section::trunk::RawTrunk;
@@ -19,7 +20,6 @@ pub(crate) enum End {
 }
 
 /// The trunks of an end; indices as in [`Names`].
-#[derive(Default)]
 pub(crate) struct Routes {
     /// In order of preference.
     pub(crate) outbound: Vec<usize>,
@@ -68,6 +68,40 @@ pub(crate) fn of_trunk(
     }
 }
 
+/// Notes numbers of trunks that no call can reach, and trunks that are named for numbers which are
+/// not there.
+pub(crate) fn check(raw: &Raw, trunks: &[Option<Trunk>], out: &mut Findings) {
+    for ((owner, written), trunk) in raw.trunks().zip(trunks) {
+        let Some(trunk) = trunk else { continue };
+        let subject = subject("trunk", written.name.as_ref());
+        if let Some(list) = written.inbound_trunks.as_ref().filter(|_| written.entries.is_empty()) {
+            let message = format!("{subject}: it has no numbers");
+            let help = "Add `numbers`, or take `inbound_trunks` out: it says from where calls to its numbers come.";
+            out.warn(Draft::new(message, help).at(list.span, "without `numbers`"));
+        }
+        if trunk.numbers.is_empty() || !trunk.inbound_trunks.is_empty() {
+            continue;
+        }
+        let by_owner = owner.map(|owner| &raw.tenants[owner].tenant);
+        let outbound = match by_owner.filter(|_| !written.trunks_written) {
+            Some(tenant) => in_doubt(tenant.trunks.as_ref(), tenant.trunks_written, out),
+            None => in_doubt(written.trunks.as_ref(), written.trunks_written, out),
+        };
+        let further = written.inbound_trunks.as_ref();
+        if !outbound && !in_doubt(further, written.inbound_trunks_written, out) {
+            let message = format!("{subject}: no call from a trunk can reach its numbers");
+            let help = "Add `inbound_trunks = [\"…\"]`, or `trunks` if its own calls go out there as well: calls to its numbers are taken from these.";
+            let place = written.entries.first().map_or(written.span, |entry| entry.span);
+            out.fault(Draft::new(message, help).at(place, "from no trunk"));
+        }
+    }
+}
+
+/// Whether a fault has been noted that may be why the list names no trunk.
+fn in_doubt(list: Option<&At<Vec<At<Name>>>>, written: bool, out: &Findings) -> bool {
+    list.map_or(written, |list| out.has_fault_within(list.span))
+}
+
 impl Routes {
     fn new(outbound: Vec<usize>, further: Vec<usize>) -> Self {
         let mut inbound = outbound.clone();
@@ -99,9 +133,11 @@ fn trunk(
     out: &mut Findings,
 ) -> Option<usize> {
     let found = names.trunks.find(name, subject, out)?;
-    let (user, whose) = match end {
-        End::Tenant(tenant) | End::Trunk(_, Some(tenant)) => (Some(tenant), "another tenant"),
-        End::Trunk(_, None) => (None, "a tenant"),
+    let (user, whose, label) = match end {
+        End::Tenant(tenant) | End::Trunk(_, Some(tenant)) => {
+            (Some(tenant), "another tenant", "not this tenant's")
+        }
+        End::Trunk(_, None) => (None, "a tenant", "a tenant's alone"),
     };
     if let End::Trunk(own, _) = end
         && own == found
@@ -114,7 +150,7 @@ fn trunk(
     if names.owners[found].is_some_and(|owner| Some(owner) != user) {
         let message = format!("{subject}: trunk \"{}\" belongs to {whose}", name.value.0);
         let help = "A trunk in a tenant's file is that tenant's alone; define shared ones in the main file.";
-        out.fault(Draft::new(message, help).at(name.span, "not this tenant's"));
+        out.fault(Draft::new(message, help).at(name.span, label));
         return None;
     }
     if before.contains(&found) {

@@ -58,11 +58,13 @@ pub(crate) fn check_use(
     for &trunk in by_tenants.chain(by_trunks).flatten() {
         used[trunk] = true;
     }
-    let owned = raw.tenants.iter().flat_map(|unit| &unit.trunks);
-    for (trunk, used) in raw.main.trunks.iter().chain(owned).zip(used) {
-        if !used {
-            let message = format!("{}: no tenant uses it", subject("trunk", trunk.name.as_ref()));
-            let help = "Name it in a tenant's `trunks` or `inbound_trunks`.";
+    for ((_, trunk), used) in raw.trunks().zip(used) {
+        if !used && !trunk.is_end() {
+            let message = format!(
+                "{}: no tenant uses it, nor a trunk",
+                subject("trunk", trunk.name.as_ref())
+            );
+            let help = "Name it in the `trunks` or `inbound_trunks` of a tenant or trunk.";
             out.warn(Draft::new(message, help).at(trunk.span, "not used"));
         }
     }
@@ -80,7 +82,7 @@ fn one(
     let at_edges = edges_of(raw, &subject, names, out);
     let fqdns = at_edges.and_then(|at_edges| fqdns(raw, &subject, &at_edges, edges, out));
     empty(&subject, "trunks", raw.trunks.as_ref(), out);
-    if !raw.trunks_written {
+    if !raw.trunks_written && !raw.inbound_trunks_written {
         let message = format!("{subject}: it has no trunks");
         let help = "Add `trunks = [\"…\"]`, or `inbound_trunks` if it only takes calls.";
         out.fault(Draft::new(message, help).at(raw.span, "without `trunks`"));

@@ -24,15 +24,13 @@ const SHORTEST_V6: u8 = 16;
 
 /// Shared trunks first, then those of the tenants, as [`Names`] numbers them.
 pub(crate) fn resolve(raw: &Raw, names: &Names<'_>, out: &mut Findings) -> Vec<Option<Trunk>> {
-    let owned = raw.tenants.iter().flat_map(|unit| &unit.trunks);
-    let trunks: Vec<_> = raw.main.trunks.iter().chain(owned).collect();
     let mut keys = BTreeMap::new();
     let mut resolved = Vec::new();
-    for (index, (raw_trunk, owner)) in trunks.iter().zip(&names.owners).enumerate() {
+    for (index, (owner, raw_trunk)) in raw.trunks().enumerate() {
         let realm = realm_of(raw_trunk, names, out);
         let routes = route::of_trunk(raw, raw_trunk, index, names, out);
         let realm_of = realm.map(|index| (index, &raw.main.realms[index]));
-        let trunk = one(raw_trunk, realm_of, *owner, routes, out);
+        let trunk = one(raw_trunk, realm_of, owner, routes, out);
         if let Some(realm) = realm {
             distinct(raw_trunk, realm, &mut keys, out);
         }

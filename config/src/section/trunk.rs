@@ -116,6 +116,7 @@ pub(crate) struct RawTrunk {
     pub(crate) trunks: Option<At<Vec<At<Name>>>>,
     pub(crate) trunks_written: bool,
     pub(crate) inbound_trunks: Option<At<Vec<At<Name>>>>,
+    pub(crate) inbound_trunks_written: bool,
     pub(crate) span: Span,
 }
 
@@ -129,6 +130,16 @@ pub(crate) struct RawMatch {
 /// A peer: a string, or a table around it.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerEntry(pub(crate) Peer);
+
+impl RawTrunk {
+    /// Whether calls come to it or go out from it without a tenant: it has numbers, or names
+    /// trunks.
+    pub(crate) fn is_end(&self) -> bool {
+        let names =
+            |list: &Option<At<Vec<_>>>| list.as_ref().is_some_and(|at| !at.value.is_empty());
+        !self.numbers.is_empty() || names(&self.trunks) || names(&self.inbound_trunks)
+    }
+}
 
 impl Value for RawTrunk {
     fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
@@ -149,6 +160,7 @@ impl Value for RawTrunk {
             trunks: table.optional(&TRUNKS),
             trunks_written: table.has(TRUNKS.name),
             inbound_trunks: table.optional(&INBOUND_TRUNKS),
+            inbound_trunks_written: table.has(INBOUND_TRUNKS.name),
             span: node.span,
         };
         table.finish();

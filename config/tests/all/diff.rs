@@ -91,6 +91,33 @@ fn a_trunk_that_moves_to_a_tenant_is_a_change() {
 }
 
 #[test]
+fn a_trunk_that_becomes_an_end_of_calls_is_a_change_without_a_restart() {
+    let scratch = Scratch::new();
+    let before = scratch.config("long.toml");
+    scratch.edit("long.toml", "\"+8000-+8099\"]", "\"+8001-+8100\"]");
+    scratch.edit("long.toml", "trunks = [\"carrier-a\"] ", "trunks = [\"fax\", \"carrier-a\"] ");
+    scratch.edit("long.toml", "inbound_trunks = [\"carrier-a-mobile\"]", "");
+    scratch.edit(
+        "long.toml",
+        "name = \"fax\"",
+        "name = \"fax\"\nnumbers = [\"+442079463000\"]\ninbound_trunks = [\"carrier-a\"]",
+    );
+    let after = scratch.config("long.toml");
+    let lines =
+        |changes: Vec<Change>| -> Vec<_> { changes.iter().map(Change::to_string).collect() };
+    assert_eq!(
+        lines(diff(&before, &after)),
+        [
+            "trunk \"contact-centre\": numbers: 200 numbers → 200 numbers (1 added, 1 removed)",
+            "trunk \"contact-centre\": trunks: [\"carrier-a\"] → [\"fax\", \"carrier-a\"]",
+            "trunk \"contact-centre\": inbound_trunks: [\"carrier-a-mobile\"] → none",
+            "trunk \"fax\": numbers: none → 1 numbers",
+            "trunk \"fax\": inbound_trunks: none → [\"carrier-a\"]",
+        ]
+    );
+}
+
+#[test]
 fn a_long_value_is_cut_in_its_line_and_whole_in_its_data() {
     let scratch = Scratch::new();
     let before = scratch.config("short.toml");

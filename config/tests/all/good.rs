@@ -89,6 +89,12 @@ fn the_long_form_means_what_it_says() {
     assert_eq!(peer.host, Host::Name("pbx.inside.test".to_owned()));
     assert_eq!(config.trunks[fax].networks[0].to_string(), "2001:db8::61/128", "from its peer");
     assert_eq!(config.trunks[pbx].owner, Some(0));
+    let queues = &config.trunks[centre];
+    assert_eq!((&queues.trunks[..], &queues.inbound_trunks[..]), (&[a][..], &[a, mobile][..]));
+    assert_eq!((queues.numbers.count(), queues.numbers.contains("+8042")), (200, true));
+    let own = &config.trunks[pbx];
+    assert_eq!((&own.trunks[..], &own.inbound_trunks[..]), (&[a][..], &[a][..]), "its tenant's");
+    assert!(own.numbers.is_empty() && config.trunks[fax].trunks.is_empty());
     let contoso = &config.tenants[0];
     let names: Vec<_> = contoso.names.iter().map(|name| (name.edge, name.fqdn.as_str())).collect();
     assert_eq!(names, [(0, "contoso.sbc.example.com"), (1, "contoso.gov.example.com")]);
@@ -166,6 +172,92 @@ fn warnings_do_not_keep_from_starting() {
         );
     }
     assert!(loaded.warnings.render(false).contains("help: chmod 600"));
+}
+
+#[test]
+fn a_trunk_is_an_end_of_calls_as_a_tenant_is() {
+    let scratch = Scratch::new();
+    let main = scratch.read("short.toml");
+    let pbx = "[[trunk]]\nname = \"pbx\"\npeers = [\"udp:198.51.100.60\"]\n";
+    scratch.write("queues.csv", "number\n+15559000000-+15559000999\n+8000\n");
+    let shared = |keys: &str| {
+        scratch.write("short.toml", format!("{main}\n{pbx}{keys}"));
+        let loaded = scratch.load("short.toml").unwrap_or_else(|faults| panic!("{faults}"));
+        let warnings = loaded.warnings.iter().map(|warning| warning.message.clone()).collect();
+        let trunk = loaded.config.trunks[1].clone();
+        (trunk.trunks, trunk.inbound_trunks, trunk.numbers.count(), warnings)
+    };
+    let warned = |text: &str| vec![format!("trunk \"pbx\": {text}")];
+    for (keys, outbound, inbound, numbers, warnings) in [
+        ("", vec![], vec![], 0, warned("no tenant uses it, nor a trunk")),
+        ("trunks = []", vec![], vec![], 0, warned("no tenant uses it, nor a trunk")),
+        ("trunks = [\"carrier-a\"]", vec![0], vec![0], 0, vec![]),
+        ("inbound_trunks = [\"carrier-a\"]", vec![], vec![0], 0, warned("it has no numbers")),
+        (
+            "inbound_trunks = [\"carrier-a\"]\nnumbers = [{ file = \"queues.csv\" }, \"+8001\"]",
+            vec![],
+            vec![0],
+            1_002,
+            vec![],
+        ),
+        (
+            "trunks = [\"carrier-a\"]\ninbound_trunks = [\"carrier-a\"]\nnumbers = [\"+8000\"]",
+            vec![0],
+            vec![0],
+            1,
+            vec![],
+        ),
+    ] {
+        assert_eq!(shared(keys), (outbound, inbound, numbers, warnings), "{keys}");
+    }
+    // A trunk that only another trunk names is in use.
+    let loaded = {
+        scratch.write("short.toml", format!("{main}\n{pbx}"));
+        scratch.edit("short.toml", "[[trunk]]\n", "[[trunk]]\ntrunks = [\"pbx\"]\n");
+        scratch.load("short.toml").unwrap()
+    };
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+}
+
+#[test]
+fn a_trunk_in_a_tenants_file_goes_out_by_the_tenants_trunks_unless_it_says_otherwise() {
+    let scratch = Scratch::new();
+    let second = "[[trunk]]\nname = \"carrier-b\"\npeers = [\"udp:198.51.100.66\"]\n";
+    scratch.write("short.toml", format!("{}\n{second}", scratch.read("short.toml")));
+    scratch.edit("short.d/office.toml", "\"carrier-a\"", "\"carrier-b\", \"pbx\", \"carrier-a\"");
+    let tenant = scratch.read("short.d/office.toml");
+    for (keys, outbound, inbound) in [
+        ("", &[1, 0][..], &[1, 0][..]),
+        ("trunks = []", &[], &[]),
+        ("trunks = [\"carrier-a\"]", &[0], &[0]),
+        ("inbound_trunks = [\"carrier-a\"]\nnumbers = [\"+8000\"]", &[1, 0], &[1, 0]),
+        ("trunks = []\ninbound_trunks = [\"carrier-a\"]\nnumbers = [\"+8000\"]", &[], &[0]),
+    ] {
+        let pbx = "[[trunk]]\nname = \"pbx\"\npeers = [\"udp:198.51.100.60\"]\n";
+        scratch.write("short.d/office.toml", format!("{tenant}\n{pbx}{keys}"));
+        let config = scratch.config("short.toml");
+        let own = &config.trunks[2];
+        assert_eq!((own.name.as_str(), own.owner), ("pbx", Some(0)));
+        assert_eq!((&own.trunks[..], &own.inbound_trunks[..]), (outbound, inbound), "{keys}");
+        assert_eq!(reload(&scratch, &config), config, "{keys}");
+    }
+}
+
+#[test]
+fn a_private_number_may_have_several_owners_on_different_trunks() {
+    let scratch = Scratch::new();
+    let end = |name: &str, ip: &str, inbound: &str| {
+        format!(
+            "[[trunk]]\nname = \"{name}\"\npeers = [\"udp:198.51.100.{ip}\"]\nnumbers = [\"+8000\"]\ninbound_trunks = [\"{inbound}\"]\n"
+        )
+    };
+    let ends = [end("east", "60", "carrier-a"), end("west", "61", "east")].join("\n");
+    let main = scratch.read("short.toml");
+    scratch.write("short.toml", format!("{main}\n{ends}"));
+    assert_eq!(scratch.config("short.toml").trunks[2].inbound_trunks, [1]);
+    scratch.edit("short.toml", "inbound_trunks = [\"east\"]", "inbound_trunks = [\"carrier-a\"]");
+    let faults = scratch.load("short.toml").unwrap_err().to_string();
+    assert!(faults.contains("+8000 belongs to trunk \"east\" and to trunk \"west\""), "{faults}");
 }
 
 #[test]
