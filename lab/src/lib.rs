@@ -22,7 +22,10 @@
 pub mod agent;
 pub mod capture;
 pub mod carrier;
+pub mod cli;
 mod clock;
+pub mod demo;
+pub mod ladder;
 pub mod media;
 pub mod pki;
 pub mod sip;

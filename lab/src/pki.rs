@@ -179,10 +179,15 @@ impl Identity {
     /// Reads `NAME.pem` and `NAME.key` in `dir`.
     pub fn open(dir: &Path, name: &str) -> Result<Self, PkiError> {
         let (certificate, key) = files(dir, name);
-        let chain = certificates(&certificate)?;
-        let secret = PrivateKeyDer::from_pem_slice(&read(&key)?)
-            .map_err(|_| PkiError::Pem { path: key.clone() })?;
-        Ok(Self { certificate, key, chain, secret })
+        Self::read(&certificate, &key)
+    }
+
+    /// Reads a chain, leaf first, and its key from two PEM files.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self, PkiError> {
+        let chain = certificates(certificate)?;
+        let secret = PrivateKeyDer::from_pem_slice(&read(key)?)
+            .map_err(|_| PkiError::Pem { path: key.to_owned() })?;
+        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), chain, secret })
     }
 
     /// Only the leaf, without the intermediate: a chain that cannot be verified.

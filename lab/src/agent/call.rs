@@ -205,6 +205,17 @@ impl Call {
         }
     }
 
+    /// A refusal that has come already, if any.
+    pub(crate) fn refusal(&mut self) -> Option<Fault> {
+        while let Ok(arrival) = self.mailbox.try_recv() {
+            let (status, phrase) = (arrival.message.status(), arrival.message.phrase());
+            if status >= 300 {
+                return Some(Fault::Refused { status, phrase: phrase.to_owned() });
+            }
+        }
+        None
+    }
+
     /// Waits for a final answer that refuses, and gives its status.
     pub async fn refused(&mut self, limit: Duration) -> Result<u16, Fault> {
         match self.until(limit, "a refusal", |_| None::<()>).await {

@@ -9,6 +9,7 @@ mod core;
 pub(crate) mod dialect;
 mod dialog;
 mod etiquette;
+pub(crate) mod robot;
 
 use std::io;
 use std::net::SocketAddr;

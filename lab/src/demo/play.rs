@@ -1,0 +1,265 @@
+//! The calls of the play and how each is judged.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::agent::{Agent, Call, Fault, Invite};
+use crate::clock;
+use crate::demo::report::{Outcome, Report};
+use crate::demo::scene::{CARRIERS, Scene, TEAMS, TENANTS};
+use crate::media::judge;
+
+/// Plays all calls against the gateway that runs with the scene's configuration, and judges them.
+/// `progress` gets a line for each step. Takes about ten seconds; never more than thirty.
+pub async fn run(scene: &Scene, progress: &(dyn Fn(&str) + Sync)) -> Report {
+    let start = clock::now();
+    progress("waiting until the gateway and Teams have exchanged OPTIONS");
+    let (paired, pairing) = pair(scene).await;
+    progress("calls of tenant t001 with carrier-a (UDP), one each way");
+    let (one, two) = tokio::join!(
+        watched(scene, 0, inbound(scene), progress),
+        watched(scene, 0, outbound(scene), progress),
+    );
+    progress("calls of tenant t002 with carrier-b (TCP), media before the answer; one given up");
+    let (three, four, five) = tokio::join!(
+        watched(scene, 1, inbound_early(scene), progress),
+        watched(scene, 1, outbound_early(scene), progress),
+        watched(scene, 0, given_up(scene), progress),
+    );
+    let agents: [&Agent; 3] = [&scene.teams, &scene.carriers[0], &scene.carriers[1]];
+    let failed = scene.teams.handshakes().into_iter().filter_map(|shaken| {
+        let fault = shaken.fault?;
+        Some(format!("{} with {}: {fault}", shaken.local, shaken.remote))
+    });
+    Report {
+        pairing,
+        paired,
+        outcomes: vec![one, two, three, four, five],
+        complaints: agents.iter().flat_map(|agent| agent.complaints()).collect(),
+        handshakes: failed.collect(),
+        took: start.elapsed(),
+    }
+}
+
+/// Each of the three addresses got OPTIONS, and its own were answered.
+async fn pair(scene: &Scene) -> (bool, Vec<String>) {
+    let good = || {
+        let pings = scene.teams.pings();
+        scene.teams.homes().iter().all(|home| {
+            pings.iter().any(|ping| ping.local == home.address && ping.back == Some(200))
+        })
+    };
+    for _ in 0..80 {
+        if good() {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    let told = scene.teams.pings().into_iter().map(|ping| {
+        let back = ping.back.map_or("nothing".to_owned(), |status| status.to_string());
+        let (host, local, status) = (ping.host, ping.local, ping.status);
+        format!("OPTIONS of {host} to {local}: {status}; asked in return it answers {back}")
+    });
+    (good(), told.collect())
+}
+
+/// What a script leaves behind, also when it fails half way.
+#[derive(Default)]
+struct Notes {
+    title: &'static str,
+    calls: Vec<String>,
+    flows: Vec<(String, crate::media::Flow)>,
+    suite: Option<&'static str>,
+}
+
+async fn watched(
+    scene: &Scene,
+    carrier: usize,
+    script: impl Future<Output = (Notes, Result<(), Fault>)>,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Outcome {
+    let (notes, result) = script.await;
+    let ids: Vec<&str> = notes.calls.iter().map(String::as_str).collect();
+    let outcome = Outcome {
+        title: notes.title.to_owned(),
+        ends: [CARRIERS[carrier].to_owned(), TEAMS.to_owned()],
+        records: scene.log.calls(&ids),
+        flows: notes.flows,
+        suite: notes.suite,
+        fault: result.err().map(|fault| fault.to_string()),
+    };
+    let verdict = if outcome.is_ok() { "good" } else { "FAILED" };
+    progress(&format!("  {}: {verdict}", outcome.title));
+    outcome
+}
+
+async fn inbound(scene: &Scene) -> (Notes, Result<(), Fault>) {
+    let title = "carrier-a calls t001; two phones ring, the second answers, Teams ends";
+    let mut notes = Notes { title, ..Notes::default() };
+    let result = async {
+        let (mut caller, mut callee) = from_carrier(scene, 0, "+15550010001", &mut notes).await?;
+        callee.ring(180, 0).await;
+        caller.ringing(LIMIT).await?;
+        callee.ring(180, 1).await;
+        sleep(RING).await;
+        join(&mut caller, &mut callee, 1).await?;
+        converse(&mut caller, &mut callee, [CARRIERS[0], TEAMS], &mut notes).await?;
+        end(&mut callee, &mut caller).await
+    };
+    let result = result.await;
+    (notes, result)
+}
+
+async fn outbound(scene: &Scene) -> (Notes, Result<(), Fault>) {
+    let title = "t001 calls a number at carrier-a; the carrier ends";
+    let mut notes = Notes { title, ..Notes::default() };
+    let result = async {
+        let (mut caller, mut callee) = from_teams(scene, 0, "+14155550101", &mut notes).await?;
+        callee.ring(180, 0).await;
+        caller.ringing(LIMIT).await?;
+        sleep(RING).await;
+        join(&mut caller, &mut callee, 0).await?;
+        converse(&mut caller, &mut callee, [TEAMS, CARRIERS[0]], &mut notes).await?;
+        end(&mut callee, &mut caller).await
+    };
+    let result = result.await;
+    (notes, result)
+}
+
+async fn inbound_early(scene: &Scene) -> (Notes, Result<(), Fault>) {
+    let title = "carrier-b calls t002; media come before the answer, the carrier ends";
+    let mut notes = Notes { title, ..Notes::default() };
+    let result = async {
+        let (mut caller, mut callee) = from_carrier(scene, 1, "+15550020001", &mut notes).await?;
+        callee.ring(180, 0).await;
+        callee.progress(1).await?;
+        caller.early(LIMIT).await?;
+        hear(&callee, &caller, "Teams to carrier-b, before the answer", &mut notes).await?;
+        join(&mut caller, &mut callee, 1).await?;
+        converse(&mut caller, &mut callee, [CARRIERS[1], TEAMS], &mut notes).await?;
+        end(&mut caller, &mut callee).await
+    };
+    let result = result.await;
+    (notes, result)
+}
+
+async fn outbound_early(scene: &Scene) -> (Notes, Result<(), Fault>) {
+    let title = "t002 calls a number at carrier-b; an announcement, then the answer, Teams ends";
+    let mut notes = Notes { title, ..Notes::default() };
+    let result = async {
+        let (mut caller, mut callee) = from_teams(scene, 1, "+14155550102", &mut notes).await?;
+        callee.progress(0).await?;
+        caller.early(LIMIT).await?;
+        hear(&callee, &caller, "carrier-b to Teams, before the answer", &mut notes).await?;
+        join(&mut caller, &mut callee, 0).await?;
+        converse(&mut caller, &mut callee, [TEAMS, CARRIERS[1]], &mut notes).await?;
+        end(&mut caller, &mut callee).await
+    };
+    let result = result.await;
+    (notes, result)
+}
+
+async fn given_up(scene: &Scene) -> (Notes, Result<(), Fault>) {
+    let title = "carrier-a calls t001 and gives up while it rings";
+    let mut notes = Notes { title, ..Notes::default() };
+    let result = async {
+        let (mut caller, mut callee) = from_carrier(scene, 0, "+15550010002", &mut notes).await?;
+        callee.ring(180, 0).await;
+        caller.ringing(LIMIT).await?;
+        sleep(RING).await;
+        let (caller, callee) = tokio::join!(caller.cancel(LIMIT), callee.cancelled(LIMIT));
+        caller?;
+        callee.map(drop)
+    };
+    let result = result.await;
+    (notes, result)
+}
+
+async fn from_carrier(
+    scene: &Scene,
+    at: usize,
+    called: &str,
+    notes: &mut Notes,
+) -> Result<(Call, Call), Fault> {
+    let awaited = scene.teams.expect(called);
+    let host = scene.sip.ip().to_string();
+    let caller = scene.carriers[at].call(Invite::new("+14155550100", called, &host)).await?;
+    legs(caller, awaited.call(LIMIT).await, notes)
+}
+
+async fn from_teams(
+    scene: &Scene,
+    at: usize,
+    called: &str,
+    notes: &mut Notes,
+) -> Result<(Call, Call), Fault> {
+    let awaited = scene.carriers[at].expect(called);
+    let own = ["+15550010003", "+15550020003"][at];
+    let caller = scene.teams.call(Invite::new(own, called, TENANTS[at])).await?;
+    legs(caller, awaited.call(LIMIT).await, notes)
+}
+
+fn legs(
+    mut caller: Call,
+    callee: Result<Call, Fault>,
+    notes: &mut Notes,
+) -> Result<(Call, Call), Fault> {
+    notes.calls.push(caller.call_id().to_owned());
+    let callee = match callee {
+        Ok(callee) => callee,
+        // Why the gateway did not call may stand in what it told the caller.
+        Err(fault) => return Err(caller.refusal().unwrap_or(fault)),
+    };
+    notes.calls.push(callee.call_id().to_owned());
+    Ok((caller, callee))
+}
+
+async fn join(caller: &mut Call, callee: &mut Call, fork: usize) -> Result<(), Fault> {
+    let (answered, acked) = tokio::join!(caller.answered(LIMIT), callee.answer(fork, LIMIT));
+    answered.and(acked)
+}
+
+/// A tone each way for a while, then silence, so that nothing is under way when it is judged.
+async fn converse(
+    caller: &mut Call,
+    callee: &mut Call,
+    names: [&str; 2],
+    notes: &mut Notes,
+) -> Result<(), Fault> {
+    notes.suite = caller.suite().or(callee.suite());
+    caller.talk(500).await?;
+    callee.talk(700).await?;
+    let (one, other) = tokio::join!(caller.stay(TALK), callee.stay(TALK));
+    caller.mute().await;
+    callee.mute().await;
+    sleep(SETTLE).await;
+    let (there, back) = (caller.tape().await, callee.tape().await);
+    let [from, to] = names;
+    let now = clock::now();
+    notes.flows.push((format!("{from} to {to}"), judge(&there, &back, now)));
+    notes.flows.push((format!("{to} to {from}"), judge(&back, &there, now)));
+    one.and(other)
+}
+
+/// A tone from one side only.
+async fn hear(from: &Call, to: &Call, name: &str, notes: &mut Notes) -> Result<(), Fault> {
+    from.talk(900).await?;
+    sleep(EARLY).await;
+    from.mute().await;
+    sleep(SETTLE).await;
+    let (sent, heard) = (from.tape().await, to.tape().await);
+    notes.flows.push((name.to_owned(), judge(&sent, &heard, clock::now())));
+    Ok(())
+}
+
+async fn end(by: &mut Call, of: &mut Call) -> Result<(), Fault> {
+    let (byed, ended) = tokio::join!(by.bye(LIMIT), of.ended(LIMIT));
+    byed.and(ended)
+}
+
+const LIMIT: Duration = Duration::from_secs(5);
+const RING: Duration = Duration::from_millis(300);
+const TALK: Duration = Duration::from_millis(2500);
+const EARLY: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_millis(150);
