@@ -72,13 +72,26 @@ impl Number {
     }
 }
 
-/// Shows a number in logs with its middle hidden: "+4420…60", so that an operator recognises it and a log is no
-/// directory of who called whom.
-pub struct Masked<'a>(pub &'a str);
+/// A number in a log line: with its middle hidden ("+442…60"), so that an operator recognises it and a log is no
+/// directory of who called whom; or in full where the configuration says so.
+pub struct Masked<'a> {
+    number: &'a str,
+    hidden: bool,
+}
+
+impl<'a> Masked<'a> {
+    /// The number, hidden or not.
+    pub const fn new(number: &'a str, hidden: bool) -> Self {
+        Self { number, hidden }
+    }
+}
 
 impl fmt::Display for Masked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let chars: Vec<char> = self.0.chars().collect();
+        if !self.hidden {
+            return f.write_str(self.number);
+        }
+        let chars: Vec<char> = self.number.chars().collect();
         if chars.len() < 7 {
             return f.write_str("…");
         }
@@ -189,7 +202,8 @@ mod tests {
 
     #[test]
     fn masks_keep_the_ends_only() {
-        assert_eq!(Masked("+442079460000").to_string(), "+442…00");
-        assert_eq!(Masked("1001").to_string(), "…");
+        assert_eq!(Masked::new("+442079460000", true).to_string(), "+442…00");
+        assert_eq!(Masked::new("1001", true).to_string(), "…");
+        assert_eq!(Masked::new("+442079460000", false).to_string(), "+442079460000");
     }
 }

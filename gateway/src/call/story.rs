@@ -154,12 +154,13 @@ impl Story {
             End::Tenant(_) => (Some(routes.name(from)), None),
             End::Trunk(_) => (None, Some(routes.name(from))),
         };
+        let hidden = routes.config().log.mask_numbers;
         tracing::info!(
             call = %self.record.id,
             tenant,
             trunk,
-            caller = %Masked(caller),
-            called = %Masked(called),
+            caller = %Masked::new(caller, hidden),
+            called = %Masked::new(called, hidden),
             "call"
         );
     }

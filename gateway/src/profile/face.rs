@@ -2,6 +2,7 @@
 //!
 //! Every name-addr that leaves the gateway is written here. Never a `sips:` URI, never an empty user before an "@".
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -72,7 +73,7 @@ impl Face {
     pub fn contact(&self, user: Option<&str>) -> Bytes {
         let mut value = String::from("<sip:");
         if let Some(user) = user.filter(|user| !user.is_empty()) {
-            value.push_str(user);
+            value.push_str(&escaped(user));
             value.push('@');
         }
         let _ = write!(value, "{}:{}", self.host, self.port);
@@ -94,7 +95,7 @@ impl Face {
                 if let Some(display) = display {
                     let _ = write!(value, "\"{display}\" ");
                 }
-                let _ = write!(value, "<sip:{user}@{}", self.host);
+                let _ = write!(value, "<sip:{}@{}", escaped(user), self.host);
                 if self.user_phone && is_number(user) {
                     value.push_str(";user=phone");
                 }
@@ -107,8 +108,13 @@ impl Face {
     /// To value without tag: the called number at `host`.
     pub fn to(&self, called: &str, host: &str) -> Bytes {
         let phone = if self.user_phone { ";user=phone" } else { "" };
-        format!("<sip:{called}@{host}{phone}>").into()
+        format!("<sip:{}@{host}{phone}>", escaped(called)).into()
     }
+}
+
+/// A dialled number as a user part: "#" has to be escaped there (RFC 3261 §25.1).
+pub fn escaped(number: &str) -> Cow<'_, str> {
+    if number.contains('#') { number.replace('#', "%23").into() } else { number.into() }
 }
 
 /// Whether a user part is a telephone number.
@@ -185,6 +191,11 @@ mod tests {
         let caller = Caller::read(b"\"A \\\"B\\\" \\\\\" <sip:alice@x>", None);
         let value = face().from(&caller);
         assert_eq!(&value[..], b"\"A \\\"B\\\" \\\\\" <sip:alice@t001.sbc.test>");
+    }
+
+    #[test]
+    fn a_feature_code_is_escaped() {
+        assert_eq!(&face().to("*21#", "x")[..], b"<sip:*21%23@x;user=phone>");
     }
 
     #[test]

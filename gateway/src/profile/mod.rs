@@ -6,7 +6,7 @@ mod face;
 pub mod teams;
 pub mod trunk;
 
-pub use face::{Caller, Face};
+pub use face::{Caller, Face, escaped};
 
 use crate::call::media_plan::MediaRules;
 

@@ -13,7 +13,7 @@ use config::Config;
 use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::{LocalId, Transport};
 
-use super::{AGENT, Face, Profile};
+use super::{AGENT, Face, Profile, escaped};
 use crate::call::media_plan::{Holds, MediaRules, Secure};
 use crate::routing::EdgeId;
 
@@ -35,7 +35,7 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
 
 /// The Request-URI of a call to `called` by this proxy.
 pub fn request_uri(called: &str, proxy: &str, port: u16) -> Bytes {
-    format!("sip:{called}@{proxy}:{port};user=phone;transport=tls").into()
+    format!("sip:{}@{proxy}:{port};user=phone;transport=tls", escaped(called)).into()
 }
 
 /// An OPTIONS by which an edge shows that it is alive: the carrier trunk's name, no user part, no address.

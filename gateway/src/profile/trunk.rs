@@ -7,7 +7,7 @@ use config::{Config, Peer, Srtp};
 use sip_stack::message::{Draft, HeaderId, Message};
 use sip_stack::transport::Transport;
 
-use super::{AGENT, Face, Profile};
+use super::{AGENT, Face, Profile, escaped};
 use crate::call::media_plan::{Holds, MediaRules, Secure};
 use crate::locals;
 use crate::routing::{RealmId, TrunkId};
@@ -60,6 +60,7 @@ pub fn request_uri(called: &str, peer: &Peer) -> Bytes {
             format!(";transport={}", from_config(other).uri_name())
         }
     };
+    let called = escaped(called);
     match peer.port {
         Some(port) => format!("sip:{called}@{}:{port}{transport}", peer.host),
         None => format!("sip:{called}@{}{transport}", peer.host),

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use media_relay::{Full, Relay};
+use media_relay::{Command, End, Full, Relay, SessionId};
 use sip_stack::locate::{Answer, QueryId};
 use sip_stack::net::{self, Input, Net};
 use tokio::sync::Notify;
@@ -230,14 +230,26 @@ impl Driver {
                     }
                 }
                 Output::Media { shard, command } => {
+                    let session = match &command {
+                        Command::Apply(plan) => Some(plan.session),
+                        Command::Release(_) => None,
+                    };
                     if let Err(Full) = self.relay.send(shard, command) {
                         self.note_full(shard, now);
+                        self.media_lost(session, now);
                     }
                 }
                 Output::Record(record) => self.records.write(record, now),
                 Output::Event(event) => self.meters.note(&event),
             }
         }
+    }
+
+    /// A call without media is no call: it hears that its session is over.
+    fn media_lost(&mut self, session: Option<SessionId>, now: Instant) {
+        let Some(session) = session else { return };
+        let (why, stats) = (End::Failed, Box::default());
+        self.core.handle_media(media_relay::Event::Ended { session, why, stats }, now);
     }
 
     fn note_full(&mut self, shard: u8, now: Instant) {
