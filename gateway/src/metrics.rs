@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use media_relay::net::ThreadCounters;
-use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, gauge};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::core::Gauges;
@@ -106,27 +109,14 @@ pub struct Meters {
 impl Meters {
     /// Registers every figure, so that `/metrics` shows zeros from the start.
     pub fn new() -> Self {
-        describe_counter!("trunkgate_calls_started_total", "Initial INVITEs taken");
-        describe_counter!("trunkgate_calls_answered_total", "Calls that were answered");
-        describe_counter!("trunkgate_calls_ended_total", "Calls that are over, by cause");
-        describe_gauge!("trunkgate_active_calls", "Calls now, also those still ringing");
-        describe_gauge!(
-            "trunkgate_proxy_up",
-            "1 while OPTIONS to that proxy are answered with 200"
-        );
-        describe_counter!("trunkgate_messages_dropped_total", "Messages dropped unanswered");
-        describe_counter!(
-            "trunkgate_losses_total",
-            "What was lost because a queue was full or a sink failed"
-        );
+        describe();
         for loss in Loss::ALL {
             Tally::of(loss).add(0);
         }
-        let media = |name: &'static str| counter!(name);
         Self {
             started: counter!("trunkgate_calls_started_total"),
             answered: counter!("trunkgate_calls_answered_total"),
-            setup: metrics::histogram!("trunkgate_call_setup_seconds"),
+            setup: histogram!("trunkgate_call_setup_seconds"),
             ended: HashMap::new(),
             refused_flows: HashMap::new(),
             calls: gauge!("trunkgate_active_calls"),
@@ -135,20 +125,20 @@ impl Meters {
             connections: gauge!("trunkgate_open_connections"),
             dropped: counter!("trunkgate_messages_dropped_total"),
             media: [
-                media("trunkgate_media_received_packets_total"),
-                media("trunkgate_media_relayed_packets_total"),
-                media("trunkgate_media_lost_packets_total"),
-                media("trunkgate_media_unauthentic_packets_total"),
-                media("trunkgate_media_foreign_packets_total"),
-                media("trunkgate_media_malformed_packets_total"),
+                counter!("trunkgate_media_received_packets_total"),
+                counter!("trunkgate_media_relayed_packets_total"),
+                counter!("trunkgate_media_lost_packets_total"),
+                counter!("trunkgate_media_unauthentic_packets_total"),
+                counter!("trunkgate_media_foreign_packets_total"),
+                counter!("trunkgate_media_malformed_packets_total"),
             ],
             relay: (
                 gauge!("trunkgate_bound_port_pairs"),
                 gauge!("trunkgate_media_sessions"),
                 [
-                    media("trunkgate_relay_faults_total"),
-                    media("trunkgate_relay_unsent_packets_total"),
-                    media("trunkgate_relay_stray_packets_total"),
+                    counter!("trunkgate_relay_faults_total"),
+                    counter!("trunkgate_relay_unsent_packets_total"),
+                    counter!("trunkgate_relay_stray_packets_total"),
                 ],
             ),
             proxies: HashMap::new(),
@@ -232,6 +222,17 @@ impl Meters {
     }
 }
 
+/// Says what each figure is.
+fn describe() {
+    for (name, help) in COUNTERS {
+        describe_counter!(name, help);
+    }
+    for (name, help) in GAUGES {
+        describe_gauge!(name, help);
+    }
+    describe_histogram!("trunkgate_call_setup_seconds", "From the INVITE to the 2xx");
+}
+
 impl Default for Meters {
     fn default() -> Self {
         Self::new()
@@ -246,5 +247,84 @@ fn count(n: usize) -> f64 {
 /// Upper bounds of the buckets of the set-up time, in seconds.
 const SETUP_BUCKETS: [f64; 12] =
     [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+const COUNTERS: [(&str, &str); 15] = [
+    ("trunkgate_calls_started_total", "Initial INVITEs taken"),
+    ("trunkgate_calls_answered_total", "Calls that were answered"),
+    ("trunkgate_calls_ended_total", "Calls that are over or were refused, by cause"),
+    ("trunkgate_messages_dropped_total", "Messages dropped unanswered"),
+    ("trunkgate_connections_refused_total", "Connections refused, or not reached, by cause"),
+    ("trunkgate_losses_total", "What was lost because a queue was full or a sink failed"),
+    ("trunkgate_media_received_packets_total", "RTP packets taken from peers, of ended sessions"),
+    ("trunkgate_media_relayed_packets_total", "Of these, passed on to the other side"),
+    ("trunkgate_media_lost_packets_total", "RTP packets missing by sequence number"),
+    ("trunkgate_media_unauthentic_packets_total", "SRTP packets that did not authenticate"),
+    ("trunkgate_media_foreign_packets_total", "Packets from addresses that may not send"),
+    ("trunkgate_media_malformed_packets_total", "Packets that are neither RTP nor RTCP"),
+    ("trunkgate_relay_faults_total", "Sessions ended by a fault in the relay's own code"),
+    ("trunkgate_relay_unsent_packets_total", "Media packets that the system did not take"),
+    ("trunkgate_relay_stray_packets_total", "Packets to media ports that no session uses"),
+];
+const GAUGES: [(&str, &str); 7] = [
+    ("trunkgate_active_calls", "Calls now, also those still ringing"),
+    ("trunkgate_transactions", "Client and server transactions now"),
+    ("trunkgate_free_port_pairs", "Pairs of media ports that are bound and free"),
+    ("trunkgate_bound_port_pairs", "Pairs of media ports that are bound"),
+    ("trunkgate_open_connections", "TCP and TLS connections now"),
+    ("trunkgate_media_sessions", "Sessions of the relay now"),
+    ("trunkgate_proxy_up", "1 while OPTIONS to that proxy are answered with 200"),
+];
 /// How often the gauges are shown.
 pub const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use media_relay::SideStats;
+
+    fn rendered(work: impl FnOnce(&mut Meters)) -> String {
+        let recorder = PrometheusBuilder::new().set_buckets(&SETUP_BUCKETS).unwrap();
+        let recorder = recorder.build_recorder();
+        metrics::with_local_recorder(&recorder, || work(&mut Meters::new()));
+        recorder.handle().render()
+    }
+
+    #[test]
+    fn every_figure_says_what_it_is() {
+        let text = rendered(|meters| {
+            meters.note(&Event::CallStarted);
+            meters.note(&Event::CallAnswered { setup: Duration::from_millis(150) });
+            meters.note(&Event::CallEnded { cause: Cause::Normal });
+            meters.note(&Event::Dropped);
+            meters.note(&Event::Refused(Refusal::Network));
+            meters.note(&Event::Proxy { edge: "default".into(), proxy: "sip".into(), up: true });
+            meters.show(&Gauges::default());
+        });
+        for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+            let name = line.split(' ').nth(2).unwrap();
+            assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+        }
+        for (name, _) in COUNTERS.iter().chain(&GAUGES) {
+            assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
+        }
+        assert!(text.contains("trunkgate_call_setup_seconds_bucket{le=\"0.2\"} 1"), "{text}");
+        assert!(text.contains("trunkgate_calls_ended_total{cause=\"normal\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn media_of_both_sides_is_added_up() {
+        let side = |received, relayed| SideStats { received, relayed, ..SideStats::default() };
+        let text = rendered(|meters| {
+            meters.note(&Event::MediaEnded { stats: Box::new([side(5, 4), side(7, 7)]) });
+        });
+        assert!(text.contains("trunkgate_media_received_packets_total 12"), "{text}");
+        assert!(text.contains("trunkgate_media_relayed_packets_total 11"), "{text}");
+    }
+
+    #[test]
+    fn relay_threads_are_added_up() {
+        let thread = |bound| ThreadCounters { bound, send_failed: 1, ..ThreadCounters::default() };
+        let text = rendered(|meters| meters.show_relay([thread(3), thread(4)].into_iter()));
+        assert!(text.contains("trunkgate_bound_port_pairs 7"), "{text}");
+        assert!(text.contains("trunkgate_relay_unsent_packets_total 2"), "{text}");
+    }
+}

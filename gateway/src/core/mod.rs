@@ -282,6 +282,11 @@ impl Core {
         self.slots.live()
     }
 
+    /// How many calls there are with those that are over and only finish what they owe: a BYE to be answered, an ACK.
+    pub fn unfinished(&self) -> usize {
+        self.slots.all()
+    }
+
     /// Whether calls can be made: not draining, and where there is an edge, a proxy that is not known to be down.
     pub fn is_able(&self) -> bool {
         !self.admission.is_draining() && self.health.is_able()

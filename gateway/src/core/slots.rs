@@ -82,6 +82,11 @@ impl Slots {
         self.slots.len() - self.over
     }
 
+    /// All calls, also those that are over.
+    pub(super) fn all(&self) -> usize {
+        self.slots.len()
+    }
+
     pub(super) fn has(&self, key: CallKey) -> bool {
         self.slots.contains_key(&key)
     }

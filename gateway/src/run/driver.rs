@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use super::clock;
 use super::records::Records;
 use super::signals::{Signal, Signals};
-use super::stop::{Order, Stop};
+use super::stop::{Left, Order, Stop};
 use crate::admin::Health;
 use crate::core::{Core, Output};
 use crate::event::Refusal;
@@ -212,7 +212,8 @@ impl Driver {
 
     fn finish_turn(&mut self, now: Instant) {
         self.drain(now);
-        let order = self.stop.check(self.core.calls(), now);
+        let left = Left { calls: self.core.calls(), unfinished: self.core.unfinished() };
+        let order = self.stop.check(left, now);
         if order.is_some() {
             self.order(order, now);
             self.drain(now);

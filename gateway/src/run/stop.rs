@@ -1,19 +1,19 @@
 //! How the daemon stops: a machine over signals, calls and time.
 //!
 //! ```text
-//! phase    | signal            | no call is left | its time is over
-//! ---------+-------------------+-----------------+------------------
-//! serving  | Drain → draining  | -               | -
-//! draining | → over            | → over          | EndAll → ending
-//! ending   | → over            | → over          | → over
-//! over     | -                 | -               | -
+//! phase    | signal           | nothing is left | no call goes on | its time is over
+//! ---------+------------------+-----------------+-----------------+------------------
+//! serving  | Drain → draining | -               | -               | -
+//! draining | → over           | → over          | → ending        | EndAll → ending
+//! ending   | → over           | → over          | -               | → over
+//! over     | -                | -               | -               | -
 //! ```
 
 use std::time::{Duration, Instant};
 
 /// How long calls may go on after the first signal.
 pub(super) const DRAIN: Duration = Duration::from_secs(30);
-/// How long calls that we end may take to end.
+/// How long calls that are over may take to finish what they owe.
 pub(super) const ENDING: Duration = Duration::from_secs(5);
 
 /// Where the daemon stands.
@@ -26,13 +26,22 @@ pub(super) enum Stop {
         /// When they are ended.
         until: Instant,
     },
-    /// All calls are being ended.
+    /// No call goes on: what is owed to peers is finished.
     Ending {
-        /// When nobody waits for them any more.
+        /// When nobody waits for it any more.
         until: Instant,
     },
     /// Leave.
     Over,
+}
+
+/// What is left of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    /// Calls that go on.
+    pub(super) calls: usize,
+    /// These, and those that are over and owe their peers something.
+    pub(super) unfinished: usize,
 }
 
 /// What the core has to be told.
@@ -59,12 +68,15 @@ impl Stop {
         }
     }
 
-    /// So many calls are left now.
-    pub(super) fn check(&mut self, calls: usize, now: Instant) -> Option<Order> {
+    /// This is left now.
+    pub(super) fn check(&mut self, left: Left, now: Instant) -> Option<Order> {
         match *self {
-            Self::Serving | Self::Over => None,
-            Self::Draining { .. } | Self::Ending { .. } if calls == 0 => {
+            Self::Draining { .. } | Self::Ending { .. } if left.unfinished == 0 => {
                 *self = Self::Over;
+                None
+            }
+            Self::Draining { .. } if left.calls == 0 => {
+                *self = Self::Ending { until: now + ENDING };
                 None
             }
             Self::Draining { until } if until <= now => {
@@ -75,7 +87,7 @@ impl Stop {
                 *self = Self::Over;
                 None
             }
-            Self::Draining { .. } | Self::Ending { .. } => None,
+            Self::Serving | Self::Draining { .. } | Self::Ending { .. } | Self::Over => None,
         }
     }
 
@@ -89,59 +101,65 @@ impl Stop {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "any instant will do to count from")]
 mod tests {
     use super::*;
 
     #[derive(Clone, Copy, Debug)]
     enum Input {
         Signal,
-        Calls(usize),
-        Late(usize),
+        Check(Left),
+        Late(Left),
     }
+
+    const NOTHING: Left = Left { calls: 0, unfinished: 0 };
+    const DEBTS: Left = Left { calls: 0, unfinished: 1 };
+    const CALLS: Left = Left { calls: 1, unfinished: 2 };
 
     /// Every phase with every input: what is ordered, and the phase afterwards.
     #[test]
-    #[allow(clippy::disallowed_methods, reason = "any instant will do to count from")]
     fn every_phase_meets_every_input() {
-        use Input::{Calls, Late, Signal};
+        use Input::{Check, Late, Signal};
         let now = Instant::now();
         let late = now + DRAIN.max(ENDING);
         let draining = Stop::Draining { until: now + DRAIN };
         let ending = Stop::Ending { until: now + ENDING };
-        let ended_late = Stop::Ending { until: late + ENDING };
-        let table = [
-            (Stop::Serving, Signal, Some(Order::Drain), draining),
-            (Stop::Serving, Calls(0), None, Stop::Serving),
-            (Stop::Serving, Calls(1), None, Stop::Serving),
-            (Stop::Serving, Late(1), None, Stop::Serving),
-            (draining, Signal, None, Stop::Over),
-            (draining, Calls(0), None, Stop::Over),
-            (draining, Calls(1), None, draining),
-            (draining, Late(0), None, Stop::Over),
-            (draining, Late(1), Some(Order::EndAll), ended_late),
-            (ending, Signal, None, Stop::Over),
-            (ending, Calls(0), None, Stop::Over),
-            (ending, Calls(1), None, ending),
-            (ending, Late(0), None, Stop::Over),
-            (ending, Late(1), None, Stop::Over),
-            (Stop::Over, Signal, None, Stop::Over),
-            (Stop::Over, Calls(0), None, Stop::Over),
-            (Stop::Over, Calls(1), None, Stop::Over),
-            (Stop::Over, Late(1), None, Stop::Over),
+        let ending_late = Stop::Ending { until: late + ENDING };
+        let inputs = [
+            Signal,
+            Check(NOTHING),
+            Check(DEBTS),
+            Check(CALLS),
+            Late(NOTHING),
+            Late(DEBTS),
+            Late(CALLS),
         ];
-        for (before, input, order, after) in table {
-            let mut stop = before;
-            let given = match input {
-                Signal => stop.signal(now),
-                Calls(calls) => stop.check(calls, now),
-                Late(calls) => stop.check(calls, late),
-            };
-            assert_eq!((given, stop), (order, after), "{before:?} {input:?}");
+        let all = Some(Order::EndAll);
+        let over = (None, Stop::Over);
+        let same = (None, Stop::Serving);
+        let drain = (Some(Order::Drain), draining);
+        let (wait, end) = ((None, draining), (None, ending));
+        let (end_late, end_all) = ((None, ending_late), (all, ending_late));
+        let table = [
+            (Stop::Serving, [drain, same, same, same, same, same, same]),
+            (draining, [over, over, end, wait, over, end_late, end_all]),
+            (ending, [over, over, end, end, over, over, over]),
+            (Stop::Over, [over; 7]),
+        ];
+        for (before, expected) in table {
+            for (input, expected) in inputs.into_iter().zip(expected) {
+                let mut stop = before;
+                let order = match input {
+                    Signal => stop.signal(now),
+                    Check(left) => stop.check(left, now),
+                    Late(left) => stop.check(left, late),
+                };
+                assert_eq!((order, stop), expected, "{before:?} {input:?}");
+            }
         }
     }
 
     #[test]
-    #[allow(clippy::disallowed_methods, reason = "any instant will do to count from")]
     fn a_daemon_with_a_call_that_never_ends_stops_all_the_same() {
         let mut now = Instant::now();
         let started = now;
@@ -149,7 +167,7 @@ mod tests {
         stop.signal(now);
         while let Some(due) = stop.deadline() {
             now = due;
-            stop.check(1, now);
+            stop.check(CALLS, now);
         }
         assert_eq!(stop, Stop::Over);
         assert_eq!(now - started, DRAIN + ENDING);
