@@ -100,14 +100,19 @@ impl Net {
         self.first = self.first.wrapping_add(1) % count.max(1);
         let mut more = false;
         for offset in 0..count {
-            let datagrams = &self.sockets[(self.first + offset) % count];
+            let index = (self.first + offset) % count;
+            let datagrams = &self.sockets[index];
             let mut left = DATAGRAMS;
             while left > 0 {
                 left -= 1;
                 match datagrams.socket.try_recv_from(&mut self.buffer) {
                     Ok((length, remote)) => {
                         let Some(local) = self.locals.get(&datagrams.local) else { break };
-                        batch.extend(datagrams.read(local, &self.buffer[..length], remote));
+                        let input = datagrams.read(local, &self.buffer[..length], remote);
+                        if count > 1 && matches!(input, Some(Input::Message { .. })) {
+                            self.heard.note(datagrams.local, remote, index);
+                        }
+                        batch.extend(input);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         match datagrams.socket.poll_recv_ready(context) {
@@ -158,7 +163,11 @@ impl Net {
         let fits = |s: &&Datagrams| {
             s.local == target.local && s.address.is_ipv4() == target.remote.is_ipv4()
         };
-        let datagrams = self.sockets.iter().find(fits).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let heard = self.heard.on(target.local, target.remote);
+        let heard = heard.and_then(|index| self.sockets.get(index));
+        let datagrams = heard
+            .or_else(|| self.sockets.iter().find(fits))
+            .ok_or(io::ErrorKind::AddrNotAvailable)?;
         match socket::send(&datagrams.socket, bytes, target.remote) {
             // As good as lost on the way: the transaction repeats it.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),

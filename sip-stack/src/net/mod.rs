@@ -7,6 +7,7 @@
 
 mod connection;
 mod guard;
+mod heard;
 mod limits;
 mod listen;
 mod pool;
@@ -24,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use self::connection::{Event, Queued};
+use self::heard::Heard;
 pub use self::limits::Limits;
 use self::listen::{Datagrams, Listener};
 use self::pool::{Connection, Peer};
@@ -181,6 +183,7 @@ pub enum BindError {
 pub struct Net {
     locals: HashMap<LocalId, Local>,
     sockets: Vec<Datagrams>,
+    heard: Heard,
     listeners: Vec<Listener>,
     connections: HashMap<FlowId, Connection>,
     /// Connections that take new messages, by whom they lead to.
@@ -226,6 +229,7 @@ impl Net {
         let mut net = Self {
             locals: HashMap::new(),
             sockets: Vec::new(),
+            heard: Heard::default(),
             listeners: Vec::new(),
             connections: HashMap::new(),
             pool: HashMap::new(),
