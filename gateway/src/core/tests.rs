@@ -431,3 +431,142 @@ fn draining_refuses_new_calls_and_keeps_running_ones() {
     world.expect(CARRIER, "SIP/2.0 200");
     assert!(!world.core.is_able());
 }
+
+fn proxy_options(world: &mut World) -> Vec<(Duration, String)> {
+    let start = world.now;
+    let mut seen = Vec::new();
+    for _ in 0..400 {
+        world.wait(Duration::from_secs(1));
+        for (target, text) in world.sent.drain(..) {
+            if text.starts_with("OPTIONS ") && target.remote.to_string() == PROXY {
+                seen.push((world.now - start, text));
+            }
+        }
+        for (_, text) in &seen {
+            if world.now - start == seen.last().unwrap().0 && *text == seen.last().unwrap().1 {
+                let ok = reply(text, "200 OK", "o", "Allow: INVITE\n", "");
+                let message = Message::parse(Bytes::from(ok.replace('\n', "\r\n"))).unwrap();
+                let source = Source {
+                    transport: Transport::Tls,
+                    local: LocalId(0),
+                    local_addr: "127.0.0.11:5061".parse().unwrap(),
+                    remote: PROXY.parse().unwrap(),
+                    flow: Some(FlowId(9)),
+                };
+                world.core.handle_message(source, message, world.now);
+            }
+        }
+        world.drain();
+    }
+    seen
+}
+
+#[test]
+fn tr_001_tr_002_tr_004_options_every_60_to_65_seconds_in_the_name_of_the_edge() {
+    let mut world = World::new();
+    world.core.handle_timeout(world.now);
+    world.drain();
+    let seen = proxy_options(&mut world);
+    assert!((6..=7).contains(&seen.len()), "{}", seen.len());
+    for pair in seen.windows(2) {
+        let gap = pair[1].0 - pair[0].0;
+        assert!((Duration::from_secs(60)..=Duration::from_secs(66)).contains(&gap), "{gap:?}");
+    }
+    let (_, first) = &seen[0];
+    assert_eq!(line(first), "OPTIONS sip:sip.teams.test:5061;transport=tls SIP/2.0");
+    assert_eq!(value(first, "Contact"), "<sip:sbc.test:5061;transport=tls>");
+    assert!(value(first, "Via").starts_with("SIP/2.0/TLS sbc.test:5061;"));
+    assert!(value(first, "From").starts_with("<sip:sbc.test:5061>;tag="));
+    let allow = value(first, "Allow");
+    assert!(allow.contains("REFER") && allow.contains("NOTIFY"));
+    // TR-004: that 200 had no Contact.
+    assert!(!world.core.health.is_down(crate::routing::EdgeId(0), 0));
+}
+
+#[test]
+fn tr_003_options_of_the_peer_are_answered_on_the_same_connection() {
+    let mut world = World::new();
+    world.hear(
+        PROXY,
+        "OPTIONS sip:sbc.test:5061;transport=tls SIP/2.0\n\
+         FROM: <sip:sip-du-a-eu.pstnhub.test:5061>;tag=1\nTO: <sip:sbc.test>\nCSEQ: 1 OPTIONS\n\
+         CALL-ID: o1\nMAX-FORWARDS: 70\nVIA: SIP/2.0/TLS 127.0.0.20:5061;branch=z9hG4bKo1\n\
+         CONTACT: <sip:sip-du-a-eu.pstnhub.test:5061>\nCONTENT-LENGTH: 0\n\n",
+    );
+    let (target, ok) =
+        world.sent.iter().find(|(_, text)| text.starts_with("SIP/2.0 200")).cloned().unwrap();
+    assert_eq!(target.flow, Some(FlowId(7)));
+    assert_eq!(value(&ok, "Contact"), "<sip:sbc.test:5061;transport=tls>");
+    assert!(value(&ok, "Allow").contains("REFER"));
+    assert_eq!(value(&ok, "Supported"), "replaces, timer");
+}
+
+#[test]
+fn tr_025_a_bye_on_another_connection_finds_its_dialog() {
+    let mut world = World::new();
+    let (invite, _) = answered(&mut world);
+    let bye = in_dialog(&invite, "BYE", 3, "t1", "", "");
+    let message = Message::parse(Bytes::from(bye.replace('\n', "\r\n"))).unwrap();
+    let source = Source {
+        transport: Transport::Tls,
+        local: LocalId(0),
+        local_addr: "127.0.0.11:5061".parse().unwrap(),
+        remote: "127.0.0.99:61234".parse().unwrap(),
+        flow: Some(FlowId(77)),
+    };
+    world.core.handle_opened(FlowId(77), world.now);
+    world.core.handle_message(source, message, world.now);
+    world.drain();
+    let (target, _) =
+        world.sent.iter().rev().find(|(_, text)| text.starts_with("SIP/2.0 200")).unwrap();
+    assert_eq!(target.flow, Some(FlowId(77)));
+    world.expect(CARRIER, "BYE ");
+}
+
+#[test]
+fn tr_030_an_answer_without_ringing_is_an_answer() {
+    let mut world = World::new();
+    world.hear(CARRIER, &carrier_invite("+442079460001", PLAIN));
+    let invite = world.expect(PROXY, "INVITE ");
+    world.hear(PROXY, &reply(&invite, "200 OK", "v1", TEAMS_CONTACT, SECURE));
+    let ok = world.expect(CARRIER, "SIP/2.0 200");
+    assert!(ok.contains("m=audio 2"), "{ok}");
+    let Some(Command::Apply(plan)) = world.media.last() else { panic!("a plan") };
+    assert!(plan.sides.iter().all(|side| side.send && side.receive));
+}
+
+#[test]
+fn a_dead_connection_inside_a_dialog_is_replaced() {
+    let mut world = World::new();
+    let (_, ok) = answered(&mut world);
+    world.core.handle_closed(FlowId(7), world.now);
+    world.hear(CARRIER, &carrier_bye(&ok));
+    // The Contact's name is unknown here, so a query leaves first; then the address last heard is tried.
+    world.wait(Duration::from_secs(3));
+    let bye = world.expect(PROXY, "BYE sip:api-du-a.pstnhub.test:443");
+    assert!(value(&bye, "Via").starts_with("SIP/2.0/TLS t001.sbc.test:5061;"));
+}
+
+#[test]
+fn a_caller_without_an_offer_gets_ours() {
+    let mut world = World::new();
+    world.hear(CARRIER, &carrier_invite("+442079460001", ""));
+    let invite = world.expect(PROXY, "INVITE ");
+    assert!(invite.contains("RTP/SAVP 8 0 101"), "{invite}");
+    world.hear(PROXY, &reply(&invite, "200 OK", "t1", TEAMS_CONTACT, SECURE));
+    let ok = world.expect(CARRIER, "SIP/2.0 200");
+    assert!(ok.contains("RTP/AVP 8") && ok.contains("a=rtpmap:101 telephone-event"), "{ok}");
+    let ack = with_body(
+        &format!(
+            "ACK sip:x@127.0.0.10:5060 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bKc2\n\
+             Max-Forwards: 70\nFrom: {}\nTo: {}\nCall-ID: c1\nCSeq: 1 ACK\n",
+            value(&ok, "From"),
+            value(&ok, "To"),
+        ),
+        PLAIN,
+    );
+    world.hear(CARRIER, &ack);
+    let Some(Command::Apply(plan)) = world.media.last() else { panic!("a plan") };
+    assert_eq!(plan.sides[0].rtp, Some("127.0.0.50:30000".parse().unwrap()));
+    assert!(plan.sides.iter().all(|side| side.send && side.receive));
+}
