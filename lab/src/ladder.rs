@@ -50,13 +50,14 @@ fn label(record: &Record) -> String {
         let gap = if number.is_empty() { "" } else { " " };
         return format!("{}{gap}{number}{sdp}", message.method());
     }
+    // Each phone that rings has a tag of its own.
     let fork = match (message.status(), message.to_tag()) {
-        (101..=199, Some(tag)) => format!(" tag {tag}"),
+        (101..=199, Some(tag)) => format!(" tag {}", tag.get(..6).unwrap_or(tag)),
         (_, Some(_) | None) => String::new(),
     };
     let method = if message.method() == "INVITE" { "" } else { message.method() };
     let gap = if method.is_empty() { "" } else { " " };
-    format!("{} {}{gap}{method}{fork}{sdp}", message.status(), message.phrase())
+    format!("{} {}{gap}{method}{sdp}{fork}", message.status(), message.phrase())
 }
 
 /// Columns from one upright to the next.

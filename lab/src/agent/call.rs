@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::agent::core::{Core, Offer};
-use crate::agent::dialect::{Head, accepted_crypto, branch, via};
+use crate::agent::dialect::{Face, Head, accepted_crypto, branch, via};
 use crate::agent::dialog::Dialog;
 use crate::agent::{Fault, digits};
 use crate::clock;
@@ -129,7 +129,7 @@ impl Call {
             mailbox,
             port,
             contact,
-            record_route: String::new(),
+            record_route: core.dialect.record_route(address),
             key: core.dialect.key(),
             core,
             remote: None,
@@ -274,7 +274,7 @@ impl Call {
             200,
             "OK",
             &tag,
-            Some(&format!("<{}>", self.contact)),
+            Some(&self.face()),
             "",
             &sdp,
         );
@@ -402,11 +402,15 @@ impl Call {
             181 => "Call Is Being Forwarded",
             _ => "Session Progress",
         };
-        let contact = format!("<{}>", self.contact);
         let message = &invite.message;
         let dialect = &self.core.dialect;
-        let bytes = dialect.response(message, status, phrase, &tag, Some(&contact), "", sdp);
+        let bytes = dialect.response(message, status, phrase, &tag, Some(&self.face()), "", sdp);
         self.core.answer(&invite.clone(), bytes).await;
+    }
+
+    fn face(&self) -> Face {
+        let (contact, record_route) = (format!("<{}>", self.contact), self.record_route.clone());
+        Face { contact, record_route }
     }
 
     fn tag(&mut self, fork: usize) -> String {
@@ -595,9 +599,8 @@ impl Call {
         };
         self.version += 1;
         let sdp = self.answer_sdp(way.name())?;
-        let contact = format!("<{}>", self.contact);
-        let dialect = &self.core.dialect;
-        let bytes = dialect.response(&arrival.message, 200, "OK", "", Some(&contact), "", &sdp);
+        let (dialect, face) = (&self.core.dialect, self.face());
+        let bytes = dialect.response(&arrival.message, 200, "OK", "", Some(&face), "", &sdp);
         self.core.answer(arrival, bytes).await;
         Ok(())
     }
@@ -612,7 +615,7 @@ impl Call {
             if self.confirmed {
                 self.dialog.refresh(message);
             } else {
-                self.dialog.accepted(message);
+                self.dialog.accepted(message, &self.record_route);
             }
             let (head, channel) = self.head("ACK", message.cseq(), "", "").await?;
             let ack = self.core.dialect.request(&head);
@@ -665,10 +668,7 @@ impl Call {
         if inside && message.uri() != self.contact {
             self.core.complain(format!("{}: not our Contact {}", message.start(), self.contact));
         }
-        let recorded = match &self.side {
-            Side::Caller { .. } => !self.record_route.is_empty(),
-            Side::Callee { .. } => false,
-        };
+        let recorded = !self.record_route.is_empty();
         if inside && recorded && message.elements("Route") != [self.record_route.as_str()] {
             self.core.complain(format!("{}: without our Record-Route", message.start()));
         }

@@ -39,6 +39,14 @@ pub(crate) struct Head {
     pub(crate) sdp: String,
 }
 
+/// What an answer that makes a dialog says of its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Face {
+    pub(crate) contact: String,
+    /// Put above what the request recorded; empty for none.
+    pub(crate) record_route: String,
+}
+
 /// The two ends of a call as an end names them.
 pub(crate) struct Names {
     pub(crate) uri: String,
@@ -72,7 +80,7 @@ impl Dialect {
         sip::message(template, &values, &head.sdp)
     }
 
-    /// A response. `tag` is added to To if it has none; `contact` stands in what makes a dialog.
+    /// A response. `tag` is added to To if it has none; `face` stands in what makes a dialog.
     #[allow(clippy::too_many_arguments, reason = "the parts of one message, each used once")]
     pub(crate) fn response(
         &self,
@@ -80,7 +88,7 @@ impl Dialect {
         status: u16,
         phrase: &str,
         tag: &str,
-        contact: Option<&str>,
+        face: Option<&Face>,
         extra: &str,
         sdp: &str,
     ) -> Vec<u8> {
@@ -91,7 +99,13 @@ impl Dialect {
             Some(_) | None => to,
         };
         let all = |name: &str| request.lines(name).map(str::to_owned).collect::<Vec<_>>();
-        let routes = if contact.is_some() { all("Record-Route") } else { Vec::new() };
+        let mut routes = Vec::new();
+        if let Some(face) = face {
+            routes.push(face.record_route.clone());
+            routes.extend(all("Record-Route"));
+            routes.retain(|route| !route.is_empty());
+        }
+        let contact = face.map_or("", |face| &face.contact);
         let status = status.to_string();
         let kind = if sdp.is_empty() { "" } else { "application/sdp" };
         let values = [
@@ -103,7 +117,7 @@ impl Dialect {
             ("cseq", &copy("CSeq")),
             ("vias", &lines(&self.cased("Via"), &all("Via"))),
             ("record_route", &lines(&self.cased("Record-Route"), &routes)),
-            ("contact", &self.line("Contact", contact.unwrap_or_default())),
+            ("contact", &self.line("Contact", contact)),
             ("extra", extra),
             ("content_type", &self.line("Content-Type", kind)),
         ];

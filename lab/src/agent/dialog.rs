@@ -36,10 +36,12 @@ impl Dialog {
         }
     }
 
-    /// The caller's side takes what the 2xx says (RFC 3261 §12.1.2).
-    pub(crate) fn accepted(&mut self, answer: &Message) {
+    /// The caller's side takes what the 2xx says (RFC 3261 §12.1.2). `own` is the Record-Route that
+    /// we put in ourselves: a caller stands before its own proxy, which is no hop for it.
+    pub(crate) fn accepted(&mut self, answer: &Message, own: &str) {
         self.remote = answer.header("To").unwrap_or_default().to_owned();
         self.routes = answer.elements("Record-Route");
+        self.routes.retain(|route| route != own);
         self.routes.reverse();
         self.refresh(answer);
     }
@@ -77,7 +79,10 @@ mod tests {
         let (from, to) = ("a;tag=1".to_owned(), "<sip:b>".to_owned());
         let mut dialog = Dialog::caller("c".to_owned(), from, to, "sip:b".to_owned());
         assert_eq!(dialog.next_hop(), "sip:b");
-        dialog.accepted(&Message::read(answer.as_bytes()).unwrap());
+        let answer = Message::read(answer.as_bytes()).unwrap();
+        dialog.accepted(&answer, "<sip:p2;lr>");
+        assert_eq!(dialog.next_hop(), "sip:p1;lr");
+        dialog.accepted(&answer, "");
         assert_eq!(dialog.next_hop(), "sip:p2;lr");
         assert_eq!((dialog.target.as_str(), dialog.remote.as_str()), ("sip:b@h", "<sip:b>;tag=t"));
     }

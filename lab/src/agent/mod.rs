@@ -52,6 +52,9 @@ pub enum Fault {
     /// A socket failed.
     #[error("socket: {0}")]
     Socket(#[from] io::Error),
+    /// A rule was broken.
+    #[error("{0}")]
+    Rule(String),
     /// The gateway's address was not given and no request came from it yet.
     #[error("the address of the gateway is not known yet")]
     NoGateway,

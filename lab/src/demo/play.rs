@@ -9,6 +9,7 @@ use crate::clock;
 use crate::demo::report::{Outcome, Report};
 use crate::demo::scene::{CARRIERS, Scene, TEAMS, TENANTS};
 use crate::media::judge;
+use crate::sip::{Message, host_of};
 
 /// Plays all calls against the gateway that runs with the scene's configuration, and judges them.
 /// `progress` gets a line for each step. Takes about ten seconds; never more than thirty.
@@ -185,7 +186,13 @@ async fn from_carrier(
     let awaited = scene.teams.expect(called);
     let host = scene.sip.ip().to_string();
     let caller = scene.carriers[at].call(Invite::new("+14155550100", called, &host)).await?;
-    legs(caller, awaited.call(LIMIT).await, notes)
+    let (caller, callee) = legs(caller, awaited.call(LIMIT).await, notes)?;
+    // The name by which Teams finds the tenant.
+    let named = callee.invite().and_then(Message::contact).map(host_of).unwrap_or_default();
+    if named != TENANTS[at] {
+        return Err(Fault::Rule(format!("Contact names {named} instead of {}", TENANTS[at])));
+    }
+    Ok((caller, callee))
 }
 
 async fn from_teams(
@@ -260,6 +267,7 @@ async fn end(by: &mut Call, of: &mut Call) -> Result<(), Fault> {
 
 const LIMIT: Duration = Duration::from_secs(5);
 const RING: Duration = Duration::from_millis(300);
-const TALK: Duration = Duration::from_millis(2500);
+/// Longer than the 4.5 s after which the gateway's own RTCP is due.
+const TALK: Duration = Duration::from_millis(5000);
 const EARLY: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(150);
