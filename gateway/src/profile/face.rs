@@ -15,7 +15,7 @@ use crate::numbers::Number;
 /// Our name or address on a leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Face {
-    /// Host in our URIs: a tenant's FQDN, or our address in a realm ("[::1]" when IPv6).
+    /// Host in our URIs: a tenant's FQDN, or our address in a realm (in brackets when IPv6).
     pub host: String,
     /// The port at which we are reached.
     pub port: u16,
