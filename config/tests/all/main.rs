@@ -9,6 +9,7 @@
 mod bad;
 mod contract;
 mod diff;
+mod documents;
 mod good;
 mod hostile;
 mod schema;

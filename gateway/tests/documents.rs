@@ -1,0 +1,73 @@
+//! docs/operating.md names every figure and every field of a record, and no other.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gateway::cdr::Record;
+use gateway::event::{Event, Refusal};
+use gateway::failure::Cause;
+use gateway::metrics::{Exporter, Meters};
+use serde_json::Value;
+
+const DOCUMENT: &str = include_str!("../../docs/operating.md");
+
+#[test]
+fn every_figure_is_described() {
+    let exporter = Exporter::install().unwrap();
+    let mut meters = Meters::new();
+    meters.note(&Event::CallAnswered { setup: Duration::from_millis(800) });
+    meters.note(&Event::CallEnded { cause: Cause::Normal });
+    meters.note(&Event::Refused(Refusal::Network));
+    meters.note(&Event::Proxy { edge: "default".into(), proxy: "sip.test".into(), up: true });
+    let rendered = exporter.render();
+    let shown: BTreeSet<&str> = rendered
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next().filter(|name| !name.is_empty()))
+        .map(|name| match name.strip_prefix(SETUP) {
+            Some("_bucket" | "_sum" | "_count") => SETUP,
+            Some(_) | None => name,
+        })
+        .collect();
+    let described: BTreeSet<&str> = DOCUMENT
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `trunkgate_"))
+        .map(|line| line.split(['`', '{']).next().unwrap())
+        .collect();
+    let shown: BTreeSet<&str> =
+        shown.iter().filter_map(|name| name.strip_prefix("trunkgate_")).collect();
+    assert_eq!(shown, described, "left: what /metrics shows; right: what docs/operating.md names");
+}
+
+#[test]
+fn every_field_of_a_record_is_described() {
+    let sample = DOCUMENT.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let value: Value = serde_json::from_str(sample).unwrap();
+    let record: Record = serde_json::from_str(sample).unwrap();
+    assert_eq!(
+        serde_json::to_value(record).unwrap(),
+        value,
+        "the sample has each field of a record"
+    );
+    let mut fields = BTreeSet::new();
+    gather(&value, "", &mut fields);
+    for field in fields {
+        assert!(DOCUMENT.contains(&format!("`{field}`")), "{field}");
+    }
+}
+
+fn gather(value: &Value, path: &str, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                gather(value, &path, into);
+                into.insert(path);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|v| gather(v, &format!("{path}[]"), into)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+const SETUP: &str = "trunkgate_call_setup_seconds";
