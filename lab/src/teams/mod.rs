@@ -97,7 +97,8 @@ mod tests {
         let leaf = Leaf::new(names.iter().copied()).key(KeyKind::EcdsaP256);
         let settings = Settings {
             end: "Teams".to_owned(),
-            domain: "teams.test".to_owned(),
+            // Each needs to tell its own Record-Route from the other's.
+            domain: if last == 1 { "near.test" } else { "teams.test" }.to_owned(),
             addresses: vec![[127, 0, 8, last].into(), [127, 0, 8, last + 1].into()],
             port: 5061,
             identity: pki.issue(&format!("teams{last}"), &leaf).unwrap(),
@@ -108,7 +109,7 @@ mod tests {
         FakeTeams::start(settings, Log::new()).await.unwrap()
     }
 
-    const ALL: [&str; 2] = ["sip.teams.test", "*.teams.test"];
+    const ALL: [&str; 3] = ["sip.teams.test", "*.teams.test", "*.near.test"];
 
     #[tokio::test]
     async fn two_of_them_talk_under_tls_and_srtp_with_forks_and_early_media() {
