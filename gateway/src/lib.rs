@@ -9,8 +9,12 @@ pub mod cdr;
 pub mod check;
 pub mod cli;
 pub mod core;
+#[cfg(feature = "lab")]
+pub mod demo;
 pub mod event;
 pub mod failure;
+#[cfg(feature = "lab")]
+pub mod lab_cmd;
 pub mod locals;
 pub mod logging;
 pub mod metrics;

@@ -17,6 +17,10 @@ fn obey(command: Command) -> u8 {
     match command {
         Command::Run(file) => run::command(&file.config),
         Command::Check(options) => check::command(&options, &mut out, &mut err),
+        #[cfg(feature = "lab")]
+        Command::Demo(options) => gateway::demo::command(&options),
+        #[cfg(feature = "lab")]
+        Command::Lab(end) => gateway::lab_cmd::command(end),
         Command::Version => cli::print_version(&mut out),
     }
 }

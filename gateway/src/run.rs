@@ -24,10 +24,10 @@ use tracing::{info, warn};
 
 pub use self::capacity::{Capacity, descriptors};
 pub(crate) use self::identities::local_configs;
+pub(crate) use self::signals::Signals;
 
 use self::driver::Driver;
 use self::records::Records;
-use self::signals::Signals;
 use crate::admin::{self, Health};
 use crate::call::Pools;
 use crate::cdr;

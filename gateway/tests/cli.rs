@@ -179,6 +179,39 @@ fn sigint_ends_it_as_well() {
     assert_eq!(gateway.end().0, Some(0));
 }
 
+#[cfg(feature = "lab")]
+#[test]
+fn the_demo_goes_well() {
+    let output = trunkgate(&["demo"]);
+    let said = text(&output.stdout);
+    assert_eq!(code(&output), 0, "{said}\n{}", text(&output.stderr));
+    assert!(said.ends_with("The demo went well.\n"), "{said}");
+}
+
+#[cfg(feature = "lab")]
+#[test]
+fn one_end_alone_calls_another() {
+    let scene = Scene::new(10);
+    let [callee, caller] = [1, 2].map(|last| format!("{}:5060", scene.address(last)));
+    let end = |own: &str, other: &str, more: &[&str]| {
+        let arguments =
+            ["lab", "carrier", "--transport", "udp", "--listen", own, "--gateway", other];
+        Gateway::spawn(&[&arguments[..], more].concat(), &scene.path("log"))
+    };
+    let mut callee = end(&callee, &caller, &[]);
+    assert!(callee.line().starts_with("listening on UDP"));
+    let mut caller =
+        end(&caller, &format!("{}:5060", scene.address(1)), &["--call", "+2", "--seconds", "1"]);
+    let mut heard = String::new();
+    while !heard.contains("a tone of 440 Hz") {
+        heard += &caller.line();
+    }
+    for end in [&mut callee, &mut caller] {
+        end.signal(Signal::TERM);
+        assert_eq!(end.end().0, Some(0));
+    }
+}
+
 fn trunkgate(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trunkgate")).args(arguments).output().unwrap()
 }
@@ -299,16 +332,8 @@ networks = ["{cloud}/32"]
     }
 
     fn run(&self) -> Gateway {
-        let log = self.path("log");
-        let child = Command::new(env!("CARGO_BIN_EXE_trunkgate"))
-            .args(["run", "--config"])
-            .arg(self.path("gateway.toml"))
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(&log).unwrap())
-            .spawn();
-        let mut child = child.unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        Gateway { child, out, log: log.as_path().into() }
+        let config = self.path("gateway.toml");
+        Gateway::spawn(&["run", "--config", config.to_str().unwrap()], &self.path("log"))
     }
 }
 
@@ -320,6 +345,17 @@ struct Gateway {
 }
 
 impl Gateway {
+    fn spawn(arguments: &[&str], log: &Path) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_trunkgate"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(log).unwrap())
+            .spawn();
+        let mut child = child.unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out, log: log.into() }
+    }
+
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// One signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signal {
+pub(crate) enum Signal {
     /// SIGTERM or SIGINT.
     Stop,
     /// SIGHUP.
@@ -14,7 +14,7 @@ pub(super) enum Signal {
 }
 
 /// Hears them from its opening on.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     terminate: Stream,
     interrupt: Stream,
     hangup: Stream,
@@ -22,7 +22,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// From now on these signals no longer kill the process. Inside a runtime only.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -31,7 +31,7 @@ impl Signals {
     }
 
     /// Waits for the next one; nothing is lost when this is dropped.
-    pub(super) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.terminate.recv() => Signal::Stop,
             _ = self.interrupt.recv() => Signal::Stop,
