@@ -104,7 +104,7 @@ impl Driver {
             self.serve_timers(now);
             self.finish_turn(now);
         }
-        info!(calls = self.core.calls(), "stopped");
+        info!(calls = self.core.calls(), unfinished = self.core.unfinished(), "stopped");
     }
 
     /// Lets what was sent last leave, and ends the threads.
@@ -153,15 +153,15 @@ impl Driver {
     }
 
     fn order(&mut self, order: Option<Order>, now: Instant) {
-        let calls = self.core.calls();
+        let (calls, unfinished) = (self.core.calls(), self.core.unfinished());
         match order {
             None => {}
             Some(Order::Drain) => {
-                info!(calls, "stopping: no new calls; a second signal stops at once");
+                info!(calls, unfinished, "stopping: no new calls; a second signal stops at once");
                 self.core.drain(now);
             }
             Some(Order::EndAll) => {
-                info!(calls, "stopping: ending the calls that are left");
+                info!(calls, unfinished, "stopping: ending the calls that are left");
                 self.core.end_all(now);
             }
         }
