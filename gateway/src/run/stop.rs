@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 /// How long calls may go on after the first signal.
 pub(super) const DRAIN: Duration = Duration::from_secs(30);
-/// How long calls that are over may take to finish what they owe.
+/// How long calls that ended by themselves may take to finish what they owe: two repeats of a BYE
+/// over UDP (RFC 3261 §17.1.2.2: 0.5 s, 1.5 s). A leg that forked would listen for 32 s.
+pub(super) const SETTLING: Duration = Duration::from_secs(2);
+/// The same for calls that we ended.
 pub(super) const ENDING: Duration = Duration::from_secs(5);
 
 /// Where the daemon stands.
@@ -76,7 +79,7 @@ impl Stop {
                 None
             }
             Self::Draining { .. } if left.calls == 0 => {
-                *self = Self::Ending { until: now + ENDING };
+                *self = Self::Ending { until: now + SETTLING };
                 None
             }
             Self::Draining { until } if until <= now => {
@@ -124,7 +127,7 @@ mod tests {
         let late = now + DRAIN.max(ENDING);
         let draining = Stop::Draining { until: now + DRAIN };
         let ending = Stop::Ending { until: now + ENDING };
-        let ending_late = Stop::Ending { until: late + ENDING };
+        let settling = |from| Stop::Ending { until: from + SETTLING };
         let inputs = [
             Signal,
             Check(NOTHING),
@@ -134,15 +137,15 @@ mod tests {
             Late(DEBTS),
             Late(CALLS),
         ];
-        let all = Some(Order::EndAll);
         let over = (None, Stop::Over);
         let same = (None, Stop::Serving);
         let drain = (Some(Order::Drain), draining);
         let (wait, end) = ((None, draining), (None, ending));
-        let (end_late, end_all) = ((None, ending_late), (all, ending_late));
+        let (settle, settle_late) = ((None, settling(now)), (None, settling(late)));
+        let end_all = (Some(Order::EndAll), Stop::Ending { until: late + ENDING });
         let table = [
             (Stop::Serving, [drain, same, same, same, same, same, same]),
-            (draining, [over, over, end, wait, over, end_late, end_all]),
+            (draining, [over, over, settle, wait, over, settle_late, end_all]),
             (ending, [over, over, end, end, over, over, over]),
             (Stop::Over, [over; 7]),
         ];
