@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::agent::{Agent, Call, Fault, Invite};
 use crate::clock;
@@ -19,14 +19,14 @@ pub async fn run(scene: &Scene, progress: &(dyn Fn(&str) + Sync)) -> Report {
     let (paired, pairing) = pair(scene).await;
     progress("calls of tenant t001 with carrier-a (UDP), one each way");
     let (one, two) = tokio::join!(
-        watched(scene, 0, inbound(scene), progress),
-        watched(scene, 0, outbound(scene), progress),
+        watched(scene, 0, progress, async |notes| inbound(scene, notes).await),
+        watched(scene, 0, progress, async |notes| outbound(scene, notes).await),
     );
     progress("calls of tenant t002 with carrier-b (TCP), media before the answer; one given up");
     let (three, four, five) = tokio::join!(
-        watched(scene, 1, inbound_early(scene), progress),
-        watched(scene, 1, outbound_early(scene), progress),
-        watched(scene, 0, given_up(scene), progress),
+        watched(scene, 1, progress, async |notes| inbound_early(scene, notes).await),
+        watched(scene, 1, progress, async |notes| outbound_early(scene, notes).await),
+        watched(scene, 0, progress, async |notes| given_up(scene, notes).await),
     );
     let agents: [&Agent; 3] = [&scene.teams, &scene.carriers[0], &scene.carriers[1]];
     let failed = scene.teams.handshakes().into_iter().filter_map(|shaken| {
@@ -51,7 +51,7 @@ async fn pair(scene: &Scene) -> (bool, Vec<String>) {
             pings.iter().any(|ping| ping.local == home.address && ping.back == Some(200))
         })
     };
-    for _ in 0..80 {
+    for _ in 0..50 {
         if good() {
             break;
         }
@@ -77,10 +77,12 @@ struct Notes {
 async fn watched(
     scene: &Scene,
     carrier: usize,
-    script: impl Future<Output = (Notes, Result<(), Fault>)>,
     progress: &(dyn Fn(&str) + Sync),
+    script: impl AsyncFnOnce(&mut Notes) -> Result<(), Fault>,
 ) -> Outcome {
-    let (notes, result) = script.await;
+    let mut notes = Notes::default();
+    let played = timeout(LONGEST, script(&mut notes)).await;
+    let result = played.unwrap_or(Err(Fault::Silence("end of the call")));
     let ids: Vec<&str> = notes.calls.iter().map(String::as_str).collect();
     let outcome = Outcome {
         title: notes.title.to_owned(),
@@ -95,86 +97,61 @@ async fn watched(
     outcome
 }
 
-async fn inbound(scene: &Scene) -> (Notes, Result<(), Fault>) {
-    let title = "carrier-a calls t001; two phones ring, the second answers, Teams ends";
-    let mut notes = Notes { title, ..Notes::default() };
-    let result = async {
-        let (mut caller, mut callee) = from_carrier(scene, 0, "+15550010001", &mut notes).await?;
-        callee.ring(180, 0).await;
-        caller.ringing(LIMIT).await?;
-        callee.ring(180, 1).await;
-        sleep(RING).await;
-        join(&mut caller, &mut callee, 1).await?;
-        converse(&mut caller, &mut callee, [CARRIERS[0], TEAMS], &mut notes).await?;
-        end(&mut callee, &mut caller).await
-    };
-    let result = result.await;
-    (notes, result)
+async fn inbound(scene: &Scene, notes: &mut Notes) -> Result<(), Fault> {
+    notes.title = "carrier-a calls t001; two phones ring, the second answers, Teams ends";
+    let (mut caller, mut callee) = from_carrier(scene, 0, "+15550010001", notes).await?;
+    callee.ring(180, 0).await;
+    caller.ringing(LIMIT).await?;
+    callee.ring(180, 1).await;
+    sleep(RING).await;
+    join(&mut caller, &mut callee, 1).await?;
+    converse(&mut caller, &mut callee, [CARRIERS[0], TEAMS], notes).await?;
+    end(&mut callee, &mut caller).await
 }
 
-async fn outbound(scene: &Scene) -> (Notes, Result<(), Fault>) {
-    let title = "t001 calls a number at carrier-a; the carrier ends";
-    let mut notes = Notes { title, ..Notes::default() };
-    let result = async {
-        let (mut caller, mut callee) = from_teams(scene, 0, "+14155550101", &mut notes).await?;
-        callee.ring(180, 0).await;
-        caller.ringing(LIMIT).await?;
-        sleep(RING).await;
-        join(&mut caller, &mut callee, 0).await?;
-        converse(&mut caller, &mut callee, [TEAMS, CARRIERS[0]], &mut notes).await?;
-        end(&mut callee, &mut caller).await
-    };
-    let result = result.await;
-    (notes, result)
+async fn outbound(scene: &Scene, notes: &mut Notes) -> Result<(), Fault> {
+    notes.title = "t001 calls a number at carrier-a; the carrier ends";
+    let (mut caller, mut callee) = from_teams(scene, 0, "+14155550101", notes).await?;
+    callee.ring(180, 0).await;
+    caller.ringing(LIMIT).await?;
+    sleep(RING).await;
+    join(&mut caller, &mut callee, 0).await?;
+    converse(&mut caller, &mut callee, [TEAMS, CARRIERS[0]], notes).await?;
+    end(&mut callee, &mut caller).await
 }
 
-async fn inbound_early(scene: &Scene) -> (Notes, Result<(), Fault>) {
-    let title = "carrier-b calls t002; media come before the answer, the carrier ends";
-    let mut notes = Notes { title, ..Notes::default() };
-    let result = async {
-        let (mut caller, mut callee) = from_carrier(scene, 1, "+15550020001", &mut notes).await?;
-        callee.ring(180, 0).await;
-        callee.progress(1).await?;
-        caller.early(LIMIT).await?;
-        hear(&callee, &caller, "Teams to carrier-b, before the answer", &mut notes).await?;
-        join(&mut caller, &mut callee, 1).await?;
-        converse(&mut caller, &mut callee, [CARRIERS[1], TEAMS], &mut notes).await?;
-        end(&mut caller, &mut callee).await
-    };
-    let result = result.await;
-    (notes, result)
+async fn inbound_early(scene: &Scene, notes: &mut Notes) -> Result<(), Fault> {
+    notes.title = "carrier-b calls t002; media come before the answer, the carrier ends";
+    let (mut caller, mut callee) = from_carrier(scene, 1, "+15550020001", notes).await?;
+    callee.ring(180, 0).await;
+    callee.progress(1).await?;
+    caller.early(LIMIT).await?;
+    hear(&callee, &caller, "Teams to carrier-b, before the answer", notes).await?;
+    join(&mut caller, &mut callee, 1).await?;
+    converse(&mut caller, &mut callee, [CARRIERS[1], TEAMS], notes).await?;
+    end(&mut caller, &mut callee).await
 }
 
-async fn outbound_early(scene: &Scene) -> (Notes, Result<(), Fault>) {
-    let title = "t002 calls a number at carrier-b; an announcement, then the answer, Teams ends";
-    let mut notes = Notes { title, ..Notes::default() };
-    let result = async {
-        let (mut caller, mut callee) = from_teams(scene, 1, "+14155550102", &mut notes).await?;
-        callee.progress(0).await?;
-        caller.early(LIMIT).await?;
-        hear(&callee, &caller, "carrier-b to Teams, before the answer", &mut notes).await?;
-        join(&mut caller, &mut callee, 0).await?;
-        converse(&mut caller, &mut callee, [TEAMS, CARRIERS[1]], &mut notes).await?;
-        end(&mut caller, &mut callee).await
-    };
-    let result = result.await;
-    (notes, result)
+async fn outbound_early(scene: &Scene, notes: &mut Notes) -> Result<(), Fault> {
+    notes.title = "t002 calls a number at carrier-b; an announcement, then the answer, Teams ends";
+    let (mut caller, mut callee) = from_teams(scene, 1, "+14155550102", notes).await?;
+    callee.progress(0).await?;
+    caller.early(LIMIT).await?;
+    hear(&callee, &caller, "carrier-b to Teams, before the answer", notes).await?;
+    join(&mut caller, &mut callee, 0).await?;
+    converse(&mut caller, &mut callee, [TEAMS, CARRIERS[1]], notes).await?;
+    end(&mut caller, &mut callee).await
 }
 
-async fn given_up(scene: &Scene) -> (Notes, Result<(), Fault>) {
-    let title = "carrier-a calls t001 and gives up while it rings";
-    let mut notes = Notes { title, ..Notes::default() };
-    let result = async {
-        let (mut caller, mut callee) = from_carrier(scene, 0, "+15550010002", &mut notes).await?;
-        callee.ring(180, 0).await;
-        caller.ringing(LIMIT).await?;
-        sleep(RING).await;
-        let (caller, callee) = tokio::join!(caller.cancel(LIMIT), callee.cancelled(LIMIT));
-        caller?;
-        callee.map(drop)
-    };
-    let result = result.await;
-    (notes, result)
+async fn given_up(scene: &Scene, notes: &mut Notes) -> Result<(), Fault> {
+    notes.title = "carrier-a calls t001 and gives up while it rings";
+    let (mut caller, mut callee) = from_carrier(scene, 0, "+15550010002", notes).await?;
+    callee.ring(180, 0).await;
+    caller.ringing(LIMIT).await?;
+    sleep(RING).await;
+    let (caller, callee) = tokio::join!(caller.cancel(LIMIT), callee.cancelled(LIMIT));
+    caller?;
+    callee.map(drop)
 }
 
 async fn from_carrier(
@@ -265,6 +242,8 @@ async fn end(by: &mut Call, of: &mut Call) -> Result<(), Fault> {
     byed.and(ended)
 }
 
+/// A call of the play takes seven; twice this and the pairing stay under thirty.
+const LONGEST: Duration = Duration::from_secs(11);
 const LIMIT: Duration = Duration::from_secs(5);
 const RING: Duration = Duration::from_millis(300);
 /// Longer than the 4.5 s after which the gateway's own RTCP is due.

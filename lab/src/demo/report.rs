@@ -118,3 +118,70 @@ impl fmt::Display for Report {
         writeln!(f, "{}", if self.is_ok() { "The demo went well." } else { "The demo FAILED." })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{Tape, judge};
+
+    fn outcome(fault: Option<&str>) -> Outcome {
+        let now = crate::now();
+        let packet = crate::media::Packet { print: 7, ..crate::media::Packet::default_at(now) };
+        let sender = Tape { sent: vec![(now, 7)], ..Tape::default() };
+        let receiver = Tape { received: vec![packet], ..Tape::default() };
+        let flow = judge(&sender, &receiver, now + Duration::from_secs(1));
+        Outcome {
+            title: "a call".to_owned(),
+            ends: ["carrier-a".to_owned(), "Teams".to_owned()],
+            records: Vec::new(),
+            flows: vec![("there".to_owned(), flow)],
+            suite: Some("AES_CM_128_HMAC_SHA1_80"),
+            fault: fault.map(str::to_owned),
+        }
+    }
+
+    fn report(fault: Option<&str>) -> Report {
+        Report {
+            pairing: vec!["OPTIONS".to_owned()],
+            paired: true,
+            outcomes: vec![outcome(None), outcome(fault)],
+            complaints: Vec::new(),
+            handshakes: Vec::new(),
+            took: Duration::from_millis(12_340),
+        }
+    }
+
+    #[test]
+    fn a_good_play_says_so_with_its_figures() {
+        let good = report(None);
+        assert!(good.is_ok());
+        let text = good.to_string();
+        for part in [
+            "2 of 2 calls good. Packets: sent 2, relayed 2, lost 0.",
+            "SRTP: AES_CM_128_HMAC_SHA1_80 with Teams, RTP in clear with carrier-a",
+            "verdict: good",
+            "Time: 12.3 s.",
+            "The demo went well.",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn one_fault_anywhere_spoils_it() {
+        let failed = report(Some("no ACK in time"));
+        let text = failed.to_string();
+        assert!(!failed.is_ok() && text.contains("FAILED, no ACK in time"), "{text}");
+        assert!(text.contains("1 of 2 calls good") && text.contains("The demo FAILED."));
+        assert!(!Report { paired: false, ..report(None) }.is_ok());
+        assert!(!Report { outcomes: Vec::new(), ..report(None) }.is_ok());
+        let complaints = vec!["an address in Contact".to_owned()];
+        let broken = Report { complaints, ..report(None) };
+        assert!(!broken.is_ok() && broken.to_string().contains("Rule broken: an address"));
+        let handshakes = vec!["expired".to_owned()];
+        assert!(!Report { handshakes, ..report(None) }.is_ok());
+        let mut lossy = report(None);
+        lossy.outcomes[0].flows[0].1.lost = 1;
+        assert!(!lossy.is_ok() && lossy.to_string().contains("media are not whole"));
+    }
+}

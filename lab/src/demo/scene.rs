@@ -106,13 +106,14 @@ impl Scene {
         format!(
             "The gateway is left running; Ctrl-C ends it.\n\
              \n\
-             Call it with a softphone on this machine (no registration, bound to 127.0.0.1):\n\
-             \x20   sip:+15550010001@{sip}     over UDP or TCP; the fake Teams of tenant t001\n\
-             \x20                                       rings, answers and plays 440 Hz\n\
-             for instance\n\
-             \x20   pjsua --null-audio --bound-addr=127.0.0.1 --ip-addr=127.0.0.1 \
-             --id=sip:+14155550100@127.0.0.1 'sip:+15550010001@{sip}'\n\
+             Call it with a softphone on this machine, without registration:\n\
+             \x20   sip:+15550010001@{sip}    UDP or TCP\n\
+             The fake Teams of tenant t001 rings for a second, answers and plays 440 Hz. With pjsua:\n\
+             \x20   pjsua --null-audio --local-port=15060 --ip-addr=127.0.0.1 \\\n\
+             \x20         --id=sip:+14155550100@127.0.0.1 'sip:+15550010001@{sip}'\n\
+             With baresip, whose file of accounts has <sip:+14155550100@127.0.0.1>;regint=0 :\n\
              \x20   baresip -e '/dial sip:+15550010001@{sip}'\n\
+             \n\
              Figures: curl http://{admin}/metrics    Health: curl http://{admin}/health\n\
              Configuration: {config}\n",
             admin = self.admin,
@@ -234,6 +235,8 @@ networks = ["{b}/32"]
 name = "softphone"
 peers = ["udp:127.0.0.1:{sip}"]
 networks = ["127.0.0.1/32"]
+# Its SDP often names another address of this machine; its packets come from here all the same.
+media_networks = ["signalled", "127.0.0.1/32"]
 "#
     )
 }
