@@ -25,12 +25,13 @@ pub fn command(options: &Demo) -> u8 {
     let played = runtime
         .map_err(Failure::System)
         .and_then(|runtime| runtime.block_on(play(options, &directory)));
+    if matches!(played, Ok(()) | Err(Failure::Interrupted)) {
+        // What is left of it does no harm.
+        let _ = std::fs::remove_dir_all(&directory);
+    }
     match played {
-        Ok(()) => {
-            // What is left of it does no harm.
-            let _ = std::fs::remove_dir_all(&directory);
-            0
-        }
+        Ok(()) => 0,
+        Err(Failure::Interrupted) => fail(&Failure::Interrupted, None),
         Err(failure) => fail(&failure, Some(&directory)),
     }
 }
