@@ -4,7 +4,7 @@
 //! phase    | signal           | nothing is left | no call goes on | its time is over
 //! ---------+------------------+-----------------+-----------------+------------------
 //! serving  | Drain → draining | -               | -               | -
-//! draining | → over           | → over          | → ending        | EndAll → ending
+//! draining | EndAll → ending | → over          | → ending        | EndAll → ending
 //! ending   | → over           | → over          | -               | → over
 //! over     | -                | -               | -               | -
 //! ```
@@ -18,6 +18,8 @@ pub(super) const DRAIN: Duration = Duration::from_secs(30);
 pub(super) const SETTLING: Duration = Duration::from_secs(2);
 /// The same for calls that we ended.
 pub(super) const ENDING: Duration = Duration::from_secs(5);
+/// The same after a second signal: BYEs leave and records are written, but no answer is waited for.
+pub(super) const HURRY: Duration = Duration::from_millis(300);
 
 /// Where the daemon stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,11 @@ impl Stop {
                 *self = Self::Draining { until: now + DRAIN };
                 Some(Order::Drain)
             }
-            Self::Draining { .. } | Self::Ending { .. } | Self::Over => {
+            Self::Draining { .. } => {
+                *self = Self::Ending { until: now + HURRY };
+                Some(Order::EndAll)
+            }
+            Self::Ending { .. } | Self::Over => {
                 *self = Self::Over;
                 None
             }
@@ -143,9 +149,10 @@ mod tests {
         let (wait, end) = ((None, draining), (None, ending));
         let (settle, settle_late) = ((None, settling(now)), (None, settling(late)));
         let end_all = (Some(Order::EndAll), Stop::Ending { until: late + ENDING });
+        let hurry = (Some(Order::EndAll), Stop::Ending { until: now + HURRY });
         let table = [
             (Stop::Serving, [drain, same, same, same, same, same, same]),
-            (draining, [over, over, settle, wait, over, settle_late, end_all]),
+            (draining, [hurry, over, settle, wait, over, settle_late, end_all]),
             (ending, [over, over, end, end, over, over, over]),
             (Stop::Over, [over; 7]),
         ];
