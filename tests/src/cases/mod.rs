@@ -1,0 +1,3 @@
+//! The tests, by what they show.
+
+mod peers_alone;

@@ -1,0 +1,151 @@
+//! The peers against each other, without a gateway.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use lab::pki::Leaf;
+use serde_json::json;
+
+use crate::harness::capture::{Capture, Pairing, as_pcap, dissected, verify_media};
+use crate::harness::dns::NameServer;
+use crate::harness::media::{CM_32, CM_80, Crypto, GCM_128, GCM_256, MediaEnd, talk};
+use crate::harness::peer::{Pjsip, PjsipSetup, Sipp};
+use crate::harness::scene::Scene;
+
+#[test]
+fn pjsip_calls_pjsip_over_tls_by_name_with_srtp_and_hold() {
+    let scene = Scene::new("pjsip_calls_pjsip");
+    let place = scene.place;
+    let names = HashMap::from([("*.sbc.test".to_owned(), place.ip(2))]);
+    let _dns = NameServer::start(place.at(53, 53), names);
+    let teams = scene.pki.issue("teams", &Leaf::teams("teams.test")).unwrap();
+    let ca = scene.ca();
+    let setup = |name, host, id| PjsipSetup {
+        name,
+        transport: "tls",
+        address: place.at(host, 5061),
+        id,
+        contact: None,
+        route: None,
+        dns: Some(place.ip(53)),
+        tls: Some((&teams, &ca)),
+        answer: 200,
+    };
+    let mut caller = Pjsip::start(scene.dir(), &setup("caller", 1, "sip:+15550001@sip.teams.test"));
+    let mut callee = Pjsip::start(scene.dir(), &setup("callee", 2, "sip:+15550002@sip.teams.test"));
+    caller.call("sip:+15550002@t001.sbc.test:5061;transport=tls");
+    caller.state("CONFIRMED");
+    callee.state("CONFIRMED");
+    caller.hears(25);
+    callee.hears(25);
+    caller.command(&json!({"do": "hold"}));
+    callee.media("remote hold");
+    caller.media("local hold");
+    caller.command(&json!({"do": "resume"}));
+    callee.media("active");
+    caller.media("active");
+    caller.hears(25);
+    caller.hang_up();
+    callee.state("DISCONNECTED");
+    let messages = caller.finish();
+    let invites = |received| {
+        messages
+            .iter()
+            .filter(|(r, m)| *r == received && m.method() == "INVITE" && m.is_request())
+            .count()
+    };
+    assert_eq!((invites(false), invites(true)), (3, 0));
+    let path = scene.dir().join("messages.pcap");
+    let messages: Vec<_> = messages.into_iter().map(|(_, msg)| msg).collect();
+    as_pcap(&path, &messages);
+    assert_eq!(dissected(&path), messages.len());
+    callee.finish();
+}
+
+#[test]
+fn sipp_calls_pjsip_over_udp_and_tcp() {
+    for transport in ["udp", "tcp"] {
+        let scene = Scene::new("sipp_calls_pjsip");
+        let place = scene.place;
+        let setup = PjsipSetup {
+            name: "callee",
+            transport,
+            address: place.at(2, 5060),
+            id: "sip:+15550002@callee.test",
+            contact: None,
+            route: None,
+            dns: None,
+            tls: None,
+            answer: 200,
+        };
+        let callee = Pjsip::start(scene.dir(), &setup);
+        let capture = Capture::start(scene.dir(), place);
+        let call = (place.at(2, 5060), "+442071230000", "+15550002");
+        let caller = Sipp::start(scene.dir(), "uac.xml", transport, place.at(1, 5060), Some(call));
+        callee.state("CONFIRMED");
+        callee.state("DISCONNECTED");
+        caller.finish();
+        assert!(dissected(&capture.stop()) >= 6);
+        callee.finish();
+    }
+}
+
+#[test]
+fn pjsip_calls_sipp() {
+    let scene = Scene::new("pjsip_calls_sipp");
+    let place = scene.place;
+    let callee = Sipp::start(scene.dir(), "uas.xml", "udp", place.at(2, 5060), None);
+    let setup = PjsipSetup {
+        name: "caller",
+        transport: "udp",
+        address: place.at(1, 5060),
+        id: "sip:+15550001@caller.test",
+        contact: None,
+        route: Some(&format!("sip:{}", place.at(2, 5060))),
+        dns: None,
+        tls: None,
+        answer: 200,
+    };
+    let mut caller = Pjsip::start(scene.dir(), &setup);
+    caller.call("sip:+15550002@callee.test");
+    caller.state("CONFIRMED");
+    caller.hears(25);
+    caller.hang_up();
+    caller.state("DISCONNECTED");
+    caller.finish();
+    callee.finish();
+}
+
+/// Two SRTP stacks and the comparison itself: what one seals is found equal, what differs is not.
+#[test]
+fn libsrtp_reads_what_the_raw_ends_seal() {
+    for suite in [CM_80, CM_32, GCM_128, GCM_256] {
+        let scene = Scene::new("libsrtp_reads");
+        let place = scene.place;
+        let capture = Capture::start(scene.dir(), place);
+        let end = |host| MediaEnd::new(place.ip(host), 6000);
+        let (mut plain_from, mut plain_to) = (end(1), end(2));
+        let (mut sealed_from, mut sealed_to) = (end(3), end(4));
+        let (ours, theirs) = (Crypto::fresh(1, suite), Crypto::fresh(1, suite));
+        sealed_from.secure(&ours, &theirs);
+        sealed_to.secure(&theirs, &ours);
+        let at = |host| -> SocketAddr { place.at(host, 6000) };
+        plain_from.remote = Some(at(2));
+        plain_to.remote = Some(at(1));
+        sealed_from.remote = Some(at(4));
+        sealed_to.remote = Some(at(3));
+        sealed_from.ssrc = plain_from.ssrc;
+        talk(&mut plain_from, &mut plain_to, 30);
+        talk(&mut sealed_from, &mut sealed_to, 30);
+        let pcap = capture.stop();
+        let pairing = Pairing {
+            secure_from: at(3),
+            secure_to: at(4),
+            crypto: ours,
+            plain_from: at(1),
+            plain_to: at(2),
+            sealed_here: true,
+        };
+        assert_eq!(verify_media(&pcap, &[pairing]), [30]);
+    }
+}

@@ -1,0 +1,155 @@
+//! Packets of one test's addresses, captured by dumpcap, judged by tshark and by libsrtp.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::media::Crypto;
+use super::peer::{peers_dir, python};
+use super::place::{Place, STRANGER};
+use super::sip::Msg;
+use super::watchdog;
+
+pub struct Capture {
+    child: Child,
+    place: Place,
+    pub path: PathBuf,
+}
+
+impl Capture {
+    /// Runs when the first packet of its own has been seen.
+    pub fn start(dir: &Path, place: Place) -> Self {
+        let path = dir.join("capture.pcapng");
+        let child = Command::new("dumpcap")
+            .args(["-i", "lo", "-B", "16", "-f", &format!("net {}", place.net()), "-w"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("dumpcap: {e}; run tests/peers/install"));
+        watchdog::adopt(child.id());
+        let capture = Self { child, place, path };
+        capture.mark("capture begins");
+        capture
+    }
+
+    /// Sends a packet with that text until it stands in the file.
+    fn mark(&self, text: &str) {
+        let socket = UdpSocket::bind(self.place.at(STRANGER, 0)).unwrap();
+        let end = Instant::now() + Duration::from_secs(10);
+        while !fs::read(&self.path)
+            .is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+        {
+            assert!(Instant::now() < end, "dumpcap sees no packet on lo; run tests/peers/install");
+            drop(socket.send_to(text.as_bytes(), self.place.at(STRANGER, 9)));
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends when all packets so far are in the file.
+    pub fn stop(mut self) -> PathBuf {
+        self.mark("capture ends");
+        watchdog::signal(self.child.id(), Signal::INT);
+        drop(self.child.wait());
+        watchdog::forget(self.child.id());
+        self.path.clone()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+        watchdog::forget(self.child.id());
+    }
+}
+
+/// tshark on a capture: nothing malformed; says how many messages it took for SIP.
+pub fn dissected(pcap: &Path) -> usize {
+    let output = Command::new("tshark")
+        .arg("-r")
+        .arg(pcap)
+        .args(["-d", "udp.port==5060,sip", "-d", "tcp.port==5060,sip"])
+        .args(["-T", "fields", "-e", "frame.number", "-e", "frame.protocols", "-e", "_ws.col.Info"])
+        .output()
+        .unwrap_or_else(|e| panic!("tshark: {e}; run tests/peers/install"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "tshark: {}", String::from_utf8_lossy(&output.stderr));
+    let bad: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("_ws.malformed") || line.contains("Malformed"))
+        .collect();
+    assert!(bad.is_empty(), "tshark on {}: {}", pcap.display(), bad.join("\n"));
+    text.lines().filter(|line| line.contains(":sip")).count()
+}
+
+/// The messages of an encrypted leg, written down as if they had gone over UDP, for tshark.
+pub fn as_pcap(path: &Path, messages: &[Msg]) {
+    let mut out = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, 228] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    for (number, msg) in messages.iter().enumerate() {
+        let udp = 8 + msg.raw.len();
+        let total = 20 + udp;
+        let number = u32::try_from(number).unwrap();
+        for word in [number, 0, u32::try_from(total).unwrap(), u32::try_from(total).unwrap()] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        let total = u16::try_from(total).expect("below 64 KiB").to_be_bytes();
+        out.extend_from_slice(&[0x45, 0, total[0], total[1], 0, 0, 0, 0, 64, 17, 0, 0]);
+        out.extend_from_slice(&[127, 0, 0, 1, 127, 0, 0, 2]);
+        let udp = u16::try_from(udp).expect("below 64 KiB").to_be_bytes();
+        out.extend_from_slice(&[0x13, 0xc4, 0x13, 0xc4, udp[0], udp[1], 0, 0]);
+        out.extend_from_slice(&msg.raw);
+    }
+    fs::write(path, out).unwrap();
+}
+
+/// One direction of a call: SRTP packets that must carry what the plain packets carry.
+pub struct Pairing {
+    pub secure_from: SocketAddr,
+    pub secure_to: SocketAddr,
+    pub crypto: Crypto,
+    pub plain_from: SocketAddr,
+    pub plain_to: SocketAddr,
+    /// The gateway writes the secure packets (true) or the plain ones.
+    pub sealed_here: bool,
+}
+
+/// Compares by libsrtp; gives the number of equal packets of each direction.
+pub fn verify_media(pcap: &Path, pairings: &[Pairing]) -> Vec<u64> {
+    let wanted: Vec<Value> = pairings
+        .iter()
+        .map(|p| {
+            json!({
+                "secure": [p.secure_from.to_string(), p.secure_to.to_string()],
+                "plain": [p.plain_from.to_string(), p.plain_to.to_string()],
+                "suite": p.crypto.suite, "key": p.crypto.key, "sealed_here": p.sealed_here,
+            })
+        })
+        .collect();
+    let output = Command::new(python())
+        .arg(peers_dir().join("verify_media.py"))
+        .arg(pcap)
+        .arg(Value::from(wanted).to_string())
+        .output()
+        .expect("python");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "verify_media: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let result: Vec<Value> = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    result.iter().map(|each| each["equal"].as_u64().unwrap_or(0)).collect()
+}

@@ -1,0 +1,15 @@
+//! What the tests stand on. Nothing here uses a crate of the gateway.
+
+pub mod audit;
+pub mod capture;
+pub mod dialog;
+pub mod dns;
+pub mod gateway;
+pub mod media;
+pub mod peer;
+pub mod place;
+pub mod scene;
+pub mod sip;
+pub mod tls;
+pub mod watchdog;
+pub mod wire;

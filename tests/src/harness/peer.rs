@@ -1,0 +1,368 @@
+//! Independent peers as child processes: PJSIP (driven by JSON lines), SIPp, baresip.
+
+use std::collections::VecDeque;
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lab::pki::Identity;
+use serde_json::{Value, json};
+
+use super::sip::Msg;
+use super::watchdog;
+use super::wire::SOON;
+
+/// `tests/peers`; cargo runs tests in the package's directory.
+pub fn peers_dir() -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| ".".into(), PathBuf::from);
+    package.join("peers").canonicalize().expect("tests/peers")
+}
+
+/// The interpreter with the wheels. A missing peer is a failure, never a test that passes.
+pub fn python() -> PathBuf {
+    let path = peers_dir().join("../../target/peers/venv/bin/python");
+    assert!(path.exists(), "{} is missing: run `make peers`", path.display());
+    path
+}
+
+/// Three seconds of 8 kHz noise: as PCM in a WAV, and as G.711 µ-law bytes.
+pub fn noise(dir: &Path) -> (PathBuf, PathBuf) {
+    let (wav, ulaw) = (dir.join("noise.wav"), dir.join("noise.ulaw"));
+    let mut state = 0x2545_f491_u32;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
+    };
+    let samples = 24_000_u32;
+    let mut out = Vec::new();
+    out.extend_from_slice(b"RIFF");
+    out.extend_from_slice(&(36 + samples * 2).to_le_bytes());
+    out.extend_from_slice(b"WAVEfmt ");
+    for word in [16_u32, 0x0001_0001, 8_000, 16_000, 0x0010_0002] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out.extend_from_slice(b"data");
+    out.extend_from_slice(&(samples * 2).to_le_bytes());
+    for _ in 0..samples {
+        let sample = i16::try_from(next() % 16_384).unwrap() - 8_192;
+        out.extend_from_slice(&sample.to_le_bytes());
+    }
+    fs::write(&wav, out).unwrap();
+    let bytes: Vec<u8> = (0..samples * 4).map(|_| next().to_be_bytes()[0]).collect();
+    fs::write(&ulaw, bytes).unwrap();
+    (wav, ulaw)
+}
+
+#[derive(Default)]
+struct Events {
+    waiting: Mutex<(VecDeque<Value>, Vec<String>)>,
+    news: Condvar,
+}
+
+/// What a PJSIP client is.
+pub struct PjsipSetup<'a> {
+    pub name: &'a str,
+    pub transport: &'a str,
+    pub address: SocketAddr,
+    pub id: &'a str,
+    pub contact: Option<&'a str>,
+    pub route: Option<&'a str>,
+    pub dns: Option<IpAddr>,
+    /// Client and server certificate, trusted roots; SDES becomes mandatory.
+    pub tls: Option<(&'a Identity, &'a Path)>,
+    pub answer: u16,
+}
+
+pub struct Pjsip {
+    name: String,
+    child: Child,
+    stdin: ChildStdin,
+    events: Arc<Events>,
+    log: PathBuf,
+    recorded: PathBuf,
+}
+
+impl Pjsip {
+    pub fn start(dir: &Path, setup: &PjsipSetup<'_>) -> Self {
+        let name = setup.name;
+        let (wav, _) = noise(dir);
+        let log = dir.join(format!("{name}.log"));
+        let recorded = dir.join(format!("{name}.wav"));
+        let mut command = Command::new(python());
+        command
+            .arg(peers_dir().join("pjsip_peer.py"))
+            .args(["--transport", setup.transport, "--bind", &setup.address.ip().to_string()])
+            .args(["--port", &setup.address.port().to_string(), "--id", setup.id])
+            .args(["--answer", &setup.answer.to_string()])
+            .arg("--play")
+            .arg(wav)
+            .arg("--record")
+            .arg(&recorded)
+            .arg("--log")
+            .arg(&log);
+        if let Some(contact) = setup.contact {
+            command.args(["--contact", contact]);
+        }
+        if let Some(route) = setup.route {
+            command.args(["--route", route]);
+        }
+        if let Some(dns) = setup.dns {
+            command.args(["--dns", &dns.to_string()]);
+        }
+        if let Some((identity, ca)) = setup.tls {
+            command.arg("--srtp").arg("--cert").arg(&identity.certificate);
+            command.arg("--key").arg(&identity.key).arg("--ca").arg(ca);
+        }
+        let stderr = fs::File::create(dir.join(format!("{name}.err"))).unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .expect("python");
+        watchdog::adopt(child.id());
+        let events = Arc::new(Events::default());
+        let (out, sink) = (child.stdout.take().expect("piped"), Arc::clone(&events));
+        thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let mut waiting = sink.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Ok(event) = serde_json::from_str::<Value>(&line) {
+                    waiting.0.push_back(event);
+                }
+                waiting.1.push(line);
+                drop(waiting);
+                sink.news.notify_all();
+            }
+        });
+        let stdin = child.stdin.take().expect("piped");
+        let peer = Self { name: name.to_owned(), child, stdin, events, log, recorded };
+        peer.wait(&json!({"event": "ready"}));
+        peer
+    }
+
+    pub fn command(&mut self, command: &Value) {
+        writeln!(self.stdin, "{command}").expect("PJSIP runs");
+    }
+
+    pub fn call(&mut self, uri: &str) {
+        self.command(&json!({"do": "call", "uri": uri}));
+    }
+
+    pub fn hang_up(&mut self) {
+        self.command(&json!({"do": "hangup"}));
+    }
+
+    /// The next event that has these members; earlier ones are dropped.
+    pub fn wait(&self, like: &Value) -> Value {
+        let end = Instant::now() + SOON;
+        let mut waiting = self.events.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            while let Some(event) = waiting.0.pop_front() {
+                let wanted = like.as_object().expect("an object");
+                if wanted.iter().all(|(key, value)| event.get(key) == Some(value)) {
+                    return event;
+                }
+            }
+            let Some(left) = end.checked_duration_since(Instant::now()) else {
+                panic!("PJSIP {}: no {like}; said:\n{}", self.name, waiting.1.join("\n"));
+            };
+            waiting = self
+                .events
+                .news
+                .wait_timeout(waiting, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    pub fn state(&self, state: &str) -> Value {
+        self.wait(&json!({"event": "state", "state": state}))
+    }
+
+    pub fn media(&self, status: &str) {
+        self.wait(&json!({"event": "media", "status": status}));
+    }
+
+    /// Waits until it has received that many packets in the present stream, none lost.
+    pub fn hears(&mut self, count: u64) {
+        let end = Instant::now() + SOON;
+        loop {
+            self.command(&json!({"do": "stats"}));
+            let stats = self.wait(&json!({"event": "stats"}));
+            if stats["rx"].as_u64() >= Some(count) {
+                assert_eq!(stats["lost"], 0, "PJSIP {}: {stats}", self.name);
+                return;
+            }
+            assert!(Instant::now() < end, "PJSIP {} hears too little: {stats}", self.name);
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends it and returns every message it received (true) or sent, in order.
+    pub fn finish(mut self) -> Vec<(bool, Msg)> {
+        self.command(&json!({"do": "quit"}));
+        self.wait(&json!({"event": "gone"}));
+        let end = Instant::now() + SOON;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let recorded = fs::metadata(&self.recorded).map_or(0, |file| file.len());
+        assert!(recorded > 1_000, "PJSIP {} recorded {recorded} bytes", self.name);
+        self.messages()
+    }
+
+    /// From its log: `RX 1636 bytes Request msg ... from TLS ...:` to `--end msg--`.
+    pub fn messages(&self) -> Vec<(bool, Msg)> {
+        let text = fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let mut out = Vec::new();
+        for part in text.split("--end msg--") {
+            let Some((head, body)) = part
+                .match_indices(" bytes Re")
+                .last()
+                .and_then(|(at, _)| Some((&part[..at], part[at..].split_once('\n')?.1)))
+            else {
+                continue;
+            };
+            let received = head.rfind("RX ") > head.rfind("TX ");
+            let length: usize =
+                head.rsplit(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+            let body = body.as_bytes();
+            assert!(body.len() >= length, "PJSIP's log is cut");
+            let msg = Msg::read(&body[..length]).unwrap_or_else(|e| panic!("{e}: {part}"));
+            out.push((received, msg));
+        }
+        out
+    }
+}
+
+impl Drop for Pjsip {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            drop(self.child.kill());
+        }
+        drop(self.child.wait());
+        watchdog::forget(self.child.id());
+        if thread::panicking() {
+            let waiting = self.events.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            eprintln!(
+                "--- PJSIP {} said\n{}\n(log: {})",
+                self.name,
+                waiting.1.join("\n"),
+                self.log.display()
+            );
+        }
+    }
+}
+
+/// A SIPp scenario.
+pub struct Sipp {
+    child: Child,
+    dir: PathBuf,
+    name: String,
+}
+
+impl Sipp {
+    /// `scenario`: file in tests/peers/sipp. `to`: whom to call, and the number.
+    pub fn start(
+        dir: &Path,
+        scenario: &str,
+        transport: &str,
+        local: SocketAddr,
+        call: Option<(SocketAddr, &str, &str)>,
+    ) -> Self {
+        let (_, ulaw) = noise(dir);
+        let text = fs::read_to_string(peers_dir().join("sipp").join(scenario)).expect(scenario);
+        let caller = call.map_or("", |(_, caller, _)| caller);
+        let text =
+            text.replace("[$stream]", &ulaw.display().to_string()).replace("[$caller]", caller);
+        let name = format!("sipp-{}-{}", local.ip(), scenario.trim_end_matches(".xml"));
+        let work = dir.join(&name);
+        fs::create_dir_all(&work).unwrap();
+        fs::write(work.join("scenario.xml"), text).unwrap();
+        let ip = local.ip().to_string();
+        let mut command = Command::new("sipp");
+        if let Some((to, _, called)) = call {
+            command.args([&to.to_string(), "-s", called]);
+        }
+        command
+            .args(["-sf", "scenario.xml", "-i", &ip, "-mi", &ip, "-mp", "6000"])
+            .args([
+                "-p",
+                &local.port().to_string(),
+                "-t",
+                if transport == "tcp" { "t1" } else { "u1" },
+            ])
+            .args(["-m", "1", "-d", "1500", "-timeout", "20s", "-timeout_error", "-nostdin"])
+            .args([
+                "-trace_err",
+                "-error_file",
+                "errors.log",
+                "-trace_msg",
+                "-message_file",
+                "messages.log",
+            ]);
+        let child = command
+            .current_dir(&work)
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(work.join("out")).unwrap())
+            .stderr(fs::File::create(work.join("err")).unwrap())
+            .spawn()
+            .unwrap_or_else(|e| panic!("sipp: {e}; run `make peers`"));
+        watchdog::adopt(child.id());
+        let sipp = Self { child, dir: work, name };
+        if call.is_none() {
+            sipp.wait_listening(transport, local);
+        }
+        sipp
+    }
+
+    fn wait_listening(&self, transport: &str, local: SocketAddr) {
+        let IpAddr::V4(ip) = local.ip() else { panic!("IPv4") };
+        let line = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), local.port());
+        let table = if transport == "tcp" { "/proc/net/tcp" } else { "/proc/net/udp" };
+        let end = Instant::now() + SOON;
+        while !fs::read_to_string(table).unwrap_or_default().contains(&line) {
+            assert!(Instant::now() < end, "{} does not listen", self.name);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for its end; every step of the scenario must have come to pass.
+    pub fn finish(mut self) {
+        let end = Instant::now() + Duration::from_secs(25);
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(Instant::now() < end, "{} does not end", self.name);
+            thread::sleep(Duration::from_millis(10));
+        };
+        let read = |file: &str| fs::read_to_string(self.dir.join(file)).unwrap_or_default();
+        assert!(
+            status.success(),
+            "{} {status}:\n{}\n{}",
+            self.name,
+            read("errors.log"),
+            read("messages.log")
+        );
+    }
+}
+
+impl Drop for Sipp {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            drop(self.child.kill());
+        }
+        drop(self.child.wait());
+        watchdog::forget(self.child.id());
+    }
+}

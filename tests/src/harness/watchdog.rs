@@ -1,0 +1,50 @@
+//! A limit for each test, and the list of child processes that must not outlive the run.
+
+use std::process;
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+static CHILDREN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// A child process of ours was started.
+pub fn adopt(pid: u32) {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
+}
+
+/// It has ended and was waited for: its id may belong to another by now.
+pub fn forget(pid: u32) {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != pid);
+}
+
+/// Sends a signal to a child of ours.
+pub fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _gone = kill_process(pid, signal);
+    }
+}
+
+/// Ends the whole run, children included, when it is not dropped in time.
+pub struct Watchdog {
+    _alive: SyncSender<()>,
+}
+
+impl Watchdog {
+    pub fn start(test: &str, limit: Duration) -> Self {
+        let (alive, dropped) = mpsc::sync_channel(0);
+        let test = test.to_owned();
+        thread::spawn(move || {
+            if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("watchdog: {test} did not end within {limit:?}");
+                for pid in CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                    signal(*pid, Signal::KILL);
+                }
+                process::exit(124);
+            }
+        });
+        Self { _alive: alive }
+    }
+}

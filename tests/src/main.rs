@@ -1,0 +1,28 @@
+//! Black box: the real binary, started on a configuration of the fixed shape, spoken to only over
+//! the wire by peers that share no code with it.
+//!
+//! | Module | Shows |
+//! |---|---|
+//! | [`cases::peers_alone`] | the peers work against each other, so that a failure below is the gateway's |
+//! | [`cases::calls`] | PJSIP as Teams, SIPp and PJSIP as carriers; media judged by libsrtp, messages by tshark |
+//! | [`cases::tenants`] | whose call it is: tenants, trunks, equal numbers |
+//! | [`cases::options`], [`cases::tls`], [`cases::rules`], [`cases::srtp`] | rules by their number, TR-nnn |
+//! | [`cases::course`] | CANCEL, BYE, hold, refusals, records, draining |
+//! | [`cases::hostile`] | random bytes on every port |
+//!
+//! `TRUNKGATE_BIN` names the binary; `make peers` installs the peers.
+#![cfg(test)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
+    reason = "all of this crate is a test, and its clock is the wall's"
+)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "nobody uses this crate; names of tests say what they show"
+)]
+
+mod cases;
+mod harness;
