@@ -264,6 +264,14 @@ impl Dialog {
         })
     }
 
+    /// The 200 to a request that was sent before.
+    pub fn took_200(&self, method: &str) -> Received {
+        let call_id = &self.call_id;
+        self.persona.inbox.take(&format!("200 to {method} in {call_id}"), |r| {
+            r.msg.status() == 200 && r.msg.method() == method && r.msg.call_id() == call_id
+        })
+    }
+
     /// Ends the call from here.
     pub fn hang_up(&mut self) {
         let response = self.ask("BYE", "", "");

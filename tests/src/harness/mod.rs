@@ -10,6 +10,7 @@ pub mod peer;
 pub mod place;
 pub mod scene;
 pub mod sip;
+pub mod talking;
 pub mod tls;
 pub mod watchdog;
 pub mod wire;

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tempfile::TempDir;
 
 use super::audit;
-use super::dialog::{Dialog, Invite, Persona};
+use super::dialog::{Dialog, Invite, Persona, token};
 use super::gateway::Gateway;
 use super::place::{ADMIN, CARRIER_SIDE, DNS, EDGE, PROXY, Place};
 use super::tls;
@@ -36,6 +36,8 @@ pub struct Scene {
     hosts: BTreeMap<String, IpAddr>,
     teams_keys: String,
     tables: String,
+    roots: PathBuf,
+    teams_net: String,
     _watchdog: Watchdog,
 }
 
@@ -51,8 +53,11 @@ impl Scene {
         let gateway = pki.issue("gateway", &Leaf::gateway(FQDN).key(KeyKind::EcdsaP256)).unwrap();
         let place = Place::new();
         let hosts = PROXIES.iter().zip(PROXY..).map(|(n, h)| ((*n).to_owned(), place.ip(h)));
+        let roots = pki.roots_path();
         Self {
             place,
+            roots,
+            teams_net: place.net(),
             pki,
             dir: Some(dir),
             proxies: 1,
@@ -82,6 +87,18 @@ impl Scene {
     /// Another certificate for the gateway.
     pub fn certificate(&mut self, identity: &Identity) -> &mut Self {
         self.certificate = (identity.certificate.clone(), identity.key.clone());
+        self
+    }
+
+    /// Only that host may be Teams.
+    pub fn restrict_teams_to(&mut self, host: u8) -> &mut Self {
+        self.teams_net = format!("{}/32", self.place.ip(host));
+        self
+    }
+
+    /// Another file of roots that the gateway trusts.
+    pub fn roots(&mut self, path: PathBuf) -> &mut Self {
+        self.roots = path;
         self
     }
 
@@ -182,7 +199,7 @@ proxies = {proxies:?}
 port = 5061
 certificate_names = ["sip.teams.test"]
 roots = "{roots}"
-networks = ["{net}"]
+networks = ["{teams_net}"]
 {teams_keys}
 [carrier]
 listen = ["udp:{carrier}:5060", "tcp:{carrier}:5060"]
@@ -203,8 +220,8 @@ servers = ["{dns}"]
             certificate = self.certificate.0.display(),
             key = self.certificate.1.display(),
             proxies = &PROXIES[..self.proxies],
-            roots = self.ca().display(),
-            net = self.place.net(),
+            roots = self.roots.display(),
+            teams_net = self.teams_net,
             teams_keys = self.teams_keys,
             admin = self.place.at(ADMIN, 8080),
             hosts = hosts.join(", "),
@@ -314,14 +331,26 @@ impl Teams {
         )
     }
 
+    /// OPTIONS as Teams sends it; gives its Call-ID.
+    pub fn ping(&self, flow: &Flow, fqdn: &str) -> String {
+        let call_id = token("options-");
+        flow.send(format!(
+            "OPTIONS sip:{fqdn}:5061;transport=tls SIP/2.0\r\nFROM: <sip:sip-du-a-eu.teams.test:5061>;tag={call_id}\r\n\
+             TO: <sip:{fqdn}>\r\nCSEQ: 1 OPTIONS\r\nCALL-ID: {call_id}\r\nMAX-FORWARDS: 70\r\n\
+             VIA: SIP/2.0/TLS sip.teams.test:5061;branch=z9hG4bK{call_id}\r\n\
+             CONTACT: <sip:sip-du-a-eu.teams.test:5061>\r\nUSER-AGENT: Microsoft.PSTNHub.SIPProxy v.2024.2.6.5 i.USEA.5\r\n\
+             ALLOW: INVITE,ACK,OPTIONS,CANCEL,BYE,NOTIFY\r\nCONTENT-LENGTH: 0\r\n\r\n"
+        ));
+        call_id
+    }
+
     /// The next INVITE from the gateway.
     pub fn invited(&self) -> (Received, Dialog) {
-        let received = self.inbox.take("INVITE", |r| {
-            r.msg.is_request() && r.msg.method() == "INVITE" && r.msg.to_tag().is_none()
-        });
-        let dialog = Dialog::answering(&self.persona, &received);
-        dialog.reply(&received, "100 Trying", "", "");
-        (received, dialog)
+        invited(&self.inbox, &self.persona)
+    }
+
+    pub fn not_invited(&self) {
+        self.inbox.nothing("an INVITE", |r| r.msg.is_request() && r.msg.method() == "INVITE");
     }
 
     /// TR-075 and more, on everything that came so far.
@@ -399,12 +428,7 @@ impl Carrier {
     }
 
     pub fn invited(&self) -> (Received, Dialog) {
-        let received = self.inbox.take("INVITE", |r| {
-            r.msg.is_request() && r.msg.method() == "INVITE" && r.msg.to_tag().is_none()
-        });
-        let dialog = Dialog::answering(&self.persona, &received);
-        dialog.reply(&received, "100 Trying", "", "");
-        (received, dialog)
+        invited(&self.inbox, &self.persona)
     }
 
     pub fn not_invited(&self) {
@@ -424,6 +448,15 @@ impl Drop for Carrier {
             assert!(faults.is_empty(), "towards a trunk: {}", faults.join("\n"));
         }
     }
+}
+
+fn invited(inbox: &Inbox, persona: &Persona) -> (Received, Dialog) {
+    let received = inbox.take("INVITE", |r| {
+        r.msg.is_request() && r.msg.method() == "INVITE" && r.msg.to_tag().is_none()
+    });
+    let dialog = Dialog::answering(persona, &received);
+    dialog.reply(&received, "100 Trying", "", "");
+    (received, dialog)
 }
 
 /// 200 as Teams sends it: capitals, Allow, Server, no Contact.

@@ -1,0 +1,316 @@
+//! Calls between peers that are not ours: PJSIP as Teams (TLS, client certificate, SDES), SIPp and
+//! PJSIP as carriers over UDP and TCP. What libsrtp decrypts on one leg is what the other carried;
+//! tshark finds nothing malformed.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use lab::pki::{Identity, Leaf};
+use serde_json::json;
+
+use crate::harness::audit;
+use crate::harness::capture::{Capture, Pairing, as_pcap, dissected, verify_media};
+use crate::harness::dns::NameServer;
+use crate::harness::gateway::Gateway;
+use crate::harness::media::Crypto;
+use crate::harness::peer::{Pjsip, PjsipSetup, Sipp};
+use crate::harness::place::{CARRIER_A, CARRIER_SIDE, DNS, EDGE, PROXY};
+use crate::harness::scene::{FQDN, Scene};
+use crate::harness::sip::Msg;
+
+const CALLED: &str = "+15550010001";
+const HOTLINE: &str = "+442079460001";
+
+/// A gateway with one tenant, PJSIP as its Teams, a capture.
+struct Stage {
+    scene: Scene,
+    teams: Pjsip,
+    gateway: Gateway,
+    capture: Capture,
+    _dns: NameServer,
+    transport: &'static str,
+}
+
+/// What is left to be looked at after the call.
+struct Evidence {
+    scene: Scene,
+    pcap: PathBuf,
+    /// Teams' messages: received from the gateway (true) or sent to it.
+    messages: Vec<(bool, Msg)>,
+}
+
+impl Stage {
+    fn new(test: &str, transport: &'static str) -> Self {
+        let mut scene = Scene::new(test);
+        // RSA, as Microsoft's suites want it.
+        let leaf = scene.pki.issue("rsa", &Leaf::gateway(FQDN)).unwrap();
+        scene.certificate(&leaf);
+        scene.trunk("carrier-a", transport, CARRIER_A, "").tenant(
+            "t001",
+            &["carrier-a"],
+            &["+15550010000-+15550019999"],
+            "",
+        );
+        let place = scene.place;
+        let dns = NameServer::start(
+            place.at(DNS, 53),
+            HashMap::from([("*.sbc.test".to_owned(), place.ip(EDGE))]),
+        );
+        let identity = scene.pki.issue("teams", &Leaf::teams("teams.test")).unwrap();
+        let teams = pjsip_as_teams(&scene, &identity);
+        let capture = Capture::start(scene.dir(), place);
+        let gateway = scene.start();
+        gateway.healthy();
+        Self { scene, teams, gateway, capture, _dns: dns, transport }
+    }
+
+    fn sipp_calls(&self) -> Sipp {
+        let call = (self.scene.place.at(CARRIER_SIDE, 5060), "+442071230000", CALLED);
+        let local = self.scene.place.at(CARRIER_A, 5060);
+        Sipp::start(self.scene.dir(), "uac.xml", self.transport, local, Some(call))
+    }
+
+    fn sipp_answers(&self) -> Sipp {
+        let local = self.scene.place.at(CARRIER_A, 5060);
+        Sipp::start(self.scene.dir(), "uas.xml", self.transport, local, None)
+    }
+
+    fn pjsip_as_carrier(&self) -> Pjsip {
+        let place = self.scene.place;
+        let route = format!("sip:{};transport={}", place.at(CARRIER_SIDE, 5060), self.transport);
+        let id = format!("sip:+442071230000@{}", place.ip(CARRIER_A));
+        let setup = PjsipSetup {
+            name: "carrier",
+            transport: self.transport,
+            address: place.at(CARRIER_A, 5060),
+            id: &id,
+            contact: None,
+            route: Some(&route),
+            dns: None,
+            tls: None,
+            answer: 200,
+        };
+        Pjsip::start(self.scene.dir(), &setup)
+    }
+
+    /// Teams dials a number at its tenant's name.
+    fn teams_calls(&mut self) {
+        self.teams.call(&format!("sip:{HOTLINE}@t001.sbc.test:5061;user=phone;transport=tls"));
+    }
+
+    /// Ends everything and judges the messages.
+    fn end(self, calls: usize) -> Evidence {
+        let records = self.gateway.wait_records(calls);
+        for record in &records {
+            assert!(!record["t_answer"].is_null(), "{record}");
+        }
+        assert_eq!(records.len(), calls);
+        let pcap = self.capture.stop();
+        let messages = self.teams.finish();
+        drop(self.gateway);
+        for (received, msg) in &messages {
+            if *received {
+                let mut faults = audit::towards_teams(msg);
+                faults.extend(audit::anywhere(msg));
+                assert!(faults.is_empty(), "{faults:?} in\n{msg}");
+            }
+        }
+        assert!(dissected(&pcap) >= 6, "too few messages on the carrier's side");
+        let teams_pcap = self.scene.dir().join("teams.pcap");
+        let all: Vec<_> = messages.iter().map(|(_, msg)| msg.clone()).collect();
+        as_pcap(&teams_pcap, &all);
+        assert_eq!(dissected(&teams_pcap), all.len(), "messages of the Teams side");
+        Evidence { scene: self.scene, pcap, messages }
+    }
+}
+
+fn pjsip_as_teams(scene: &Scene, identity: &Identity) -> Pjsip {
+    let setup = PjsipSetup {
+        name: "teams",
+        transport: "tls",
+        address: scene.place.at(PROXY, 5061),
+        id: &format!("sip:{CALLED}@sip.teams.test"),
+        contact: Some("sip:sip.teams.test:5061;transport=tls"),
+        route: None,
+        dns: Some(scene.place.ip(DNS)),
+        tls: Some((identity, &scene.ca())),
+        answer: 200,
+    };
+    Pjsip::start(scene.dir(), &setup)
+}
+
+impl Evidence {
+    /// Both directions, payload by payload; `carrier` is the port of the trunk's RTP.
+    fn media_is_equal(&self, carrier_port: u16, at_least: u64) {
+        let description = |received: bool| {
+            let mut with_sdp = self
+                .messages
+                .iter()
+                .filter(|(r, msg)| *r == received && msg.attribute("crypto").is_some());
+            &with_sdp.next().unwrap_or_else(|| panic!("no SDP with keys")).1
+        };
+        let (ours, theirs) = (description(true), description(false));
+        // Of an offer with several keys the one with the answer's tag counts.
+        let answer_tag =
+            if ours.is_request() { Crypto::of(theirs).tag } else { Crypto::of(ours).tag };
+        let key = |msg: &Msg| {
+            msg.attributes("crypto")
+                .map(Crypto::read)
+                .find(|c| c.tag == answer_tag)
+                .expect("the tag")
+        };
+        let carrier = self.scene.place.at(CARRIER_A, carrier_port);
+        let gateway = self.gateway_towards_carrier();
+        let (secure_here, secure_there) = (ours.media(), theirs.media());
+        let pairings = [
+            Pairing {
+                secure_from: secure_here,
+                secure_to: secure_there,
+                crypto: key(ours),
+                plain_from: carrier,
+                plain_to: gateway,
+                sealed_here: true,
+            },
+            Pairing {
+                secure_from: secure_there,
+                secure_to: secure_here,
+                crypto: key(theirs),
+                plain_from: gateway,
+                plain_to: carrier,
+                sealed_here: false,
+            },
+        ];
+        for equal in verify_media(&self.pcap, &pairings) {
+            assert!(equal >= at_least, "only {equal} equal packets");
+        }
+    }
+
+    /// The gateway's media address on the carrier's side, from the captured SDP.
+    fn gateway_towards_carrier(&self) -> std::net::SocketAddr {
+        let ip = self.scene.place.ip(CARRIER_SIDE);
+        let output = std::process::Command::new("tshark")
+            .arg("-r")
+            .arg(&self.pcap)
+            .args(["-d", "udp.port==5060,sip", "-d", "tcp.port==5060,sip", "-T", "fields"])
+            .args(["-Y", &format!("sdp && ip.src == {ip}"), "-e", "sdp.media.port"])
+            .output()
+            .expect("tshark");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let port = text.lines().next().and_then(|line| line.trim().parse().ok());
+        (ip, port.unwrap_or_else(|| panic!("no SDP from {ip}: {text}"))).into()
+    }
+}
+
+fn sipp_to_pjsip(transport: &'static str) {
+    let mut stage = Stage::new("sipp_to_pjsip", transport);
+    let sipp = stage.sipp_calls();
+    let incoming = stage.teams.wait(&json!({"event": "incoming"}));
+    let uri = incoming["uri"].as_str().unwrap_or_default();
+    assert!(uri.starts_with(&format!("sip:{CALLED}@sip.teams.test:5061;user=phone")), "{uri}");
+    stage.teams.state("CONFIRMED");
+    stage.teams.hears(40);
+    stage.teams.state("DISCONNECTED");
+    sipp.finish();
+    stage.end(1).media_is_equal(6000, 40);
+}
+
+fn pjsip_to_sipp(transport: &'static str) {
+    let mut stage = Stage::new("pjsip_to_sipp", transport);
+    let sipp = stage.sipp_answers();
+    stage.teams_calls();
+    stage.teams.state("CONFIRMED");
+    stage.teams.hears(60);
+    stage.teams.hang_up();
+    stage.teams.state("DISCONNECTED");
+    sipp.finish();
+    stage.end(1).media_is_equal(6000, 40);
+}
+
+#[test]
+fn sipp_over_udp_calls_pjsip_as_teams() {
+    sipp_to_pjsip("udp");
+}
+
+#[test]
+fn sipp_over_tcp_calls_pjsip_as_teams() {
+    sipp_to_pjsip("tcp");
+}
+
+#[test]
+fn pjsip_as_teams_calls_sipp_over_udp() {
+    pjsip_to_sipp("udp");
+}
+
+#[test]
+fn pjsip_as_teams_calls_sipp_over_tcp() {
+    pjsip_to_sipp("tcp");
+}
+
+/// Both directions, hold by either side, ended by either side, telephone events.
+fn pjsip_on_both_sides(transport: &'static str) {
+    let mut stage = Stage::new("pjsip_on_both_sides", transport);
+    let mut carrier = stage.pjsip_as_carrier();
+    carrier.call(&format!("sip:{CALLED}@{}", stage.scene.place.at(CARRIER_SIDE, 5060)));
+    carrier.state("CONFIRMED");
+    stage.teams.state("CONFIRMED");
+    carrier.hears(30);
+    stage.teams.hears(30);
+    hold(&mut carrier, &mut stage.teams);
+    hold(&mut stage.teams, &mut carrier);
+    carrier.command(&json!({"do": "dtmf", "digits": "5"}));
+    stage.teams.wait(&json!({"event": "dtmf", "digit": "5"}));
+    stage.teams.command(&json!({"do": "dtmf", "digits": "7"}));
+    carrier.wait(&json!({"event": "dtmf", "digit": "7"}));
+    stage.teams.hang_up();
+    carrier.state("DISCONNECTED");
+    stage.teams.state("DISCONNECTED");
+    stage.teams_calls();
+    carrier.state("CONFIRMED");
+    stage.teams.state("CONFIRMED");
+    carrier.hears(30);
+    stage.teams.hears(30);
+    carrier.hang_up();
+    stage.teams.state("DISCONNECTED");
+    carrier.state("DISCONNECTED");
+    carrier.finish();
+    stage.end(2);
+}
+
+/// One side holds and takes back; both hear each other again.
+fn hold(holder: &mut Pjsip, other: &mut Pjsip) {
+    holder.command(&json!({"do": "hold"}));
+    holder.media("local hold");
+    other.wait(&json!({"event": "media"}));
+    holder.command(&json!({"do": "resume"}));
+    other.media("active");
+    holder.media("active");
+    holder.hears(20);
+    other.hears(20);
+}
+
+#[test]
+fn pjsip_carrier_over_udp_and_pjsip_as_teams() {
+    pjsip_on_both_sides("udp");
+}
+
+#[test]
+fn pjsip_carrier_over_tcp_and_pjsip_as_teams() {
+    pjsip_on_both_sides("tcp");
+}
+
+/// The payload check on a PJSIP carrier: its RTP port is its own choice.
+#[test]
+fn media_between_pjsip_and_pjsip_are_equal() {
+    let mut stage = Stage::new("pjsip_media", "udp");
+    let mut carrier = stage.pjsip_as_carrier();
+    carrier.call(&format!("sip:{CALLED}@{}", stage.scene.place.at(CARRIER_SIDE, 5060)));
+    carrier.state("CONFIRMED");
+    stage.teams.state("CONFIRMED");
+    carrier.hears(60);
+    stage.teams.hears(60);
+    carrier.hang_up();
+    stage.teams.state("DISCONNECTED");
+    let messages = carrier.finish();
+    let offer = messages.iter().find(|(received, m)| !received && m.method() == "INVITE").unwrap();
+    stage.end(1).media_is_equal(offer.1.media().port(), 50);
+}
