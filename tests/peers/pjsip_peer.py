@@ -220,6 +220,11 @@ if call is not None:
     end = time.monotonic() + 1
     while calls.get("call") and time.monotonic() < end:
         endpoint.libHandleEvents(5)
-del player, recorder  # closes the WAV
+# Closes the WAV and writes the rest of the log; the order keeps PJSIP from touching what is gone.
+calls.clear()
+call = None
+del player, recorder
+account.shutdown()
+endpoint.libDestroy()
 say("gone")
 os._exit(0)

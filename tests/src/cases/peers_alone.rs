@@ -1,7 +1,6 @@
 //! The peers against each other, without a gateway.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use lab::pki::Leaf;
 use serde_json::json;
@@ -119,33 +118,32 @@ fn pjsip_calls_sipp() {
 /// Two SRTP stacks and the comparison itself: what one seals is found equal, what differs is not.
 #[test]
 fn libsrtp_reads_what_the_raw_ends_seal() {
-    for suite in [CM_80, CM_32, GCM_128, GCM_256] {
-        let scene = Scene::new("libsrtp_reads");
-        let place = scene.place;
-        let capture = Capture::start(scene.dir(), place);
-        let end = |host| MediaEnd::new(place.ip(host), 6000);
-        let (mut plain_from, mut plain_to) = (end(1), end(2));
-        let (mut sealed_from, mut sealed_to) = (end(3), end(4));
+    let scene = Scene::new("libsrtp_reads");
+    let place = scene.place;
+    let capture = Capture::start(scene.dir(), place);
+    let mut pairings = Vec::new();
+    for (suite, port) in [(CM_80, 6000), (CM_32, 6002), (GCM_128, 6004), (GCM_256, 6006)] {
+        let at = |host| place.at(host, port);
+        let end = |host, remote| {
+            let mut end = MediaEnd::new(place.ip(host), port);
+            end.remote = Some(at(remote));
+            end
+        };
+        let (mut plain_from, mut plain_to) = (end(1, 2), end(2, 1));
+        let (mut sealed_from, mut sealed_to) = (end(3, 4), end(4, 3));
         let (ours, theirs) = (Crypto::fresh(1, suite), Crypto::fresh(1, suite));
         sealed_from.secure(&ours, &theirs);
         sealed_to.secure(&theirs, &ours);
-        let at = |host| -> SocketAddr { place.at(host, 6000) };
-        plain_from.remote = Some(at(2));
-        plain_to.remote = Some(at(1));
-        sealed_from.remote = Some(at(4));
-        sealed_to.remote = Some(at(3));
-        sealed_from.ssrc = plain_from.ssrc;
         talk(&mut plain_from, &mut plain_to, 30);
         talk(&mut sealed_from, &mut sealed_to, 30);
-        let pcap = capture.stop();
-        let pairing = Pairing {
+        pairings.push(Pairing {
             secure_from: at(3),
             secure_to: at(4),
             crypto: ours,
             plain_from: at(1),
             plain_to: at(2),
             sealed_here: true,
-        };
-        assert_eq!(verify_media(&pcap, &[pairing]), [30]);
+        });
     }
+    assert_eq!(verify_media(&capture.stop(), &pairings), [30; 4]);
 }

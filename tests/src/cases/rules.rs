@@ -226,7 +226,7 @@ fn tr_026_every_form_of_header_is_read() {
     let number = "+442079460001";
     let media = MediaEnd::new(scene.place.ip(PROXY), 7400);
     let sdp = media.secure_sdp(&[&Crypto::fresh(1, CM_80)], "sendrecv", "");
-    let ways: [(&str, fn(&str) -> String); 3] = [
+    let ways: [(&str, Change); 3] = [
         ("capitals", |text| rename(text, str::to_ascii_uppercase)),
         ("compact", |text| rename(text, compact)),
         ("folded", |text| {
@@ -252,6 +252,8 @@ fn tr_026_every_form_of_header_is_read() {
         call.ack_failure();
     }
 }
+
+type Change = fn(&str) -> String;
 
 fn rename(head: &str, change: impl Fn(&str) -> String) -> String {
     let mut lines = head.split("\r\n");
@@ -442,4 +444,102 @@ fn tr_075_no_sips_no_empty_user_no_address() {
     let faults = teams.audit();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(teams.inbox.all().len() > 20);
+}
+
+/// A trunk that leaves the offer to us: Teams gets one of our own making all the same.
+#[test]
+fn tr_021_an_invite_without_sdp() {
+    let scene = Scene::usual("tr_021");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let mut near = MediaEnd::new(carrier.ip(), 7900);
+    let mut far = MediaEnd::new(scene.place.ip(PROXY), 7900);
+    let mut caller = carrier.call(CALLER, CALLED, "");
+    let (invite, callee) = teams.invited();
+    let (sdp, _, _) = answer_to(&mut far, &invite.msg);
+    callee.reply(&invite, "200 OK", "", &sdp);
+    let offer = caller.response(200);
+    near.towards(&offer.msg);
+    caller.ack_with(&near.plain_sdp("sendrecv"));
+    callee.take("ACK");
+    talk(&mut near, &mut far, 40);
+    caller.send("BYE", "", "");
+    callee.hung_up();
+    caller.took_200("BYE");
+}
+
+/// 180 of one endpoint, 180 of another, 183 of the media processor; the second endpoint answers.
+#[test]
+fn tr_027_several_endpoints_ring_and_one_answers() {
+    let scene = Scene::usual("tr_027");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let mut near = MediaEnd::new(carrier.ip(), 7910);
+    let mut early = MediaEnd::new(scene.place.ip(PROXY), 7910);
+    let mut far = MediaEnd::new(scene.place.ip(PROXY), 7912);
+    let mut caller = carrier.call(CALLER, CALLED, &near.plain_sdp("sendrecv"));
+    let (invite, mut first) = teams.invited();
+    first.reply(&invite, "180 Ringing", "", "");
+    let second = Dialog::answering(&teams.persona, &invite);
+    second.reply(&invite, "180 Ringing", "", "");
+    first.fork();
+    let (sdp, _, _) = answer_to(&mut early, &invite.msg);
+    first.reply(&invite, "183 Session Progress", "", &sdp);
+    caller.response(180);
+    let (sdp, _, _) = answer_to(&mut far, &invite.msg);
+    second.reply(&invite, "200 OK", "", &sdp);
+    let answer = caller.response(200);
+    caller.ack();
+    let ack = second.take("ACK");
+    assert_eq!(ack.msg.to_tag(), Some(second.local_tag()));
+    near.towards(&answer.msg);
+    talk(&mut near, &mut far, 40);
+    let tags: std::collections::BTreeSet<_> = carrier
+        .inbox
+        .all()
+        .iter()
+        .filter(|r| r.msg.method() == "INVITE" && r.msg.status() > 100)
+        .filter_map(|r| r.msg.to_tag().map(str::to_owned))
+        .collect();
+    assert_eq!(tags.len(), 1, "the trunk sees one early dialog: {tags:?}");
+    caller.send("BYE", "", "");
+    second.hung_up();
+    caller.took_200("BYE");
+}
+
+/// Two endpoints answer at once: both are acknowledged, the second is ended.
+#[test]
+fn tr_028_the_second_of_two_answers_is_ended() {
+    let scene = Scene::usual("tr_028");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let mut near = MediaEnd::new(carrier.ip(), 7920);
+    let mut far = MediaEnd::new(scene.place.ip(PROXY), 7920);
+    let mut caller = carrier.call(CALLER, CALLED, &near.plain_sdp("sendrecv"));
+    let (invite, first) = teams.invited();
+    let (sdp, _, _) = answer_to(&mut far, &invite.msg);
+    first.reply(&invite, "200 OK", "", &sdp);
+    let mut second = Dialog::answering(&teams.persona, &invite);
+    second.fork();
+    second.reply(&invite, "200 OK", "", &sdp);
+    let to = |method: &'static str, tag: &str| {
+        let tag = tag.to_owned();
+        teams.inbox.take(&format!("{method} to {tag}"), move |r| {
+            r.msg.is_request() && r.msg.method() == method && r.msg.to_tag() == Some(&tag)
+        })
+    };
+    to("ACK", first.local_tag());
+    to("ACK", second.local_tag());
+    let bye = to("BYE", second.local_tag());
+    second.reply(&bye, "200 OK", "", "");
+    let answer = caller.response(200);
+    caller.ack();
+    near.towards(&answer.msg);
+    talk(&mut near, &mut far, 40);
+    caller.send("BYE", "", "");
+    first.hung_up();
+    caller.took_200("BYE");
 }

@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use crate::harness::place::{EDGE, PROXY, STRANGER};
 use crate::harness::scene::{FQDN, PROXIES, Scene, Teams, options_without_contact};
 use crate::harness::tls;
-use crate::harness::wire::{End, Inbox};
+use crate::harness::wire::{End, Inbox, SOON};
 
 /// Whether an OPTIONS over a connection with that certificate is answered; false: the connection
 /// was refused or closed.
@@ -170,8 +170,8 @@ fn tr_012_server_certificates_under_every_kind_of_root() {
 fn tr_013_the_client_certificate_comes_with_its_intermediate_and_sni() {
     let scene = Scene::usual("tr_013");
     let teams = scene.teams();
-    let gateway = scene.start();
-    gateway.healthy();
+    let _gateway = scene.start();
+    teams.inbox.until("a connection", SOON, |_, flows| !flows.is_empty());
     let flows = teams.inbox.flows();
     let facts = flows[0].tls();
     assert_eq!(facts.sni.as_deref(), Some("sip.teams.test"));

@@ -2,17 +2,18 @@
 
 use std::net::IpAddr;
 
-use super::sip::{Msg, host_in, uri_in};
+use super::sip::{Msg, host_in, unquoted, uri_in};
 
 /// Faults of one message that the gateway sent to the Teams side.
 pub fn towards_teams(msg: &Msg) -> Vec<String> {
     let mut faults = Vec::new();
     let head = String::from_utf8_lossy(&msg.raw);
     let head = head.split("\r\n\r\n").next().unwrap_or_default();
-    if head.to_ascii_lowercase().contains("sips:") {
+    let head = unquoted(head).to_ascii_lowercase();
+    if head.contains("sips:") {
         faults.push("a SIPS URI".to_owned());
     }
-    if head.to_ascii_lowercase().contains("sip:@") {
+    if head.contains("sip:@") {
         faults.push("\"sip:@\"".to_owned());
     }
     // A response repeats the Via and From of the request; what we wrote ourselves is Contact.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::sip::{Msg, uri_in};
+use super::sip::Msg;
 use super::wire::{Flow, Inbox, Received};
 
 /// How an end appears in its messages.
@@ -319,9 +319,4 @@ fn close(text: &mut String, sdp: &str) {
         text.push_str("Content-Type: application/sdp\r\n");
     }
     write!(text, "Content-Length: {}\r\n\r\n{sdp}", sdp.len()).unwrap();
-}
-
-/// Host of the Contact of a message.
-pub fn contact_host(msg: &Msg) -> &str {
-    super::sip::host_in(uri_in(msg.need("Contact")))
 }

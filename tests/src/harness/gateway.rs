@@ -129,16 +129,6 @@ impl Gateway {
         self.until("healthy", || self.get("/health").0 == 200);
     }
 
-    /// Sum of all metrics whose line begins so.
-    pub fn metric(&self, prefix: &str) -> f64 {
-        self.get("/metrics")
-            .1
-            .lines()
-            .filter(|line| line.starts_with(prefix))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
-    }
-
     /// Waits for something that only this process shows.
     pub fn until(&self, what: &str, fits: impl Fn() -> bool) {
         let end = Instant::now() + super::wire::SOON;

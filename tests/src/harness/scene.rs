@@ -34,8 +34,6 @@ pub struct Scene {
     trunks: String,
     tenants: BTreeMap<String, String>,
     hosts: BTreeMap<String, IpAddr>,
-    teams_keys: String,
-    tables: String,
     roots: PathBuf,
     teams_net: String,
     _watchdog: Watchdog,
@@ -65,8 +63,6 @@ impl Scene {
             trunks: String::new(),
             tenants: BTreeMap::new(),
             hosts: hosts.collect(),
-            teams_keys: String::new(),
-            tables: String::new(),
             _watchdog: Watchdog::start(test, limit),
         }
     }
@@ -128,24 +124,6 @@ impl Scene {
         self
     }
 
-    /// Lines for `[teams]`.
-    pub fn teams_keys(&mut self, keys: &str) -> &mut Self {
-        self.teams_keys.push_str(keys);
-        self.teams_keys.push('\n');
-        self
-    }
-
-    /// Whole tables at the end of the file.
-    pub fn tables(&mut self, text: &str) -> &mut Self {
-        self.tables.push_str(text);
-        self
-    }
-
-    pub fn host(&mut self, name: &str, host: u8) -> &mut Self {
-        self.hosts.insert(name.to_owned(), self.place.ip(host));
-        self
-    }
-
     /// The usual one: tenant t001 with +15550010000 to +15550019999 on a UDP carrier.
     pub fn usual(test: &str) -> Self {
         let mut scene = Self::new(test);
@@ -200,7 +178,7 @@ port = 5061
 certificate_names = ["sip.teams.test"]
 roots = "{roots}"
 networks = ["{teams_net}"]
-{teams_keys}
+
 [carrier]
 listen = ["udp:{carrier}:5060", "tcp:{carrier}:5060"]
 
@@ -215,19 +193,16 @@ listen = "{admin}"
 [dns]
 hosts = {{ {hosts} }}
 servers = ["{dns}"]
-{trunks}
-{tables}"#,
+{trunks}"#,
             certificate = self.certificate.0.display(),
             key = self.certificate.1.display(),
             proxies = &PROXIES[..self.proxies],
             roots = self.roots.display(),
             teams_net = self.teams_net,
-            teams_keys = self.teams_keys,
             admin = self.place.at(ADMIN, 8080),
             hosts = hosts.join(", "),
             dns = self.place.at(DNS, 53),
             trunks = self.trunks,
-            tables = self.tables,
         )
     }
 
@@ -379,7 +354,7 @@ impl Drop for Teams {
 
 /// A raw end that is a trunk.
 pub struct Carrier {
-    pub end: End,
+    _end: End,
     pub inbox: Arc<Inbox>,
     pub persona: Persona,
     pub flow: Flow,
@@ -400,7 +375,7 @@ impl Carrier {
                 .to_owned(),
             record_route: None,
         };
-        Self { end, inbox, persona, flow, place: scene.place, host }
+        Self { _end: end, inbox, persona, flow, place: scene.place, host }
     }
 
     pub fn ip(&self) -> IpAddr {

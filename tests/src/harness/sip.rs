@@ -99,10 +99,6 @@ impl Msg {
         param(self.need("Via"), "branch").unwrap_or_default()
     }
 
-    pub fn from_tag(&self) -> &str {
-        param(after_uri(self.need("From")), "tag").unwrap_or_default()
-    }
-
     pub fn to_tag(&self) -> Option<&str> {
         param(after_uri(self.need("To")), "tag")
     }
@@ -161,8 +157,25 @@ impl fmt::Display for Msg {
     }
 }
 
+/// The text without its quoted strings: what a URI could stand in.
+pub fn unquoted(text: &str) -> String {
+    let (mut out, mut inside, mut escaped) = (String::new(), false, false);
+    for c in text.chars() {
+        match (inside, escaped, c) {
+            (true, false, '\\') => escaped = true,
+            (true, false, '"') => inside = false,
+            (true, ..) => escaped = false,
+            (false, _, '"') => inside = true,
+            (false, ..) => out.push(c),
+        }
+    }
+    out
+}
+
 /// The URI in a name-addr or addr-spec.
 pub fn uri_in(value: &str) -> &str {
+    let display = value.rfind('"').filter(|_| value.starts_with('"')).map_or(0, |at| at + 1);
+    let value = &value[display..];
     match value.split_once('<') {
         Some((_, rest)) => rest.split('>').next().unwrap_or_default(),
         None => value.split(';').next().unwrap_or_default(),
