@@ -97,7 +97,8 @@ impl Story {
         }
     }
 
-    pub(super) fn ended(
+    /// The end, and why.
+    pub fn ended(
         &mut self,
         by: &str,
         cause: Cause,

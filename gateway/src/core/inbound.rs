@@ -14,10 +14,11 @@ use sip_stack::transport::Source;
 use sip_stack::uri::Uri;
 use uuid::{Builder, Uuid};
 
-use super::{Core, owner};
+use super::{Core, Output, owner};
 use crate::call::media_plan::{CallMedia, MediaSide};
 use crate::call::{Call, NewCall, Story, leg_record, sources, tenant_name};
 use crate::cdr::LegRecord;
+use crate::event::Event;
 use crate::failure::{Cause, reason_header};
 use crate::locals::{self, Side};
 use crate::numbers::Number;
@@ -69,20 +70,45 @@ impl Core {
                 Refused::Because(cause) => cause,
                 Refused::With(draft) => return self.endpoint.respond(server, *draft, now),
             };
-            tracing::info!(
-                from = %source.remote,
-                cause = cause.label(),
-                why = %cause,
-                "call refused"
-            );
-            self.outputs
-                .push_back(super::Output::Event(crate::event::Event::CallRefused { cause }));
+            self.record_refusal(source, message, cause, now);
             let mut extra = vec![(HeaderId::Reason, Bytes::from(reason_header(cause)))];
             if cause.status() == 503 {
                 extra.push((HeaderId::RetryAfter, RETRY_AFTER.into()));
             }
             self.refuse(server, message, cause.status(), &extra, now);
         }
+    }
+
+    /// A call that was refused before it began has its record as well: somebody will ask.
+    fn record_refusal(&mut self, source: &Source, message: &Message, cause: Cause, now: Instant) {
+        let routes = Arc::clone(&self.routes);
+        let end = enter(&routes, source, message).ok().map(|entry| entry.from);
+        let edge = match locals::side(routes.config(), source.local) {
+            Side::Edge(edge) => Some(routes.config().edges[edge.0].name.clone()),
+            Side::Realm(_) => None,
+        };
+        let record = LegRecord {
+            edge,
+            call_id: String::from_utf8_lossy(message.call_id()).into_owned(),
+            caller: user_of(message.value(HeaderId::From).unwrap_or_default()),
+            called: user_of(message.uri()),
+            ..end.map(|end| leg_record(&routes, end)).unwrap_or_default()
+        };
+        let wall = self.wall(now);
+        let id = call_uuid(wall, self.random.bytes());
+        tracing::info!(
+            call = %id,
+            from = %source.remote,
+            tenant = record.tenant.as_deref(),
+            trunk = record.trunk.as_deref(),
+            cause = cause.label(),
+            why = %cause,
+            "call refused"
+        );
+        let mut story = Story::new(id, &routes.config().gateway.node, record, wall);
+        story.ended("gateway", cause, false, None, wall);
+        self.outputs.extend(story.take().map(|record| Output::Record(Box::new(record))));
+        self.outputs.push_back(Output::Event(Event::CallRefused { cause }));
     }
 
     fn try_invite(

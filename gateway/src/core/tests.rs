@@ -368,6 +368,9 @@ fn strangers_hear_nothing_and_known_trunks_get_a_reason() {
     world.nothing_but("127.0.0.99:5070", &[]);
     world.hear(CARRIER, &carrier_invite("+442079999999", PLAIN));
     world.expect(CARRIER, "SIP/2.0 404");
+    let [record] = &world.records[..] else { panic!("one record: {:?}", world.records) };
+    assert_eq!((record.cause.sip, record.legs[0].trunk.as_deref()), (404, Some("carrier-a")));
+    assert_eq!(record.legs[0].called, "+442079999999");
 }
 
 #[test]
