@@ -100,6 +100,31 @@ enum Phase {
     Over,
 }
 
+/// The exchange of offer and answer that is under way after the first one. Another offer meanwhile is refused with 491
+/// (RFC 3261 §14.1), so that an answer is never taken for that to another offer.
+///
+/// ```text
+/// state      | offer          | answer            | refused        | withdrawn by its peer
+/// -----------+----------------+-------------------+----------------+----------------------
+/// Idle       | → For or InAck | applied           | -              | -
+/// For(a)     | 491            | passed to a→ Idle | to a → Idle    | → Withdrawn(a)
+/// Withdrawn  | 491            | → Resync          | → Idle         | -
+/// Resync     | 491            | applied → Idle    | → Idle         | -
+/// InAck(a)   | 491            | applied → Idle    | → Idle         | → Idle
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exchange {
+    Idle,
+    /// The offer of this leg waits for the other leg's answer.
+    For(usize),
+    /// This leg took its offer back while the other had it already.
+    Withdrawn(usize),
+    /// The other leg is being told again what stays agreed.
+    Resync,
+    /// Our own offer to this leg is answered in its ACK.
+    InAck(usize),
+}
+
 /// One call.
 #[derive(Debug)]
 pub struct Call {
@@ -115,14 +140,16 @@ pub struct Call {
     callee: Option<usize>,
     attempts: Attempts,
     media: CallMedia,
-    /// Whose offer waits for the other side's answer.
-    offering: Option<usize>,
+    /// The exchange of offer and answer that is under way.
+    exchange: Exchange,
     /// The last 18x passed to the caller: status, and whether it had SDP.
     rung: Option<(u16, bool)>,
     ring_deadline: Option<Instant>,
     story: Story,
     /// The relay has a session of ours whose figures are still to come.
     relayed: bool,
+    /// When the figures are no longer waited for.
+    figures_deadline: Option<Instant>,
 }
 
 /// Everything a new call begins with.
@@ -163,11 +190,12 @@ impl Call {
             callee: None,
             attempts: Attempts::new(new.plan.hops),
             media: new.media,
-            offering: None,
+            exchange: Exchange::Idle,
             rung: None,
             ring_deadline: Some(cx.now + RING_TIMEOUT),
             story: new.story,
             relayed: false,
+            figures_deadline: None,
         };
         let tag = call.legs[CALLER].leg.local_tag().clone();
         cx.out.push(Do::Dialog { tag, leg: 0 });
@@ -250,6 +278,12 @@ impl Call {
         if self.attempts.silent_since.is_some_and(|due| due <= cx.now) {
             self.attempt_silent(cx);
         }
+        if self.figures_deadline.is_some_and(|due| due <= cx.now) {
+            self.figures_deadline = None;
+            if std::mem::take(&mut self.relayed) {
+                tracing::error!(call = self.story.id(), "the relay told no figures");
+            }
+        }
         if self.ring_deadline.is_some_and(|due| due <= cx.now) {
             self.ring_deadline = None;
             if self.phase == Phase::Trying {
@@ -260,7 +294,8 @@ impl Call {
 
     /// When [`Call::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let own = [self.attempts.silent_since, self.ring_deadline];
+        let figures = self.figures_deadline.filter(|_| self.relayed);
+        let own = [self.attempts.silent_since, self.ring_deadline, figures];
         let legs = self.legs.iter().filter_map(|l| l.leg.poll_timeout());
         legs.chain(own.into_iter().flatten()).min()
     }
@@ -315,6 +350,8 @@ impl Call {
 const CALLER: usize = 0;
 /// The callee's side of the media.
 const CALLEE: usize = 1;
+/// How long a call that is over waits for the relay's figures.
+const FIGURES: Duration = Duration::from_secs(5);
 /// How long a call may ring before it is given up.
 pub const RING_TIMEOUT: Duration = Duration::from_secs(120);
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sip_stack::leg::{EndedBy, Event as LegEvent, Extra};
 use sip_stack::message::{Draft, HeaderId, Message};
 
-use super::{CALLEE, CALLER, Call, Context, Do, Phase, side};
+use super::{CALLEE, CALLER, Call, Context, Do, Exchange, FIGURES, Phase, side};
 use crate::event::Event;
 use crate::failure::{Cause, reason_header};
 
@@ -102,6 +102,9 @@ impl Call {
         };
         self.phase = Phase::Talking;
         self.ring_deadline = None;
+        if offers {
+            self.exchange = Exchange::InAck(CALLER);
+        }
         self.story.answered(cx.wall);
         cx.out.push(Do::Event(Event::CallAnswered { setup: self.story.setup() }));
         self.apply(cx);
@@ -111,59 +114,70 @@ impl Call {
     /// A peer offers a change. What concerns only our side of it is answered here; anything else is offered to the
     /// other side first.
     fn offered(&mut self, at: usize, sdp: Option<&Bytes>, cx: &mut Context<'_>) {
+        if self.exchange != Exchange::Idle {
+            return self.refuse(at, 491, cx);
+        }
         let own = side(at);
         let Some(sdp) = sdp else {
             // RFC 3264: it asks us to offer; its answer comes in the ACK.
+            self.exchange = Exchange::InAck(at);
             let offer = Bytes::from(self.media.offer(own, cx.random));
-            self.on_leg(at, cx, |leg, now, out| leg.accept_offer(offer, now, out));
-            return;
+            return self.on_leg(at, cx, |leg, now, out| leg.accept_offer(offer, now, out));
         };
         if let Err(cause) = self.media.take_offer(own, sdp, cx.owned) {
-            self.refuse(at, cause.status(), cx);
-            return;
+            return self.refuse(at, cause.status(), cx);
         }
         let Some(other) = self.other(at) else { return self.refuse(at, 500, cx) };
         if !self.media.concerns_other(own) {
-            self.accept(at, cx);
-            return;
+            return self.accept(at, cx);
         }
-        self.offering = Some(at);
-        let offer = Bytes::from(self.media.offer(side(other), cx.random));
-        self.on_leg(other, cx, |leg, now, out| leg.offer(offer, now, out));
+        self.exchange = Exchange::For(at);
+        self.offer_to(other, cx);
     }
 
-    /// An answer to an offer of ours: in a 2xx to our re-INVITE, or in the ACK of an offerless INVITE.
+    /// An answer to an offer of ours: in a 2xx to our re-INVITE, or in an ACK.
     fn offer_answered(&mut self, at: usize, sdp: &Bytes, cx: &mut Context<'_>) {
         let taken = self.media.take_answer(side(at), sdp, cx.owned);
-        let waiting = self.offering.filter(|waiting| *waiting != at);
-        match (taken, waiting) {
-            (Ok(()), Some(waiting)) => {
-                self.offering = None;
-                self.accept(waiting, cx);
+        if taken.is_err() {
+            self.media.withdraw_offer(side(at));
+        }
+        match (std::mem::replace(&mut self.exchange, Exchange::Idle), taken) {
+            (Exchange::For(waiting), Ok(())) => self.accept(waiting, cx),
+            (Exchange::For(waiting), Err(cause)) => self.refuse(waiting, cause.status(), cx),
+            (Exchange::Withdrawn(_), _) => {
+                self.exchange = Exchange::Resync;
+                self.offer_to(at, cx);
             }
-            (Err(cause), Some(waiting)) => {
-                self.offering = None;
-                self.media.withdraw_offer(side(at));
-                self.refuse(waiting, cause.status(), cx);
-            }
-            (Ok(()), None) => self.apply(cx),
-            (Err(cause), None) => self.conclude("gateway", cause, None, cx),
+            (Exchange::InAck(_), Err(cause)) => self.conclude("gateway", cause, None, cx),
+            (Exchange::Idle | Exchange::Resync, Err(_)) => {}
+            (Exchange::InAck(_) | Exchange::Idle | Exchange::Resync, Ok(())) => self.apply(cx),
         }
     }
 
     fn offer_withdrawn(&mut self, at: usize) {
         self.media.drop_offer(side(at));
-        if self.offering == Some(at) {
-            // The other side's answer, when it comes, is applied by itself.
-            self.offering = None;
-        }
+        self.exchange = match self.exchange {
+            Exchange::For(leg) if leg == at => Exchange::Withdrawn(at),
+            Exchange::InAck(leg) if leg == at => Exchange::Idle,
+            other @ (Exchange::Idle
+            | Exchange::For(_)
+            | Exchange::Withdrawn(_)
+            | Exchange::Resync
+            | Exchange::InAck(_)) => other,
+        };
     }
 
     fn offer_refused(&mut self, at: usize, status: u16, cx: &mut Context<'_>) {
         self.media.withdraw_offer(side(at));
-        if let Some(waiting) = self.offering.take_if(|waiting| *waiting != at) {
-            self.refuse(waiting, status, cx);
+        match std::mem::replace(&mut self.exchange, Exchange::Idle) {
+            Exchange::For(waiting) => self.refuse(waiting, status, cx),
+            Exchange::Idle | Exchange::Withdrawn(_) | Exchange::Resync | Exchange::InAck(_) => {}
         }
+    }
+
+    fn offer_to(&mut self, at: usize, cx: &mut Context<'_>) {
+        let offer = Bytes::from(self.media.offer(side(at), cx.random));
+        self.on_leg(at, cx, |leg, now, out| leg.offer(offer, now, out));
     }
 
     fn accept(&mut self, at: usize, cx: &mut Context<'_>) {
@@ -231,6 +245,7 @@ impl Call {
             self.on_leg(CALLER, cx, |leg, _, out| leg.reject(status, None, &extra, out));
         }
         if self.relayed {
+            self.figures_deadline = Some(cx.now + FIGURES);
             cx.out.push(Do::Media(media_relay::Command::Release(self.media.session())));
         }
         cx.out.push(Do::Event(Event::CallEnded { cause }));

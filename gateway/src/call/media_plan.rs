@@ -129,7 +129,8 @@ impl CallMedia {
 fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
     let mut plan = SidePlan::new(side.port);
     plan.sources.clone_from(&side.sources);
-    let (Some(ours), Some(theirs)) = (side.local(), side.described()) else {
+    plan.security = side.security();
+    let (Some(ours), Some(theirs), true) = (side.local(), side.agreed(), side.is_safe()) else {
         plan.send = false;
         plan.receive = false;
         return plan;
@@ -137,10 +138,9 @@ fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
     plan.rtp = theirs.rtp;
     plan.rtcp = theirs.rtcp;
     plan.mux = side.mux();
-    plan.security = side.security();
     plan.send = ours.direction.sends() && theirs.direction.receives();
     plan.receive = ours.direction.receives() && theirs.direction.sends();
-    let wanted = other.described().map_or(&[][..], |description| &description.formats);
+    let wanted = other.agreed().map_or(&[][..], |description| &description.formats);
     for format in &ours.formats {
         if let Some(as_wanted) = wanted.iter().find(|f| f.is_same(format)) {
             plan.payloads.push((format.payload, as_wanted.payload));

@@ -33,6 +33,16 @@ impl Story {
         Self { record, began: wall, answered: None, written: false }
     }
 
+    /// Goes on with a record that was begun before.
+    pub const fn resume(record: Record, began: SystemTime) -> Self {
+        Self { record, began, answered: None, written: false }
+    }
+
+    /// The record so far.
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
     /// The call's UUID.
     pub fn id(&self) -> &str {
         &self.record.id

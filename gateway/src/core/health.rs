@@ -4,6 +4,7 @@
 //! first probes leave at once, later ones each interval plus up to 5 s, never sooner.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ struct Proxy {
     edge_name: Arc<str>,
     interval: Duration,
     state: State,
+    /// Where the last probe went.
+    remote: Option<SocketAddr>,
     /// Counts the probes, so that a late answer is not taken for the newest.
     probe: u32,
 }
@@ -64,6 +67,7 @@ impl Health {
                     edge_name: edge.name.as_str().into(),
                     interval: edge.options_interval,
                     state: State::Unknown,
+                    remote: None,
                     probe: 0,
                 });
             }
@@ -84,7 +88,16 @@ impl Health {
         Some(id)
     }
 
-    /// No OPTIONS left, since there was no connection: tries again before the interval is over.
+    /// No connection could be made to that address, so no OPTIONS left.
+    pub(super) fn not_reached(&mut self, remote: SocketAddr, now: Instant) {
+        for at in 0..self.proxies.len() {
+            if self.proxies[at].remote == Some(remote) {
+                self.again_soon(ProxyId(at), now);
+            }
+        }
+    }
+
+    /// Tries again before the interval is over: only where no OPTIONS left the last time.
     fn again_soon(&mut self, id: ProxyId, now: Instant) {
         self.timers.retain(|(_, other)| *other != id);
         self.timers.insert((now + RECONNECT, id));
@@ -129,6 +142,8 @@ impl Core {
             }
         };
         let Some(address) = address else { return };
+        let proxy = &mut self.health.proxies[id.0];
+        proxy.remote = Some(address.addr);
         let proxy = &self.health.proxies[id.0];
         let routes = Arc::clone(&self.routes);
         let (call_id, tag) = (self.endpoint.new_call_id(), self.endpoint.new_tag());
@@ -169,14 +184,11 @@ impl Core {
         }
     }
 
-    pub(super) fn proxy_silent(&mut self, owner: Owner, token: u32, why: Failure, now: Instant) {
+    pub(super) fn proxy_silent(&mut self, owner: Owner, token: u32, why: Failure) {
         let Some(id) = self.proxy_of(owner, token) else { return };
         match why {
             Failure::Timeout => self.proxy_is(id, State::Down, "OPTIONS not answered"),
-            Failure::Transport => {
-                self.health.again_soon(id, now);
-                self.proxy_is(id, State::Down, "no connection");
-            }
+            Failure::Transport => self.proxy_is(id, State::Down, "no connection"),
         }
     }
 

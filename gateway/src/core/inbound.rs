@@ -168,7 +168,6 @@ impl Core {
         };
 
         let key = self.slots.next_key();
-        self.slots.open(key, permit, vec![caller_port, callee_port]);
         self.endpoint.adopt(server, owner(key, 0));
         let local_tag = self.endpoint.new_tag();
         let leg = Leg::incoming(server, message, source, identity, local_tag);
@@ -195,6 +194,8 @@ impl Core {
         };
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);
+        let begun = Box::new(story.record().clone());
+        self.slots.open(key, permit, vec![caller_port, callee_port], begun);
         story.announce(&routes, entry.from, caller.user(), called.as_str());
         let new = NewCall {
             routes,

@@ -10,11 +10,12 @@ mod inbound;
 mod slots;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use media_relay::{Command, Ports};
+use media_relay::{Command, Ports, SessionId};
 use sip_stack::endpoint::{self, Endpoint, Owner, SendId, ServerId, Settings};
 use sip_stack::leg;
 use sip_stack::locate::{self, Answer, Kind, Locator, LookupId, QueryId};
@@ -115,6 +116,9 @@ pub struct Core {
     lookups: HashMap<LookupId, Asker>,
     last_lookup: u64,
     outputs: VecDeque<Output>,
+    /// A call that shall fail the next time it works.
+    #[cfg(test)]
+    fault: Option<CallKey>,
 }
 
 /// Who asked for a look-up.
@@ -156,6 +160,8 @@ impl Core {
             lookups: HashMap::new(),
             last_lookup: 0,
             outputs: VecDeque::new(),
+            #[cfg(test)]
+            fault: None,
             random,
             routes,
         }
@@ -167,8 +173,10 @@ impl Core {
             self.outputs.push_back(Output::Event(Event::Dropped));
             return;
         }
-        self.endpoint.handle_message(source, message, now);
-        self.settle(now);
+        self.guarded(|core| {
+            core.endpoint.handle_message(source, message, now);
+            core.settle(now);
+        });
     }
 
     /// Something came that is no message.
@@ -199,8 +207,11 @@ impl Core {
         self.flows.remove(&flow);
     }
 
-    /// A connection was refused.
-    pub fn handle_refused(&mut self, refusal: Refusal, _now: Instant) {
+    /// A connection from or to that address was refused.
+    pub fn handle_refused(&mut self, refusal: Refusal, remote: SocketAddr, now: Instant) {
+        if refusal == Refusal::Dial {
+            self.health.not_reached(remote, now);
+        }
         self.outputs.push_back(Output::Event(Event::Refused(refusal)));
     }
 
@@ -231,6 +242,13 @@ impl Core {
                 self.settle(now);
             }
         }
+    }
+
+    /// The relay did not take a plan. A call without media is no call: it ends, and its session is released, for which
+    /// the relay always has room.
+    pub fn handle_media_refused(&mut self, session: SessionId, now: Instant) {
+        self.with_call(CallKey(session.0), now, |call, cx| call.end(Cause::Internal, cx));
+        self.settle(now);
     }
 
     /// Serves what is due.
@@ -307,6 +325,16 @@ impl Core {
         }
     }
 
+    /// A fault while one message is handled costs that message, not the daemon. (A fault inside a call is caught nearer,
+    /// in `slots`, and costs that call.)
+    fn guarded(&mut self, handle: impl FnOnce(&mut Self)) {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle(self)));
+        if result.is_err() {
+            tracing::error!("a message failed by a fault of the gateway and was dropped");
+            self.outputs.push_back(Output::Event(Event::Dropped));
+        }
+    }
+
     fn wall(&self, now: Instant) -> SystemTime {
         self.birth.1 + now.saturating_duration_since(self.birth.0)
     }
@@ -366,7 +394,7 @@ impl Core {
             }
             endpoint::Output::Failed { owner, token, why, .. } => {
                 let Some((key, leg)) = call_of(owner) else {
-                    return self.proxy_silent(owner, token, why, now);
+                    return self.proxy_silent(owner, token, why);
                 };
                 if why == endpoint::Failure::Transport && self.redeliver(owner, token, now) {
                     return;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use media_relay::{Command, Port, SessionId};
@@ -14,7 +14,8 @@ use sip_stack::leg::Action;
 
 use super::{Asker, Core, LONGEST_FAREWELL, Output, call_of, owner};
 use crate::admission::Permit;
-use crate::call::{Call, CallKey, Context, Do, PortBook};
+use crate::call::{Call, CallKey, Context, Do, PortBook, Story};
+use crate::cdr::Record;
 use crate::event::Event;
 use crate::failure::Cause;
 
@@ -32,6 +33,8 @@ pub(super) struct Slot {
     due: Option<Instant>,
     /// When it was over; its slot does not outlive that by much.
     over: Option<Instant>,
+    /// The record as it began, for a call that fails by a fault of ours.
+    begun: Box<Record>,
 }
 
 /// All calls.
@@ -51,7 +54,13 @@ impl Slots {
     }
 
     /// A slot that its call will fill.
-    pub(super) fn open(&mut self, key: CallKey, permit: Permit, ports: Vec<Port>) {
+    pub(super) fn open(
+        &mut self,
+        key: CallKey,
+        permit: Permit,
+        ports: Vec<Port>,
+        begun: Box<Record>,
+    ) {
         let slot = Slot {
             call: None,
             permit: Some(permit),
@@ -61,6 +70,7 @@ impl Slots {
             shard: None,
             due: None,
             over: None,
+            begun,
         };
         self.slots.insert(key, slot);
     }
@@ -156,7 +166,13 @@ impl Core {
             out: &mut todo,
         };
         // What the call leaves half done is dropped with it; the context is rebuilt for every job.
-        let result = catch_unwind(AssertUnwindSafe(|| job(key, &mut context)));
+        #[cfg(test)]
+        let fault = self.fault.take_if(|fault| *fault == key).is_some();
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            #[cfg(test)]
+            assert!(!fault, "a fault injected by a test");
+            job(key, &mut context)
+        }));
         match result {
             Ok(call) => {
                 slot.call = Some(call);
@@ -169,9 +185,20 @@ impl Core {
                     "a call failed by a fault of the gateway and was dropped"
                 );
                 self.outputs.push_back(Output::Event(Event::CallEnded { cause: Cause::Internal }));
+                self.record_fault(key, wall);
                 self.reap(key, now);
             }
         }
+    }
+
+    /// The record of a call that failed by a fault of ours, unless it was written already.
+    fn record_fault(&mut self, key: CallKey, wall: SystemTime) {
+        let Some(slot) = self.slots.slots.get(&key).filter(|slot| slot.over.is_none()) else {
+            return;
+        };
+        let mut story = Story::resume((*slot.begun).clone(), wall);
+        story.ended("gateway", Cause::Internal, false, None, wall);
+        self.outputs.extend(story.take().map(|record| Output::Record(Box::new(record))));
     }
 
     fn carry_out(&mut self, key: CallKey, todo: Vec<Do>, now: Instant) {
@@ -282,7 +309,8 @@ impl Core {
         for tag in &slot.tags {
             self.dialogs.remove(tag);
         }
-        for leg in 0..u8::try_from(slot.tags.len()).unwrap_or(u8::MAX) {
+        // One more than has a tag: the fault may have come before the tag was told.
+        for leg in 0..=u8::try_from(slot.tags.len()).unwrap_or(u8::MAX) {
             self.endpoint.release(owner(key, leg), now);
             self.delivery.forget(owner(key, leg));
         }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use media_relay::{Command, End, Full, Relay, SessionId};
+use media_relay::{Command, Full, Relay};
 use sip_stack::locate::{Answer, QueryId};
 use sip_stack::net::{self, Input, Net};
 use tokio::sync::Notify;
@@ -179,7 +179,9 @@ impl Driver {
                 Input::SendFailed { id } => self.core.handle_send_failed(id, now),
                 Input::Opened { flow, .. } => self.core.handle_opened(flow, now),
                 Input::Closed { flow, .. } => self.core.handle_closed(flow, now),
-                Input::Refused { reason, .. } => self.core.handle_refused(refusal(reason), now),
+                Input::Refused { remote, reason, .. } => {
+                    self.core.handle_refused(refusal(reason), remote, now);
+                }
             }
         }
     }
@@ -237,20 +239,15 @@ impl Driver {
                     };
                     if let Err(Full) = self.relay.send(shard, command) {
                         self.note_full(shard, now);
-                        self.media_lost(session, now);
+                        if let Some(session) = session {
+                            self.core.handle_media_refused(session, now);
+                        }
                     }
                 }
                 Output::Record(record) => self.records.write(record, now),
                 Output::Event(event) => self.meters.note(&event),
             }
         }
-    }
-
-    /// A call without media is no call: it hears that its session is over.
-    fn media_lost(&mut self, session: Option<SessionId>, now: Instant) {
-        let Some(session) = session else { return };
-        let (why, stats) = (End::Failed, Box::default());
-        self.core.handle_media(media_relay::Event::Ended { session, why, stats }, now);
     }
 
     fn note_full(&mut self, shard: u8, now: Instant) {

@@ -120,6 +120,19 @@ impl MediaSide {
         self.offered.as_ref().or(self.remote.as_ref())
     }
 
+    /// What was agreed, as far as the peer described it; an early answer counts.
+    pub const fn agreed(&self) -> Option<&Description> {
+        self.remote.as_ref()
+    }
+
+    /// Whether media may flow as agreed: never in clear where encryption is compulsory.
+    pub fn is_safe(&self) -> bool {
+        match self.rules.secure {
+            Secure::Required => self.security().is_some(),
+            Secure::Off => true,
+        }
+    }
+
     /// What we told the peer last.
     pub const fn local(&self) -> Option<&Local> {
         self.local.as_ref()
@@ -133,18 +146,18 @@ impl MediaSide {
     /// Whether RTP and RTCP share the port: both have to have said so.
     pub fn mux(&self) -> bool {
         let ours = self.local.as_ref().is_some_and(|local| local.mux);
-        ours && self.described().is_some_and(|description| description.mux)
+        ours && self.agreed().is_some_and(|description| description.mux)
     }
 
     /// The suite in use.
     pub fn suite(&self) -> Option<Suite> {
-        let (_, key) = self.described()?.key.as_ref()?;
+        let (_, key) = self.agreed()?.key.as_ref()?;
         Some(key.suite())
     }
 
     /// The keys in use.
     pub(super) fn security(&self) -> Option<Security> {
-        let (_, receive) = self.described()?.key.as_ref()?;
+        let (_, receive) = self.agreed()?.key.as_ref()?;
         let send = self.keys.iter().find(|key| key.suite() == receive.suite())?;
         Some(Security { send: send.clone(), receive: Some(receive.clone()) })
     }
