@@ -58,8 +58,10 @@ pub fn towards_teams(msg: &Msg) -> Vec<String> {
 pub fn anywhere(msg: &Msg) -> Vec<String> {
     let mut faults = Vec::new();
     length(msg, &mut faults);
+    // A 400 repeats what could be read of what it refuses, and no more (RFC 4475 §3.3.1).
+    let unreadable = !msg.is_request() && msg.status() == 400;
     for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
-        if msg.get(name).is_none() {
+        if msg.get(name).is_none() && (name == "Via" || !unreadable) {
             faults.push(format!("no {name}"));
         }
     }
