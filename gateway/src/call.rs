@@ -11,6 +11,7 @@ mod port;
 mod story;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -32,7 +33,7 @@ use crate::failure::Cause;
 use crate::numbers::Number;
 use crate::profile::{Caller, Profile};
 use crate::random::Random;
-use crate::routing::Routes;
+use crate::routing::{End, Routes};
 
 /// Names a call within this process; counts up from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +88,10 @@ pub struct Context<'a> {
 #[derive(Debug)]
 struct CallLeg {
     leg: Leg,
+    /// The end that the leg leads to.
+    end: End,
+    /// The address it began with.
+    peer: IpAddr,
 }
 
 /// Where a call stands.
@@ -162,6 +167,10 @@ pub struct NewCall {
     pub called: Number,
     /// How we appear to the caller.
     pub caller_profile: Profile,
+    /// The end that calls.
+    pub from: End,
+    /// The address that it calls from.
+    pub peer: IpAddr,
     /// The caller's leg.
     pub leg: Leg,
     /// What is left of Max-Forwards.
@@ -186,7 +195,7 @@ impl Call {
             callee_profile: None,
             max_forwards: new.max_forwards,
             phase: Phase::Trying,
-            legs: vec![CallLeg { leg: new.leg }],
+            legs: vec![CallLeg { leg: new.leg, end: new.from, peer: new.peer }],
             callee: None,
             attempts: Attempts::new(new.plan.hops),
             media: new.media,
@@ -208,6 +217,22 @@ impl Call {
         }
         call.next_hop(cx);
         call
+    }
+
+    /// Whether a request inside a dialog of this leg may come from there: by the same edge (which has checked network and
+    /// certificate, and whose peers change connections in the middle of a call), or in the same realm from the trunk's
+    /// networks or the very address that the leg began with. Call-ID and tags alone admit nobody.
+    pub fn admits(&self, leg: usize, source: &Source) -> bool {
+        let Some(slot) = self.legs.get(leg) else { return false };
+        let ip = source.remote.ip();
+        source.local == slot.leg.identity().local_id
+            && match slot.end {
+                End::Tenant(_) => true,
+                End::Trunk(id) => {
+                    let networks = &self.routes.config().trunks[id.0].networks;
+                    ip == slot.peer || networks.iter().any(|network| network.contains(&ip))
+                }
+            }
     }
 
     /// A request inside a dialog of a leg.

@@ -172,6 +172,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Failure> {
     }
     let mut driver = Driver::new(core, net, service, relay, media, records, Meters::new(), health);
     driver.begin();
+    crate::numbers::warm_up();
     ready();
     driver.run(&mut signals).await;
     driver.close().await;

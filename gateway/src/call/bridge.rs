@@ -150,6 +150,13 @@ impl Call {
             }
             (Exchange::InAck(_), Err(cause)) => self.conclude("gateway", cause, None, cx),
             (Exchange::Idle | Exchange::Resync, Err(_)) => {}
+            (Exchange::InAck(_), Ok(())) if !self.media.agrees(side(at)) => {
+                self.apply(cx);
+                if let Some(other) = self.other(at) {
+                    self.exchange = Exchange::Resync;
+                    self.offer_to(other, cx);
+                }
+            }
             (Exchange::InAck(_) | Exchange::Idle | Exchange::Resync, Ok(())) => self.apply(cx),
         }
     }
@@ -225,9 +232,11 @@ impl Call {
         self.phase = Phase::Over;
         self.attempts.silent_since = None;
         self.ring_deadline = None;
-        let reason = message.and_then(|message| message.value(HeaderId::Reason));
-        self.story.ended(by, cause, answered, reason, cx.wall);
-        let reason = reason.map(Bytes::copy_from_slice);
+        let reason = message.map(reasons).filter(|reason| !reason.is_empty()).map(Bytes::from);
+        if self.callee.is_some() && !answered {
+            self.story.attempt_result(487);
+        }
+        self.story.ended(by, cause, answered, reason.as_deref(), cx.wall);
         let own_reason = || Bytes::from(reason_header(cause));
         if let Some(at) = self.callee {
             let extra = reason.clone().or_else(|| (by == "gateway").then(own_reason));
@@ -268,6 +277,11 @@ impl Call {
             self.story.correlation(at == CALLER, id);
         }
     }
+}
+
+/// Every Reason of a message as one value (RFC 3326 §2: a list): a peer may look for one of them only.
+fn reasons(message: &Message) -> Vec<u8> {
+    message.values(HeaderId::Reason).collect::<Vec<_>>().join(&b", "[..])
 }
 
 /// The status that a waiting caller gets. Redirections are not followed, and challenges are not the caller's to

@@ -107,6 +107,15 @@ impl CallMedia {
         self.sides[at].withdraw();
     }
 
+    /// Whether the other side was told just what side `at` has agreed to: no codec too many, the same direction.
+    pub fn agrees(&self, at: usize) -> bool {
+        let (side, other) = (&self.sides[at], &self.sides[1 - at]);
+        let (Some(agreed), Some(told)) = (side.agreed(), other.local()) else { return true };
+        let known = |format: &Format| agreed.formats.iter().any(|f| f.is_same(format));
+        told.formats.iter().filter(|format| format.is_speech()).all(known)
+            && told.direction == other.held(agreed.direction)
+    }
+
     /// Forgets an offer of side `at` that was refused.
     pub fn drop_offer(&mut self, at: usize) {
         self.sides[at].drop_offer();

@@ -83,10 +83,14 @@ impl Pools {
         }
     }
 
+    /// Whether a pool has an address of that family.
+    pub fn has(&self, pool: PoolId, ipv6: bool) -> bool {
+        self.configs.iter().any(|c| c.id == pool && c.address.is_ipv6() == ipv6)
+    }
+
     /// What to ask for: an address of the peer's family if the pool has one, else any.
     pub fn want(&self, pool: PoolId, ipv6: bool) -> Want {
-        let has = self.configs.iter().any(|c| c.id == pool && c.address.is_ipv6() == ipv6);
-        let family = match (has, ipv6) {
+        let family = match (self.has(pool, ipv6), ipv6) {
             (false, _) => Family::Any,
             (true, true) => Family::V6,
             (true, false) => Family::V4,

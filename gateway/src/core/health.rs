@@ -14,7 +14,7 @@ use sip_stack::locate::{Destination, Family, Located};
 use sip_stack::message::{HeaderId, Message};
 use sip_stack::transport::{Target, Transport};
 
-use super::{Asker, Core, Output};
+use super::{Asker, Core, HEALTH, Output};
 use crate::event::Event;
 use crate::locals;
 use crate::profile::teams;
@@ -161,7 +161,7 @@ impl Core {
             sent_by: face.sent_by(),
             timeout: Some(PATIENCE),
         };
-        let owner = Owner(id.0 as u64);
+        let owner = Owner(HEALTH | id.0 as u64);
         self.endpoint.request(owner, proxy.probe, request, now);
     }
 
@@ -193,7 +193,7 @@ impl Core {
     }
 
     fn proxy_of(&self, owner: Owner, token: u32) -> Option<ProxyId> {
-        let at = usize::try_from(owner.0).ok()?;
+        let at = usize::try_from(owner.0 & !HEALTH).ok()?;
         let proxy = self.health.proxies.get(at)?;
         (proxy.probe == token).then_some(ProxyId(at))
     }

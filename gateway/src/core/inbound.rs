@@ -10,6 +10,7 @@ use media_relay::SessionId;
 use sip_stack::endpoint::ServerId;
 use sip_stack::leg::{Leg, LegIdentity};
 use sip_stack::message::{Draft, HeaderId, Message, Method};
+use sip_stack::sdp::Sdp;
 use sip_stack::transport::Source;
 use sip_stack::uri::Uri;
 use uuid::{Builder, Uuid};
@@ -159,7 +160,13 @@ impl Core {
             Side::Edge(edge) => self.pools.of_edge(routes.config(), edge),
             Side::Realm(realm) => self.pools.of_realm(routes.config(), realm),
         };
-        let caller_want = self.pools.want(pool, source.remote.is_ipv6());
+        let offered = message.sdp().and_then(|sdp| Sdp::parse(&sdp).ok()?.address(0));
+        let ipv6 = offered.map_or(source.remote.is_ipv6(), |address| address.is_ipv6());
+        if offered.is_some_and(|a| !a.is_unspecified()) && !self.pools.has(pool, ipv6) {
+            self.admission.release(&permit);
+            return Err(Cause::NothingInCommon.into());
+        }
+        let caller_want = self.pools.want(pool, ipv6);
         let callee_want: media_relay::Want = self.pools.of_hop(&routes, first).into();
         let Some((caller_port, callee_port)) = self.ports.reserve(caller_want, callee_want, now)
         else {
@@ -202,6 +209,8 @@ impl Core {
             caller,
             called,
             caller_profile: entry.profile,
+            from: entry.from,
+            peer: source.remote.ip(),
             leg,
             max_forwards: max_forwards - 1,
             plan,
@@ -295,7 +304,10 @@ fn name_addr(value: &[u8]) -> Bytes {
             text.push(b'>');
             text.into()
         }
-        Err(_) => Bytes::copy_from_slice(value),
+        Err(_) => {
+            let end = value.iter().position(|b| *b == b';').unwrap_or(value.len());
+            Bytes::copy_from_slice(&value[..end])
+        }
     }
 }
 

@@ -169,7 +169,8 @@ impl Core {
 
     /// A message came. Requests of strangers are dropped unanswered, before anything is kept of them.
     pub fn handle_message(&mut self, source: Source, message: Message, now: Instant) {
-        if message.is_request() && !self.is_known(&source) {
+        let known = self.is_known(&source) || self.dialog_of(&source, &message).is_some();
+        if message.is_request() && !known {
             self.outputs.push_back(Output::Event(Event::Dropped));
             return;
         }
@@ -295,6 +296,11 @@ impl Core {
         self.settle(now);
     }
 
+    /// The time of day now; told again and again, since clocks are set and hosts sleep.
+    pub const fn set_wall(&mut self, now: Instant, wall: SystemTime) {
+        self.birth = (now, wall);
+    }
+
     /// How many calls are not over.
     pub fn calls(&self) -> usize {
         self.slots.live()
@@ -376,7 +382,7 @@ impl Core {
                 }
             }
             endpoint::Output::Ack { source, message } => {
-                if let Some((key, leg)) = self.dialog_of(&message) {
+                if let Some((key, leg)) = self.dialog_of(&source, &message) {
                     self.with_call(key, now, |call, cx| {
                         call.handle_ack(usize::from(leg), &source, &message, cx);
                     });
@@ -443,8 +449,11 @@ impl Core {
         }
     }
 
-    fn dialog_of(&self, message: &Message) -> Option<(CallKey, u8)> {
-        self.dialogs.get(message.to_tag()?).copied()
+    /// The leg whose dialog a request belongs to, if it may come from there.
+    fn dialog_of(&self, source: &Source, message: &Message) -> Option<(CallKey, u8)> {
+        let (key, leg) = self.dialogs.get(message.to_tag()?).copied()?;
+        let call = self.slots.call(key)?;
+        call.admits(usize::from(leg), source).then_some((key, leg))
     }
 
     /// An in-dialog request for the leg that has its dialog; 481 when there is none.
@@ -455,7 +464,7 @@ impl Core {
         message: &Message,
         now: Instant,
     ) {
-        let Some((key, leg)) = self.dialog_of(message) else {
+        let Some((key, leg)) = self.dialog_of(source, message) else {
             return self.refuse(server, message, 481, &[], now);
         };
         self.endpoint.adopt(server, owner(key, leg));
@@ -471,14 +480,14 @@ impl std::fmt::Debug for Core {
     }
 }
 
-/// The owner of a leg's transactions. Owners below 256 are proxies' health.
+/// The owner of a leg's transactions. The top bit marks those of a proxy's health.
 const fn owner(key: CallKey, leg: u8) -> Owner {
     Owner(key.0 << 8 | leg as u64)
 }
 
 fn call_of(owner: Owner) -> Option<(CallKey, u8)> {
-    let key = owner.0 >> 8;
-    (key > 0).then_some((CallKey(key), (owner.0 & 0xff) as u8))
+    let ours = owner.0 & HEALTH == 0;
+    ours.then_some((CallKey(owner.0 >> 8), (owner.0 & 0xff) as u8))
 }
 
 /// The node's number in our identifiers: a hash of its name (FNV-1a), since names are what operators give.
@@ -496,6 +505,7 @@ fn listeners(routes: &Routes) -> Vec<std::net::SocketAddr> {
     edges.chain(realms).collect()
 }
 
+const HEALTH: u64 = 1 << 63;
 /// How long a call that is over may keep a slot while its legs finish.
 const LONGEST_FAREWELL: Duration = Duration::from_secs(64);
 

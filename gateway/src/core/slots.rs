@@ -97,6 +97,10 @@ impl Slots {
         self.slots.len()
     }
 
+    pub(super) fn call(&self, key: CallKey) -> Option<&Call> {
+        self.slots.get(&key)?.call.as_deref()
+    }
+
     pub(super) fn has(&self, key: CallKey) -> bool {
         self.slots.contains_key(&key)
     }

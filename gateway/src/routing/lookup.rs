@@ -8,9 +8,9 @@ impl Routes {
     pub fn owner_from_trunk(&self, trunk: TrunkId, called: &Number) -> Option<End> {
         let number = config::Number::parse(&plus(called))?;
         if number.is_private() {
-            return self.private.get(&(trunk, number)).copied();
+            return self.private.get(&trunk)?.of(number);
         }
-        self.public_owner(number).filter(|end| self.takes_from(*end, trunk))
+        self.public.of(number).filter(|end| self.takes_from(*end, trunk))
     }
 
     /// Who else has this public number and takes calls from a trunk by which this tenant's calls leave: the call stays
@@ -19,19 +19,14 @@ impl Routes {
         let number = config::Number::parse(&plus(called))?;
         let trunks = &self.config.tenants[tenant.0].trunks;
         if number.is_private() {
-            let owned = trunks.iter().find_map(|t| self.private.get(&(TrunkId(*t), number)));
+            let owned = trunks.iter().find_map(|t| self.private.get(&TrunkId(*t))?.of(number));
             // A private number of another tenant is nobody's business here.
-            return owned.copied().filter(|end| matches!(end, End::Trunk(_)));
+            return owned.filter(|end| matches!(end, End::Trunk(_)));
         }
-        self.public_owner(number)
+        self.public
+            .of(number)
             .filter(|end| *end != End::Tenant(tenant))
             .filter(|end| trunks.iter().any(|trunk| self.takes_from(*end, TrunkId(*trunk))))
-    }
-
-    fn public_owner(&self, number: config::Number) -> Option<End> {
-        let after = self.public.partition_point(|(range, _)| range.first <= number);
-        let (range, end) = self.public.get(after.checked_sub(1)?)?;
-        (number <= range.last).then_some(*end)
     }
 
     fn takes_from(&self, end: End, trunk: TrunkId) -> bool {

@@ -45,17 +45,21 @@ pub struct Routes {
     config: Arc<Config>,
     /// Lower-case name of a tenant at an edge.
     hosts: HashMap<(EdgeId, String), TenantId>,
-    /// Public numbers: sorted, not overlapping.
-    public: Vec<(NumberRange, End)>,
+    /// Public numbers.
+    public: Owners,
     /// Private numbers, unique per trunk they come from.
-    private: HashMap<(TrunkId, Number), End>,
+    private: HashMap<TrunkId, Owners>,
 }
 
 impl Routes {
     /// Builds the tables. The configuration has been checked, so no key stands for two ends.
     pub fn new(config: Arc<Config>) -> Self {
-        let mut routes =
-            Self { hosts: HashMap::new(), public: Vec::new(), private: HashMap::new(), config };
+        let mut routes = Self {
+            hosts: HashMap::new(),
+            public: Owners::default(),
+            private: HashMap::new(),
+            config,
+        };
         let config = Arc::clone(&routes.config);
         for (index, tenant) in config.tenants.iter().enumerate() {
             for name in &tenant.names {
@@ -66,7 +70,8 @@ impl Routes {
         for (index, trunk) in config.trunks.iter().enumerate() {
             routes.own(End::Trunk(TrunkId(index)), &trunk.numbers, &trunk.inbound_trunks);
         }
-        routes.public.sort_unstable_by_key(|(range, _)| range.first);
+        routes.public.sort();
+        routes.private.values_mut().for_each(Owners::sort);
         routes
     }
 
@@ -95,16 +100,29 @@ impl Routes {
     fn own(&mut self, end: End, numbers: &config::Numbers, inbound: &[usize]) {
         for range in numbers.ranges() {
             if range.first.is_private() {
-                // Private ranges are short, and each number is a key of its own per trunk.
-                for number in range.iter() {
-                    for trunk in inbound {
-                        self.private.insert((TrunkId(*trunk), number), end);
-                    }
+                for trunk in inbound {
+                    self.private.entry(TrunkId(*trunk)).or_default().0.push((*range, end));
                 }
             } else {
-                self.public.push((*range, end));
+                self.public.0.push((*range, end));
             }
         }
+    }
+}
+
+/// Who owns which numbers: ranges that do not overlap, sorted before the first look-up.
+#[derive(Debug, Default)]
+struct Owners(Vec<(NumberRange, End)>);
+
+impl Owners {
+    fn sort(&mut self) {
+        self.0.sort_unstable_by_key(|(range, _)| range.first);
+    }
+
+    fn of(&self, number: Number) -> Option<End> {
+        let after = self.0.partition_point(|(range, _)| range.first <= number);
+        let (range, end) = self.0.get(after.checked_sub(1)?)?;
+        (number <= range.last).then_some(*end)
     }
 }
 

@@ -14,10 +14,10 @@ use sip_stack::net::{self, Input, Net};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
-use super::clock;
 use super::records::Records;
 use super::signals::{Signal, Signals};
 use super::stop::{Left, Order, Stop};
+use super::{clock, time_of_day};
 use crate::admin::Health;
 use crate::core::{Core, Output};
 use crate::event::Refusal;
@@ -206,6 +206,7 @@ impl Driver {
         }
         if self.gauges_at <= now {
             self.gauges_at = now + GAUGE_INTERVAL;
+            self.core.set_wall(now, time_of_day());
             self.meters.show(&self.core.gauges());
             self.meters.show_relay(self.relay.counters());
             self.health.beat(now);

@@ -13,7 +13,7 @@ use super::{Description, Format, Holds, MediaRules, Secure};
 use crate::failure::Cause;
 use crate::random::Random;
 
-/// Our own media addresses and ports: no peer may send us there to talk to ourselves.
+/// Our own addresses and ports: no peer may send us there to talk to ourselves.
 #[derive(Clone, Debug, Default)]
 pub struct Owned(pub(super) Vec<(IpAddr, RangeInclusive<u16>)>);
 
@@ -57,28 +57,33 @@ pub struct MediaSide {
 }
 
 impl Owned {
-    /// Every media address of the configuration.
+    /// Every media address and every listener of the configuration.
     pub fn new(config: &config::Config) -> Self {
         let addresses = config.media.iter().flat_map(|pool| &pool.addresses);
+        let edges = config.edges.iter().map(|edge| edge.listen);
+        let realms = config.realms.iter().flat_map(|realm| &realm.listen).map(|l| l.address);
+        let listeners = edges.chain(realms).map(|at| (at.ip(), at.port()..=at.port()));
         Self(
             addresses
                 .flat_map(|a| {
                     let public = a.advertise.map(|ip| (ip, a.ports.clone()));
                     std::iter::once((a.address, a.ports.clone())).chain(public)
                 })
+                .chain(listeners)
                 .collect(),
         )
     }
 
     /// Whether media must not be sent there: no unicast address, no port, or ourselves.
     pub fn forbids(&self, at: SocketAddr) -> bool {
-        let odd = match at.ip() {
+        let address = at.ip().to_canonical();
+        let odd = match address {
             IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast() || ip.is_link_local(),
-            IpAddr::V6(ip) => ip.is_multicast(),
+            IpAddr::V6(ip) => ip.is_multicast() || ip.is_unicast_link_local(),
         };
-        odd || at.ip().is_unspecified()
+        odd || address.is_unspecified()
             || at.port() < LOWEST_PORT
-            || self.0.iter().any(|(ip, ports)| *ip == at.ip() && ports.contains(&at.port()))
+            || self.0.iter().any(|(ip, ports)| *ip == address && ports.contains(&at.port()))
     }
 }
 
@@ -195,6 +200,7 @@ impl MediaSide {
     pub(super) fn take_answer(&mut self, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
         let suites = self.local.as_ref().map(|local| local.suites.clone()).unwrap_or_default();
         let description = Description::read(sdp, self.rules, Some(&suites), owned)?;
+        self.forget_other_keys(&description);
         self.remote = Some(description);
         self.offered = None;
         self.before = None;
@@ -266,7 +272,9 @@ impl MediaSide {
         self.place = offered.place;
         let mux = offered.mux;
         let ptime = other.and_then(|d| d.ptime);
+        self.forget_other_keys(&offered);
         self.remote = Some(offered);
+        self.before = None;
         if !formats.iter().any(Format::is_speech) {
             return Err(Cause::NothingInCommon);
         }
@@ -274,7 +282,7 @@ impl MediaSide {
         Ok(self.write(cryptos, ptime))
     }
 
-    fn held(&self, direction: Direction) -> Direction {
+    pub(super) fn held(&self, direction: Direction) -> Direction {
         match (self.rules.holds, direction) {
             (Holds::AsOffered, as_it_is) => as_it_is,
             (Holds::InactiveOnly, Direction::SendRecv) => Direction::SendRecv,
@@ -282,6 +290,14 @@ impl MediaSide {
                 Holds::InactiveOnly,
                 Direction::SendOnly | Direction::RecvOnly | Direction::Inactive,
             ) => Direction::Inactive,
+        }
+    }
+
+    /// Only the key of the suite in use stays: one that is taken up again later would begin at rollover counter 0 and
+    /// repeat its key stream.
+    fn forget_other_keys(&mut self, agreed: &Description) {
+        if let Some((_, theirs)) = &agreed.key {
+            self.keys.retain(|key| key.suite() == theirs.suite());
         }
     }
 
