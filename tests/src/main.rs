@@ -8,6 +8,9 @@
 //! | [`cases::tenants`] | whose call it is: tenants, trunks, equal numbers |
 //! | [`cases::options`], [`cases::tls`], [`cases::rules`], [`cases::srtp`] | rules by their number, TR-nnn |
 //! | [`cases::course`] | CANCEL, BYE, hold, refusals, records, draining |
+//! | [`cases::keys`] | keys of the configuration, by what they do to a call |
+//! | [`cases::routes`] | next hops: failover, names, other edges and realms, strangers |
+//! | [`cases::relay`] | what is relayed and what never is: early media, events, forged packets |
 //! | [`cases::hostile`] | random bytes on every port |
 //!
 //! `TRUNKGATE_BIN` names the binary; `make peers` installs the peers.

@@ -168,6 +168,176 @@ fn hold_and_resume_both_ways() {
     }
 }
 
+/// The old way to hold (RFC 2543): c=0.0.0.0.
+#[test]
+fn tr_050_hold_by_a_null_address() {
+    let scene = Scene::usual("null_address");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let mut call = Talking::incoming(&teams, &carrier, CALLED);
+    call.talk();
+    let sdp = call.carrier_media.plain_sdp("sendrecv");
+    let held = sdp.replace(&format!("c=IN IP4 {}", carrier.ip()), "c=IN IP4 0.0.0.0");
+    call.carrier.send("INVITE", "", &held);
+    let offer = call.teams.take("INVITE");
+    assert_eq!(offer.msg.direction(), "inactive", "{}", offer.msg);
+    assert!(!offer.msg.body.contains("0.0.0.0"), "{}", offer.msg);
+    let mux = if call.teams_media.mux { "a=rtcp-mux\r\n" } else { "" };
+    let answer = call.teams_media.secure_sdp(&[&call.own], "inactive", mux);
+    call.teams.reply(&offer, "200 OK", "", &answer);
+    call.carrier.response(200);
+    call.carrier.ack();
+    call.teams.take("ACK");
+    call.carrier_offers("sendrecv", "sendrecv");
+    call.talk();
+    call.carrier_hangs_up();
+}
+
+/// Both sides offer at the same moment: one gets 491 and nobody loses the call (RFC 3261 §14.1).
+#[test]
+fn offers_that_cross_are_refused_with_491_and_the_call_lives() {
+    let scene = Scene::usual("glare");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let mut call = Talking::incoming(&teams, &carrier, CALLED);
+    call.talk();
+    let hold = call.carrier_media.plain_sdp("sendonly");
+    call.carrier.send("INVITE", "", &hold);
+    let offer = call.teams.take("INVITE");
+    // Before it answers, Teams offers too.
+    let mux = if call.teams_media.mux { "a=rtcp-mux\r\n" } else { "" };
+    let sdp = call.teams_media.secure_sdp(&[&call.own], "inactive", mux);
+    let glare = call.teams.ask("INVITE", "", &sdp);
+    assert_eq!(glare.msg.status(), 491, "{}", glare.msg);
+    let ack = sdp_answer(&call, "inactive");
+    call.teams.reply(&offer, "200 OK", "", &ack);
+    call.carrier.response(200);
+    call.carrier.ack();
+    call.teams.take("ACK");
+    call.carrier_offers("sendrecv", "sendrecv");
+    call.talk();
+    call.teams_hangs_up();
+}
+
+fn sdp_answer(call: &Talking, direction: &str) -> String {
+    let mux = if call.teams_media.mux { "a=rtcp-mux\r\n" } else { "" };
+    call.teams_media.secure_sdp(&[&call.own], direction, mux)
+}
+
+/// A refused re-INVITE leaves the call as it was (RFC 3261 §14.1).
+#[test]
+fn a_refused_offer_changes_nothing() {
+    let scene = Scene::usual("refused_offer");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let mut call = Talking::incoming(&teams, &carrier, CALLED);
+    call.talk();
+    let hold = call.carrier_media.plain_sdp("sendonly");
+    call.carrier.send("INVITE", "", &hold);
+    let offer = call.teams.take("INVITE");
+    call.teams.reply(&offer, "488 Not Acceptable Here", "", "");
+    call.teams.take("ACK");
+    let refusal = call.carrier.final_response();
+    assert_eq!(refusal.msg.status(), 488, "{}", refusal.msg);
+    call.talk();
+    call.carrier_hangs_up();
+}
+
+/// Video and a second audio stream are refused by port 0; the order of the lines stays.
+#[test]
+fn other_media_are_refused_by_port_zero() {
+    let scene = Scene::usual("video");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let flow = teams.connect(TENANT);
+    let own = Crypto::fresh(1, CM_80);
+    let mut near = MediaEnd::new(scene.place.ip(PROXY), 7200);
+    let mut far = MediaEnd::new(carrier.ip(), 7200);
+    let video = format!(
+        "m=video 7300 RTP/SAVP 122\r\na=rtpmap:122 H264/90000\r\na=crypto:1 {} inline:{}\r\nm=application 7400 TCP/RTP/SAVP 127\r\n",
+        own.suite, own.key
+    );
+    let offer = near.secure_sdp(&[&own], "sendrecv", "") + &video;
+    let mut caller = teams.call(&flow, TENANT, CALLED, NUMBER, &offer);
+    let (invite, callee) = carrier.invited();
+    assert_eq!(invite.msg.body.matches("m=").count(), 1, "{}", invite.msg);
+    callee.reply(&invite, "200 OK", "", &far.plain_sdp("sendrecv"));
+    far.towards(&invite.msg);
+    let answer = caller.response(200);
+    caller.ack();
+    let lines: Vec<_> = answer.msg.body.lines().filter(|line| line.starts_with("m=")).collect();
+    assert_eq!(lines.len(), 3, "{}", answer.msg);
+    assert!(
+        lines[1].starts_with("m=video 0 ") && lines[2].starts_with("m=application 0 "),
+        "{lines:?}"
+    );
+    near.secure(&own, &Crypto::of(&answer.msg));
+    near.towards(&answer.msg);
+    crate::harness::media::talk(&mut near, &mut far, 40);
+    caller.hang_up();
+}
+
+/// TR-040 in short: the timer that Teams asks for is agreed; TR-041: 422 is obeyed.
+#[test]
+fn tr_040_tr_041_session_timers() {
+    let scene = Scene::usual("timers");
+    let (mut teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    teams
+        .persona
+        .extra
+        .push_str("SUPPORTED: timer\r\nSESSION-EXPIRES: 1800;refresher=uac\r\nMIN-SE: 90\r\n");
+    let flow = teams.connect(TENANT);
+    let call = Talking::outgoing(&teams, &flow, TENANT, &carrier, NUMBER);
+    let agreed = call.answer.need("Session-Expires");
+    assert!(agreed.starts_with("1800") && agreed.contains("refresher=uac"), "{agreed}");
+    call.teams_hangs_up();
+}
+
+/// SIGHUP with nothing changed disturbs nobody.
+#[test]
+fn sighup_leaves_calls_alone() {
+    let scene = Scene::usual("sighup");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let mut gateway = scene.start();
+    gateway.healthy();
+    let mut call = Talking::incoming(&teams, &carrier, CALLED);
+    call.talk();
+    gateway.signal(Signal::HUP);
+    call.talk();
+    assert!(gateway.is_running());
+    call.carrier_hangs_up();
+    let call = Talking::incoming_from(&teams, &carrier, CALLED, 7040);
+    call.carrier_hangs_up();
+}
+
+/// A TCP trunk closes its connection in mid-call: we dial its Contact.
+#[test]
+fn a_trunk_that_closed_its_connection_is_dialled_again() {
+    let mut scene = Scene::new("tcp_again");
+    scene.trunk("carrier-a", "tcp", CARRIER_A, "").tenant(
+        "t001",
+        &["carrier-a"],
+        &["+15550010000-+15550019999"],
+        "",
+    );
+    let teams = scene.teams();
+    let gateway = scene.start();
+    let carrier = scene.carrier_tcp(CARRIER_A);
+    gateway.healthy();
+    let mut call = Talking::incoming(&teams, &carrier, CALLED);
+    call.talk();
+    carrier.flow.close();
+    call.teams.send("BYE", "", "");
+    call.carrier.hung_up();
+    call.teams.took_200("BYE");
+}
+
 #[test]
 fn one_record_for_each_call() {
     let scene = Scene::usual("records");

@@ -3,8 +3,11 @@
 mod calls;
 mod course;
 mod hostile;
+mod keys;
 mod options;
 mod peers_alone;
+mod relay;
+mod routes;
 mod rules;
 mod srtp;
 mod tenants;

@@ -215,6 +215,25 @@ fn tr_025_requests_on_a_new_connection_find_their_dialog() {
     }
 }
 
+/// Teams closes the connection in mid-call: what we have to say goes over a new one.
+#[test]
+fn tr_025_our_own_requests_find_a_new_connection() {
+    let scene = Scene::usual("tr_025_ours");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let mut call = Talking::incoming(&teams, &carrier, CALLED);
+    let before = call.teams.flow.clone();
+    before.close();
+    teams.inbox.until("closed", std::time::Duration::from_secs(2), |_, _| before.is_closed());
+    let (offer, _) = call.carrier_offers("sendonly", "inactive");
+    assert!(!offer.flow.same(&before));
+    for flow in teams.inbox.flows() {
+        flow.close();
+    }
+    call.carrier_hangs_up();
+}
+
 /// Capitals, compact forms, folded lines, odd spacing.
 #[test]
 fn tr_026_every_form_of_header_is_read() {

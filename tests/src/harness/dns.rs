@@ -1,4 +1,4 @@
-//! A name server for peers that look up our names: A records only, everything else has no data.
+//! A name server: A and SRV records of a fixed table, everything else has no data.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -14,6 +14,15 @@ pub struct NameServer {
 impl NameServer {
     /// `names`: host name, or `*.suffix`, to address.
     pub fn start(address: SocketAddr, names: HashMap<String, IpAddr>) -> Self {
+        Self::with_services(address, names, HashMap::new())
+    }
+
+    /// `services`: SRV name to (priority, port, target).
+    pub fn with_services(
+        address: SocketAddr,
+        names: HashMap<String, IpAddr>,
+        services: HashMap<String, Vec<(u16, u16, String)>>,
+    ) -> Self {
         let socket = UdpSocket::bind(address).unwrap_or_else(|e| {
             panic!("name server on {address}: {e} (tests/peers/install lets users bind it)")
         });
@@ -24,7 +33,7 @@ impl NameServer {
             let mut query = [0; 512];
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut query) else { continue };
-                if let Some(answer) = answer(&query[..length], &names) {
+                if let Some(answer) = answer(&query[..length], &names, &services) {
                     drop(socket.send_to(&answer, from));
                 }
             }
@@ -39,8 +48,12 @@ impl Drop for NameServer {
     }
 }
 
-/// RFC 1035 §4: header, the question as it came, at most one A record.
-fn answer(query: &[u8], names: &HashMap<String, IpAddr>) -> Option<Vec<u8>> {
+/// RFC 1035 §4, RFC 2782: header, the question as it came, the records.
+fn answer(
+    query: &[u8],
+    names: &HashMap<String, IpAddr>,
+    services: &HashMap<String, Vec<(u16, u16, String)>>,
+) -> Option<Vec<u8>> {
     let mut labels = Vec::new();
     let mut at = 12;
     while *query.get(at)? != 0 {
@@ -52,18 +65,40 @@ fn answer(query: &[u8], names: &HashMap<String, IpAddr>) -> Option<Vec<u8>> {
     let kind = u16::from_be_bytes([query[at + 1], query[at + 2]]);
     let name = labels.join(".");
     let wild = format!("*.{}", labels.get(1..).unwrap_or_default().join("."));
-    let known = names.get(&name).or_else(|| names.get(&wild));
-    let address = match known {
-        Some(IpAddr::V4(address)) if kind == 1 => Some(address.octets()),
-        Some(_) | None => None,
-    };
-    let code = if known.is_some() { 0 } else { 3 };
+    let address = names.get(&name).or_else(|| names.get(&wild));
+    let mut records: Vec<Vec<u8>> = Vec::new();
+    match (kind, address) {
+        (A, Some(IpAddr::V4(address))) => records.push(address.octets().to_vec()),
+        (SRV, _) => {
+            for (priority, port, target) in services.get(&name).into_iter().flatten() {
+                let mut data = Vec::new();
+                for word in [*priority, 1, *port] {
+                    data.extend_from_slice(&word.to_be_bytes());
+                }
+                for label in target.split('.') {
+                    data.push(u8::try_from(label.len()).ok()?);
+                    data.extend_from_slice(label.as_bytes());
+                }
+                data.push(0);
+                records.push(data);
+            }
+        }
+        _ => {}
+    }
+    let known = address.is_some() || services.keys().any(|service| service.ends_with(&name));
+    let code = if known { 0 } else { 3 };
     let mut out = vec![query[0], query[1], 0x85, 0x80 | code, 0, 1, 0, 0, 0, 0, 0, 0];
-    out[7] = u8::from(address.is_some());
+    out[7] = u8::try_from(records.len()).ok()?;
     out.extend_from_slice(question);
-    if let Some(address) = address {
-        out.extend_from_slice(&[0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-        out.extend_from_slice(&address);
+    for data in records {
+        out.extend_from_slice(&[0xC0, 12]);
+        out.extend_from_slice(&kind.to_be_bytes());
+        out.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
+        out.extend_from_slice(&u16::try_from(data.len()).ok()?.to_be_bytes());
+        out.extend_from_slice(&data);
     }
     Some(out)
 }
+
+const A: u16 = 1;
+const SRV: u16 = 33;

@@ -184,7 +184,13 @@ impl MediaEnd {
         self.receive = Some(theirs.context());
     }
 
-    /// Takes address, mux and key from the other side's SDP.
+    /// Another key to send with; what is received keeps its context.
+    pub fn rekey(&mut self, own: &Crypto) {
+        let tag = self.send.as_ref().map_or(0, |(_, _, tag)| *tag);
+        self.send = Some((own.context(), own.mki_bytes(), tag));
+    }
+
+    /// Takes the address from the other side's SDP.
     pub fn towards(&mut self, sdp: &Msg) {
         self.remote = Some(sdp.media());
     }

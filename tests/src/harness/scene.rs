@@ -36,6 +36,7 @@ pub struct Scene {
     hosts: BTreeMap<String, IpAddr>,
     roots: PathBuf,
     teams_net: String,
+    media: String,
     _watchdog: Watchdog,
 }
 
@@ -56,6 +57,7 @@ impl Scene {
             place,
             roots,
             teams_net: place.net(),
+            media: String::new(),
             pki,
             dir: Some(dir),
             proxies: 1,
@@ -107,6 +109,23 @@ impl Scene {
              networks = [\"{address}/32\"]\n{keys}\n"
         )
         .unwrap();
+        self
+    }
+
+    /// A trunk in one's own words.
+    pub fn trunk_text(&mut self, text: &str) -> &mut Self {
+        self.tables(&format!("[[trunk]]\n{text}"))
+    }
+
+    /// Further tables, at the end of the file.
+    pub fn tables(&mut self, text: &str) -> &mut Self {
+        write!(self.trunks, "\n{text}\n").unwrap();
+        self
+    }
+
+    /// Further entries of `[media]`.
+    pub fn media(&mut self, text: &str) -> &mut Self {
+        text.clone_into(&mut self.media);
         self
     }
 
@@ -180,11 +199,13 @@ roots = "{roots}"
 networks = ["{teams_net}"]
 
 [carrier]
-listen = ["udp:{carrier}:5060", "tcp:{carrier}:5060"]
+listen = ["udp:{carrier}:5060", "tcp:{carrier}:5060", "tls:{carrier}:5071"]
+roots = "{ca}"
 
 [media]
 teams = {{ address = "{edge}", ports = "20000-20199" }}
 carrier = {{ address = "{carrier}", ports = "20000-20199" }}
+{media}
 workers = 1
 
 [admin]
@@ -198,10 +219,12 @@ servers = ["{dns}"]
             key = self.certificate.1.display(),
             proxies = &PROXIES[..self.proxies],
             roots = self.roots.display(),
+            ca = self.ca().display(),
             teams_net = self.teams_net,
             admin = self.place.at(ADMIN, 8080),
             hosts = hosts.join(", "),
             dns = self.place.at(DNS, 53),
+            media = self.media,
             trunks = self.trunks,
         )
     }
@@ -223,6 +246,37 @@ servers = ["{dns}"]
         end.listen_udp(self.place.at(host, 5060));
         let flow = end.udp_to(self.place.at(CARRIER_SIDE, 5060));
         Carrier::new(self, host, end, flow)
+    }
+
+    /// A trunk over TLS, known by that name.
+    pub fn carrier_tls(&self, host: u8, name: &str) -> Carrier {
+        let leaf = Leaf::new([name]).key(KeyKind::EcdsaP256);
+        let identity = self.pki.issue(name, &leaf).unwrap();
+        let mut end = End::new(Inbox::new("carrier", Box::new(options)));
+        let server = tls::server(&identity, &self.ca());
+        end.listen_tls(self.place.at(host, 5061), server);
+        let client = tls::client(Some(&identity), &self.ca());
+        let flow = end
+            .connect_tls(self.place.ip(host), self.place.at(CARRIER_SIDE, 5071), FQDN, &client)
+            .unwrap_or_else(|why| panic!("TLS to the realm: {why}"));
+        let mut carrier = Carrier::new(self, host, end, flow);
+        carrier.persona.sent_by = format!("{name}:5061");
+        carrier.persona.contact = format!("<sip:{name}:5061;transport=tls>");
+        carrier
+    }
+
+    /// Another name that the gateway finds at a host of this place.
+    pub fn host(&mut self, name: &str, host: u8) -> &mut Self {
+        self.hosts.insert(name.to_owned(), self.place.ip(host));
+        self
+    }
+
+    /// A file beside the configuration.
+    pub fn file(&mut self, name: &str, text: &str) -> &mut Self {
+        let path = self.dir().join(name);
+        fs::create_dir_all(path.parent().expect("a directory")).unwrap();
+        fs::write(path, text).unwrap();
+        self
     }
 
     /// Listens for the gateway and has a connection of its own to it, so start that first.
