@@ -8,6 +8,8 @@ use sip_stack::transport::{LocalId, Transport};
 use super::*;
 use crate::routing::tests::config;
 
+mod faults;
+
 const CARRIER: &str = "127.0.0.50:5070";
 const PROXY: &str = "127.0.0.20:5061";
 
@@ -572,58 +574,4 @@ fn a_caller_without_an_offer_gets_ours() {
     let Some(Command::Apply(plan)) = world.media.last() else { panic!("a plan") };
     assert_eq!(plan.sides[0].rtp, Some("127.0.0.50:30000".parse().unwrap()));
     assert!(plan.sides.iter().all(|side| side.send && side.receive));
-}
-
-#[test]
-fn a_fault_in_a_call_ends_that_call_alone_and_leaves_nothing() {
-    let mut world = World::new();
-    let (_, ok) = answered(&mut world);
-    let second = carrier_invite("+442079460002", PLAIN)
-        .replace("Call-ID: c1", "Call-ID: c7")
-        .replace("z9hG4bKc1", "z9hG4bKc7");
-    world.core.fault = Some(CallKey(2));
-    world.hear(CARRIER, &second);
-    world.expect(CARRIER, "SIP/2.0 500");
-    assert_eq!(world.records.len(), 1);
-    assert_eq!(world.records[0].cause.text, Cause::Internal.to_string());
-    assert_eq!(world.core.calls(), 1, "the other call goes on");
-    world.hear(CARRIER, &carrier_bye(&ok));
-    world.expect(CARRIER, "SIP/2.0 200");
-    world.expect(PROXY, "BYE ");
-    world.wait(Duration::from_secs(70));
-    assert_eq!((world.core.calls(), world.core.gauges().free_port_pairs), (0, 100));
-    assert_eq!(world.records.len(), 2);
-}
-
-#[test]
-fn offers_that_cross_are_refused_with_491_and_none_is_lost() {
-    let mut world = World::new();
-    let (invite, ok) = answered(&mut world);
-    let hold = |cseq: u32, branch: &str| {
-        let head = format!(
-            "INVITE sip:x@127.0.0.10:5060 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch={branch}\n\
-             Max-Forwards: 70\nFrom: {}\nTo: {}\nCall-ID: c1\nCSeq: {cseq} INVITE\n\
-             Contact: <sip:ann@{CARRIER}>\n",
-            value(&ok, "From"),
-            value(&ok, "To"),
-        );
-        with_body(&head, &(PLAIN.replace("o=- 1 1", "o=- 1 2") + "a=sendonly\n"))
-    };
-    world.hear(CARRIER, &hold(2, "z9hG4bKh1"));
-    let ours = world.expect(PROXY, "INVITE sip:api-du-a");
-    // The proxy's own re-INVITE crosses ours: 491 on both ways.
-    let theirs = SECURE.replace("o=- 1 1", "o=- 1 3") + "a=inactive\n";
-    world.hear(PROXY, &in_dialog(&invite, "INVITE", 5, "t1", TEAMS_CONTACT, &theirs));
-    world.expect(PROXY, "SIP/2.0 491");
-    world.hear(PROXY, &reply(&ours, "491 Request Pending", "", "", "").replace(";tag=\n", "\n"));
-    // It retries first, and is asked to wait, because the carrier's offer goes before.
-    world.hear(PROXY, &in_dialog(&invite, "INVITE", 6, "t1", TEAMS_CONTACT, &theirs));
-    world.expect(PROXY, "SIP/2.0 491");
-    world.wait(Duration::from_secs(5));
-    let again = world.expect(PROXY, "INVITE sip:api-du-a");
-    let answer = SECURE.replace("o=- 1 1", "o=- 1 4") + "a=inactive\n";
-    let accepted = reply(&again, "200 OK", "", TEAMS_CONTACT, &answer).replace(";tag=\n", "\n");
-    world.hear(PROXY, &accepted);
-    let held = world.expect(CARRIER, "SIP/2.0 200");
-    assert!(held.contains("a=inactive") && value(&held, "CSeq") == "2 INVITE", "{held}");
 }
