@@ -38,6 +38,8 @@ pub enum Event {
     },
     /// A message was dropped without an answer: an unknown source, or nothing it belongs to.
     Dropped,
+    /// A fault of ours was caught; it cost one call or one message.
+    Fault,
     /// A connection was refused.
     Refused(Refusal),
     /// A session's media ended with these figures.

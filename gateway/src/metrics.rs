@@ -100,6 +100,7 @@ pub struct Meters {
     ports: Gauge,
     connections: Gauge,
     dropped: Counter,
+    faults: Counter,
     media: [Counter; 6],
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
     relay: (Gauge, Gauge, [Counter; 3]),
@@ -124,6 +125,7 @@ impl Meters {
             ports: gauge!("trunkgate_free_port_pairs"),
             connections: gauge!("trunkgate_open_connections"),
             dropped: counter!("trunkgate_messages_dropped_total"),
+            faults: counter!("trunkgate_faults_total"),
             media: [
                 counter!("trunkgate_media_received_packets_total"),
                 counter!("trunkgate_media_relayed_packets_total"),
@@ -162,6 +164,7 @@ impl Meters {
                 })
                 .set(if *up { 1.0 } else { 0.0 }),
             Event::Dropped => self.dropped.increment(1),
+            Event::Fault => self.faults.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),
             Event::MediaEnded { stats } => {
                 for side in stats.iter() {
@@ -247,11 +250,12 @@ fn count(n: usize) -> f64 {
 /// Upper bounds of the buckets of the set-up time, in seconds.
 const SETUP_BUCKETS: [f64; 12] =
     [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     ("trunkgate_calls_started_total", "Initial INVITEs taken"),
     ("trunkgate_calls_answered_total", "Calls that were answered"),
     ("trunkgate_calls_ended_total", "Calls that are over or were refused, by cause"),
     ("trunkgate_messages_dropped_total", "Messages dropped unanswered"),
+    ("trunkgate_faults_total", "Faults of the gateway that cost one call or one message"),
     ("trunkgate_connections_refused_total", "Connections refused, or not reached, by cause"),
     ("trunkgate_losses_total", "What was lost because a queue was full or a sink failed"),
     ("trunkgate_media_received_packets_total", "RTP packets taken from peers, of ended sessions"),

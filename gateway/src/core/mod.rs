@@ -337,7 +337,7 @@ impl Core {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle(self)));
         if result.is_err() {
             tracing::error!("a message failed by a fault of the gateway and was dropped");
-            self.outputs.push_back(Output::Event(Event::Dropped));
+            self.outputs.push_back(Output::Event(Event::Fault));
         }
     }
 

@@ -188,6 +188,7 @@ impl Core {
                     call = key.0,
                     "a call failed by a fault of the gateway and was dropped"
                 );
+                self.outputs.push_back(Output::Event(Event::Fault));
                 self.outputs.push_back(Output::Event(Event::CallEnded { cause: Cause::Internal }));
                 self.record_fault(key, wall);
                 self.reap(key, now);

@@ -26,7 +26,7 @@ fn a_fault_in_a_call_ends_that_call_alone_and_leaves_nothing() {
     world.core.fault = Some(CallKey(2));
     world.hear(CARRIER, &second);
     world.expect(CARRIER, "SIP/2.0 500");
-    assert_eq!(world.records.len(), 1);
+    assert_eq!((world.records.len(), world.faults), (1, 1));
     assert_eq!(world.records[0].cause.text, Cause::Internal.to_string());
     assert_eq!(world.core.calls(), 1, "the other call goes on");
     world.hear(CARRIER, &carrier_bye(&ok));
@@ -234,4 +234,47 @@ fn a_plan_that_the_relay_cannot_take_ends_the_call_and_releases_its_session() {
     world.expect(PROXY, "BYE ");
     assert!(matches!(world.media.last(), Some(Command::Release(_))));
     assert_eq!(world.records.len(), 1);
+}
+
+/// TR-075 as a property: whatever single bytes of a call are changed, nothing that leaves has a form that is forbidden
+/// ([`assert_no_forbidden_forms`] looks at each message), nothing fails inside, and all is given back.
+#[test]
+fn tr_075_no_mutation_of_a_call_makes_a_forbidden_form_or_a_fault() {
+    let mut world = World::new();
+    let mut seed = 7_u64;
+    let mut random = move |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    for round in 0..4000 {
+        let text = carrier_invite("+442079460001", PLAIN)
+            .replace("Call-ID: c1", &format!("Call-ID: m{round}"))
+            .replace("z9hG4bKc1", &format!("z9hG4bKm{round}"))
+            .replace('\n', "\r\n");
+        let mut bytes = text.into_bytes();
+        for _ in 0..=random(3) {
+            let at = random(bytes.len());
+            let odd = [b'@', b':', b';', b'<', b'>', b'"', b'\\', b'%', b's', b'=', 0xff, b' '];
+            bytes[at] = if random(2) == 0 { odd[random(odd.len())] } else { random(256) as u8 };
+        }
+        let source = Source {
+            transport: Transport::Udp,
+            local: LocalId(1),
+            local_addr: "127.0.0.10:5060".parse().unwrap(),
+            remote: CARRIER.parse().unwrap(),
+            flow: None,
+        };
+        match Message::parse(Bytes::from(bytes)) {
+            Ok(message) => world.core.handle_message(source, message, world.now),
+            Err(error) => world.core.handle_unreadable(source, error, world.now),
+        }
+        world.drain_lossy();
+        if round % 40 == 0 {
+            world.wait(Duration::from_secs(200));
+        }
+    }
+    world.wait(Duration::from_secs(700));
+    assert_eq!(world.faults, 0);
+    assert_eq!((world.core.calls(), world.core.gauges().free_port_pairs), (0, 100));
+    assert!(world.records.len() > 1000, "most of them are calls: {}", world.records.len());
 }
