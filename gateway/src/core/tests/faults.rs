@@ -103,11 +103,12 @@ fn tr_005_a_proxy_that_hangs_up_on_options_is_not_asked_more_often() {
     for _ in 0..300 {
         let mut failed = Vec::new();
         while let Some(output) = world.core.poll_output() {
-            if let Output::Send { id, target, bytes } = output {
-                if bytes.starts_with(b"OPTIONS") && target.remote.to_string() == PROXY {
-                    times.push(world.now);
-                    failed.push(id);
-                }
+            if let Output::Send { id, target, bytes } = output
+                && bytes.starts_with(b"OPTIONS")
+                && target.remote.to_string() == PROXY
+            {
+                times.push(world.now);
+                failed.push(id);
             }
         }
         for id in failed {
