@@ -330,6 +330,11 @@ impl Call {
         self.conclude("gateway", cause, None, cx);
     }
 
+    /// Whether the call is concluded: nobody talks any more.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
     /// Whether the record can be written: concluded, with the relay's figures in.
     pub fn is_recorded(&self) -> bool {
         self.phase == Phase::Over && !self.relayed

@@ -278,14 +278,17 @@ impl Core {
     fn finish(&mut self, key: CallKey, now: Instant) {
         let Some(slot) = self.slots.slots.get_mut(&key) else { return };
         let Some(call) = &mut slot.call else { return };
+        // A call that is over takes nobody's place, whatever is still owed for it.
+        if call.is_over()
+            && let Some(permit) = slot.permit.take()
+        {
+            self.admission.release(&permit);
+        }
         if call.is_recorded() && slot.over.is_none() {
             slot.over = Some(now);
             self.slots.over += 1;
             if let Some(record) = call.story().take() {
                 self.outputs.push_back(Output::Record(Box::new(record)));
-            }
-            if let Some(permit) = slot.permit.take() {
-                self.admission.release(&permit);
             }
             for port in slot.ports.drain(..) {
                 self.ports.release(port, now);
