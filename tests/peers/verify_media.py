@@ -2,6 +2,8 @@
 """Compares the two legs of a call in a capture: every SRTP packet is decrypted by libsrtp (pylibsrtp) and its payload must be
 that of a packet on the plain leg, in the same order.
 
+An end may be "*": a peer that sends from elsewhere than it said.
+
   verify_media.py capture.pcapng '[{"secure": ["ip:port", "ip:port"], "plain": [from, to], "suite": ..., "key": base64, "sealed_here": bool}]'
 Prints one JSON object for each pairing: equal, lost, secure, plain. Exit 1 with a reason otherwise."""
 import base64
@@ -22,16 +24,16 @@ PROFILES = {
 CROSSING = 6
 
 def packets(capture):
-    """(from, to) -> UDP payloads in order of capture."""
+    """[(from, to, UDP payload)] in order of capture."""
     fields = ["ip.src", "udp.srcport", "ip.dst", "udp.dstport", "udp.payload"]
     command = ["tshark", "-r", capture, "-Y", "udp", "-T", "fields"] + [w for f in fields for w in ("-e", f)]
-    out = {}
+    out = []
 
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     for line in text.splitlines():
         src, sport, dst, dport, payload = (line.split("\t") + [""] * 5)[:5]
         if payload:
-            out.setdefault(("%s:%s" % (src, sport), "%s:%s" % (dst, dport)), []).append(bytes.fromhex(payload.replace(":", "")))
+            out.append(("%s:%s" % (src, sport), "%s:%s" % (dst, dport), bytes.fromhex(payload.replace(":", ""))))
     return out
 
 def is_rtp(data):
@@ -49,9 +51,14 @@ def fail(text):
     print(text)
     sys.exit(1)
 
+def between(seen, ends):
+    """RTP from one end to the other; "*" is any address."""
+    return [p for src, dst, p in seen if ends[0] in ("*", src) and ends[1] in ("*", dst) and is_rtp(p)]
+
+
 def compare(seen, want):
-    sealed = [p for p in seen.get(tuple(want["secure"]), []) if is_rtp(p)]
-    plain = [p for p in seen.get(tuple(want["plain"]), []) if is_rtp(p)]
+    sealed = between(seen, want["secure"])
+    plain = between(seen, want["plain"])
     policy = pylibsrtp.Policy(key=base64.b64decode(want["key"]), ssrc_type=pylibsrtp.Policy.SSRC_ANY_INBOUND, srtp_profile=PROFILES[want["suite"]])
     session = pylibsrtp.Session(policy=policy)
     opened = []

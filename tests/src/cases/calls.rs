@@ -3,7 +3,11 @@
 //! tshark finds nothing malformed.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use lab::pki::{Identity, Leaf};
 use serde_json::json;
@@ -13,7 +17,7 @@ use crate::harness::capture::{Capture, Pairing, as_pcap, dissected, verify_media
 use crate::harness::dns::NameServer;
 use crate::harness::gateway::Gateway;
 use crate::harness::media::Crypto;
-use crate::harness::peer::{Pjsip, PjsipSetup, Sipp};
+use crate::harness::peer::{Baresip, Pjsip, PjsipSetup, Sipp};
 use crate::harness::place::{CARRIER_A, CARRIER_SIDE, DNS, EDGE, PROXY};
 use crate::harness::scene::{FQDN, Scene};
 use crate::harness::sip::Msg;
@@ -150,31 +154,23 @@ impl Evidence {
             &with_sdp.next().unwrap_or_else(|| panic!("no SDP with keys")).1
         };
         let (ours, theirs) = (description(true), description(false));
-        // Of an offer with several keys the one with the answer's tag counts.
-        let answer_tag =
-            if ours.is_request() { Crypto::of(theirs).tag } else { Crypto::of(ours).tag };
-        let key = |msg: &Msg| {
-            msg.attributes("crypto")
-                .map(Crypto::read)
-                .find(|c| c.tag == answer_tag)
-                .expect("the tag")
-        };
+        let tag = if ours.is_request() { Crypto::of(theirs).tag } else { Crypto::of(ours).tag };
         let carrier = self.scene.place.at(CARRIER_A, carrier_port);
-        let gateway = self.gateway_towards_carrier();
+        let gateway = described_by(&self.pcap, self.scene.place.ip(CARRIER_SIDE));
         let (secure_here, secure_there) = (ours.media(), theirs.media());
         let pairings = [
             Pairing {
-                secure_from: secure_here,
-                secure_to: secure_there,
-                crypto: key(ours),
+                secure_from: Some(secure_here),
+                secure_to: Some(secure_there),
+                crypto: key(ours, tag),
                 plain_from: carrier,
                 plain_to: gateway,
                 sealed_here: true,
             },
             Pairing {
-                secure_from: secure_there,
-                secure_to: secure_here,
-                crypto: key(theirs),
+                secure_from: Some(secure_there),
+                secure_to: Some(secure_here),
+                crypto: key(theirs, tag),
                 plain_from: gateway,
                 plain_to: carrier,
                 sealed_here: false,
@@ -183,21 +179,6 @@ impl Evidence {
         for equal in verify_media(&self.pcap, &pairings) {
             assert!(equal >= at_least, "only {equal} equal packets");
         }
-    }
-
-    /// The gateway's media address on the carrier's side, from the captured SDP.
-    fn gateway_towards_carrier(&self) -> std::net::SocketAddr {
-        let ip = self.scene.place.ip(CARRIER_SIDE);
-        let output = std::process::Command::new("tshark")
-            .arg("-r")
-            .arg(&self.pcap)
-            .args(["-d", "udp.port==5060,sip", "-d", "tcp.port==5060,sip", "-T", "fields"])
-            .args(["-Y", &format!("sdp && ip.src == {ip}"), "-e", "sdp.media.port"])
-            .output()
-            .expect("tshark");
-        let text = String::from_utf8_lossy(&output.stdout);
-        let port = text.lines().next().and_then(|line| line.trim().parse().ok());
-        (ip, port.unwrap_or_else(|| panic!("no SDP from {ip}: {text}"))).into()
     }
 }
 
@@ -313,4 +294,118 @@ fn media_between_pjsip_and_pjsip_are_equal() {
     let messages = carrier.finish();
     let offer = messages.iter().find(|(received, m)| !received && m.method() == "INVITE").unwrap();
     stage.end(1).media_is_equal(offer.1.media().port(), 50);
+}
+
+/// baresip: another TLS client, another SRTP, and RTP that leaves from 127.0.0.1 whatever its SDP
+/// says, so that the secure leg has to learn the address from an authenticated packet.
+#[test]
+fn baresip_as_teams_is_called_and_calls() {
+    let mut scene = Scene::new("baresip");
+    scene.teams_also_from("127.0.0.1/32").trunk("carrier-a", "udp", CARRIER_A, "").tenant(
+        "t001",
+        &["carrier-a"],
+        &["+15550010000-+15550019999"],
+        "",
+    );
+    let place = scene.place;
+    let names = HashMap::from([("*.sbc.test".to_owned(), place.ip(EDGE))]);
+    let _dns = NameServer::start(place.at(DNS, 53), names);
+    let identity = scene.pki.issue("teams", &Leaf::teams("teams.test")).unwrap();
+    let teams =
+        Baresip::start(scene.dir(), place.ip(PROXY), place.ip(DNS), CALLED, &identity, &scene.ca());
+    let gateway = scene.start();
+    let (local, gate) = (place.at(CARRIER_A, 5060), place.at(CARRIER_SIDE, 5060));
+    let capture = Capture::start(scene.dir(), place);
+    let call = (gate, "+442071230000", CALLED);
+    let sipp = Sipp::start(scene.dir(), "uac.xml", "udp", local, Some(call));
+    teams.said("Call established", 1);
+    sipp.finish();
+    gateway.wait_records(1);
+    baresip_media(&scene, &teams, &capture.stop());
+    let capture = Capture::start(scene.dir(), place);
+    let sipp = Sipp::start(scene.dir(), "uas.xml", "udp", local, None);
+    teams.command("dial", &format!("sip:{HOTLINE}@t001.sbc.test:5061"));
+    teams.said("Call established", 2);
+    // The length of the call.
+    thread::sleep(Duration::from_millis(1_500));
+    teams.command("hangup", "");
+    sipp.finish();
+    let records = gateway.wait_records(2);
+    for record in &records {
+        for direction in record["media"].as_array().expect("media") {
+            assert!(direction["relayed"].as_u64() > Some(40), "{record}");
+            // baresip sends one RTCP packet in clear before it has the keys.
+            assert!(direction["refused"].as_u64() <= Some(1), "{record}");
+        }
+    }
+    baresip_media(&scene, &teams, &capture.stop());
+    for msg in teams.messages() {
+        // Those that the gateway wrote.
+        let product = msg.get("User-Agent").or(msg.get("Server")).unwrap_or_default();
+        if product.starts_with("trunkgate") {
+            let faults = audit::towards_teams(&msg);
+            assert!(faults.is_empty(), "{faults:?} in\n{msg}");
+        }
+    }
+}
+
+/// Both directions of its last call.
+fn baresip_media(scene: &Scene, teams: &Baresip, pcap: &Path) {
+    let messages = teams.messages();
+    let last = messages.last().expect("a message").call_id().to_owned();
+    let (edge, gate) = (scene.place.ip(EDGE), scene.place.ip(CARRIER_SIDE));
+    let described = |ours: bool| {
+        messages
+            .iter()
+            .find(|m| {
+                m.call_id() == last
+                    && m.attribute("crypto").is_some()
+                    && (m.media().ip() == edge) == ours
+            })
+            .unwrap_or_else(|| panic!("no SDP (ours: {ours})"))
+    };
+    let (ours, theirs) = (described(true), described(false));
+    let tag = if ours.is_request() { Crypto::of(theirs).tag } else { Crypto::of(ours).tag };
+    let carrier = scene.place.at(CARRIER_A, 6000);
+    let gateway = described_by(pcap, gate);
+    let pairings = [
+        Pairing {
+            secure_from: Some(ours.media()),
+            secure_to: None,
+            crypto: key(ours, tag),
+            plain_from: carrier,
+            plain_to: gateway,
+            sealed_here: true,
+        },
+        Pairing {
+            secure_from: None,
+            secure_to: Some(ours.media()),
+            crypto: key(theirs, tag),
+            plain_from: gateway,
+            plain_to: carrier,
+            sealed_here: false,
+        },
+    ];
+    for equal in verify_media(pcap, &pairings) {
+        assert!(equal >= 40, "only {equal} equal packets");
+    }
+}
+
+/// Of an offer with several keys the one with the answer's tag counts.
+fn key(msg: &Msg, tag: u32) -> Crypto {
+    msg.attributes("crypto").map(Crypto::read).find(|c| c.tag == tag).expect("the tag")
+}
+
+/// The first media address in SDP that `ip` sent in clear.
+fn described_by(pcap: &Path, ip: IpAddr) -> SocketAddr {
+    let output = Command::new("tshark")
+        .arg("-r")
+        .arg(pcap)
+        .args(["-d", "udp.port==5060,sip", "-d", "tcp.port==5060,sip", "-T", "fields"])
+        .args(["-Y", &format!("sdp && ip.src == {ip}"), "-e", "sdp.media.port"])
+        .output()
+        .expect("tshark");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let port = text.lines().next().and_then(|line| line.trim().parse().ok());
+    (ip, port.unwrap_or_else(|| panic!("no SDP from {ip}: {text}"))).into()
 }

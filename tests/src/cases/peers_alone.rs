@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lab::pki::Leaf;
 use serde_json::json;
 
-use crate::harness::capture::{Capture, Pairing, as_pcap, dissected, verify_media};
+use crate::harness::capture::{Capture, Pairing, as_pcap, compare_media, dissected, verify_media};
 use crate::harness::dns::NameServer;
 use crate::harness::media::{CM_32, CM_80, Crypto, GCM_128, GCM_256, MediaEnd, talk};
 use crate::harness::peer::{Pjsip, PjsipSetup, Sipp};
@@ -137,13 +137,24 @@ fn libsrtp_reads_what_the_raw_ends_seal() {
         talk(&mut plain_from, &mut plain_to, 30);
         talk(&mut sealed_from, &mut sealed_to, 30);
         pairings.push(Pairing {
-            secure_from: at(3),
-            secure_to: at(4),
+            secure_from: Some(at(3)),
+            secure_to: Some(at(4)),
             crypto: ours,
             plain_from: at(1),
             plain_to: at(2),
             sealed_here: true,
         });
     }
-    assert_eq!(verify_media(&capture.stop(), &pairings), [30; 4]);
+    let pcap = capture.stop();
+    assert_eq!(verify_media(&pcap, &pairings), [30; 4]);
+    // The comparison can fail: by another key, and by other media on the plain leg.
+    let wrong_key = Crypto::fresh(1, CM_80);
+    let key = std::mem::replace(&mut pairings[0].crypto, wrong_key);
+    let refused = compare_media(&pcap, &pairings[..1]).unwrap_err();
+    assert!(refused.contains("does not decrypt"), "{refused}");
+    pairings[0].crypto = key;
+    pairings[0].plain_from = pairings[1].plain_from;
+    pairings[0].plain_to = pairings[1].plain_to;
+    let refused = compare_media(&pcap, &pairings[..1]).unwrap_err();
+    assert!(refused.contains("was not sent so"), "{refused}");
 }

@@ -366,3 +366,108 @@ impl Drop for Sipp {
         watchdog::forget(self.child.id());
     }
 }
+
+/// baresip as a Teams end: its own TLS client, its own SRTP, and RTP that leaves from another
+/// address than the signalled one.
+pub struct Baresip {
+    child: Child,
+    trace: PathBuf,
+    control: SocketAddr,
+}
+
+impl Baresip {
+    /// TLS on port 5061 of `address`; answers every call.
+    pub fn start(
+        dir: &Path,
+        address: IpAddr,
+        dns: IpAddr,
+        user: &str,
+        identity: &Identity,
+        ca: &Path,
+    ) -> Self {
+        let home = dir.join("baresip");
+        fs::create_dir_all(&home).unwrap();
+        let both = home.join("identity.pem");
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        fs::write(&both, read(&identity.certificate) + &read(&identity.key)).unwrap();
+        let modules = ["/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules"]
+            .into_iter()
+            .find(|path| Path::new(path).exists())
+            .expect("baresip's modules; run `make peers`");
+        let (wav, _) = noise(dir);
+        for file in ["config", "accounts"] {
+            let text = read(&peers_dir().join("baresip").join(file))
+                .replace("@ADDRESS@", &address.to_string())
+                .replace("@CERTIFICATE@", &both.display().to_string())
+                .replace("@CA@", &ca.display().to_string())
+                .replace("@WAV@", &wav.display().to_string())
+                .replace("@DNS@", &dns.to_string())
+                .replace("@MODULES@", modules)
+                .replace("@USER@", user);
+            fs::write(home.join(file), text).unwrap();
+        }
+        let trace = dir.join("baresip.trace");
+        let sink = fs::File::create(&trace).unwrap();
+        let child = Command::new("baresip")
+            .args(["-s", "-v", "-f"])
+            .arg(&home)
+            .stdin(Stdio::null())
+            .stdout(sink.try_clone().unwrap())
+            .stderr(sink)
+            .spawn()
+            .unwrap_or_else(|e| panic!("baresip: {e}; run `make peers`"));
+        watchdog::adopt(child.id());
+        let baresip = Self { child, trace, control: SocketAddr::new(address, 4444) };
+        baresip.said("baresip is ready", 1);
+        baresip
+    }
+
+    /// Waits until its trace has that text so many times.
+    pub fn said(&self, text: &str, times: usize) {
+        let end = Instant::now() + SOON;
+        while self.trace().matches(text).count() < times {
+            assert!(Instant::now() < end, "baresip: no {text:?}, {times} times");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn trace(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.trace).unwrap_or_default()).into_owned()
+    }
+
+    /// Every message that it sent or received, in order.
+    pub fn messages(&self) -> Vec<Msg> {
+        let trace = self.trace();
+        let parts = trace.split("\u{1b}[36;1m#").skip(1);
+        parts
+            .filter_map(|part| {
+                let (_addresses, rest) = part.trim_start().split_once('\n')?;
+                let text = rest.split("\u{1b}[;m").next()?;
+                Msg::read(text.as_bytes()).ok()
+            })
+            .collect()
+    }
+
+    /// A command of its menu, such as `dial` or `hangup`.
+    pub fn command(&self, command: &str, params: &str) {
+        let text = json!({"command": command, "params": params, "token": command}).to_string();
+        let mut stream = std::net::TcpStream::connect(self.control).expect("baresip's control");
+        write!(stream, "{}:{text},", text.len()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut answer = [0; 256];
+        drop(std::io::Read::read(&mut stream, &mut answer));
+    }
+}
+
+impl Drop for Baresip {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            drop(self.child.kill());
+        }
+        drop(self.child.wait());
+        watchdog::forget(self.child.id());
+        if thread::panicking() {
+            eprintln!("--- baresip said\n{}", self.trace());
+        }
+    }
+}

@@ -56,7 +56,7 @@ impl Scene {
         Self {
             place,
             roots,
-            teams_net: place.net(),
+            teams_net: format!("\"{}\"", place.net()),
             media: String::new(),
             pki,
             dir: Some(dir),
@@ -90,7 +90,13 @@ impl Scene {
 
     /// Only that host may be Teams.
     pub fn restrict_teams_to(&mut self, host: u8) -> &mut Self {
-        self.teams_net = format!("{}/32", self.place.ip(host));
+        self.teams_net = format!("\"{}/32\"", self.place.ip(host));
+        self
+    }
+
+    /// Teams may also come from there.
+    pub fn teams_also_from(&mut self, network: &str) -> &mut Self {
+        write!(self.teams_net, ", \"{network}\"").unwrap();
         self
     }
 
@@ -196,7 +202,7 @@ proxies = {proxies:?}
 port = 5061
 certificate_names = ["sip.teams.test"]
 roots = "{roots}"
-networks = ["{teams_net}"]
+networks = [{teams_net}]
 
 [carrier]
 listen = ["udp:{carrier}:5060", "tcp:{carrier}:5060", "tls:{carrier}:5071"]
