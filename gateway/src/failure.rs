@@ -87,6 +87,16 @@ impl Cause {
         }
     }
 
+    /// The status that a waiting caller gets: redirections are not followed, and challenges are not the caller's to
+    /// answer, so both would mislead it.
+    pub const fn status_for_caller(self) -> u16 {
+        match self.status() {
+            300..=399 => 480,
+            401 | 407 => 403,
+            status => status,
+        }
+    }
+
     /// The Q.850 cause value.
     pub const fn q850(self) -> u8 {
         match self {
@@ -198,6 +208,9 @@ impl Fault {
     }
 }
 
+/// Retry-After of our own 503, in seconds; short, because another gateway of the operator may be free at once.
+pub const RETRY_AFTER: &str = "2";
+
 /// The value of a Reason header (RFC 3326) for this cause.
 pub fn reason_header(cause: Cause) -> String {
     format!("Q.850;cause={}", cause.q850())
@@ -258,6 +271,12 @@ mod tests {
             assert!((1..=127).contains(&cause.q850()), "{cause:?}");
             assert_eq!(ALL.iter().filter(|c| c.label() == cause.label()).count(), 1, "{cause:?}");
         }
+    }
+
+    #[test]
+    fn a_caller_is_neither_redirected_nor_challenged() {
+        let shown = [302, 401, 407, 486].map(|status| Cause::Peer(status).status_for_caller());
+        assert_eq!(shown, [480, 403, 403, 486]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use sip_stack::message::{Draft, HeaderId, Message};
 
 use super::{CALLEE, CALLER, Call, Context, Do, Exchange, FIGURES, Phase, side};
 use crate::event::Event;
-use crate::failure::{Cause, reason_header};
+use crate::failure::{Cause, RETRY_AFTER, reason_header};
 
 impl Call {
     /// Reacts to what happened on a leg.
@@ -247,7 +247,7 @@ impl Call {
         if answered {
             self.on_leg(CALLER, cx, |leg, now, out| leg.bye(&extra, now, out));
         } else {
-            let status = shown_status(cause);
+            let status = cause.status_for_caller();
             if status == 503 {
                 extra.push((HeaderId::RetryAfter, RETRY_AFTER.into()));
             }
@@ -283,36 +283,3 @@ impl Call {
 fn reasons(message: &Message) -> Vec<u8> {
     message.values(HeaderId::Reason).collect::<Vec<_>>().join(&b", "[..])
 }
-
-/// The status that a waiting caller gets. Redirections are not followed, and challenges are not the caller's to
-/// answer: both would mislead it.
-const fn shown_status(cause: Cause) -> u16 {
-    match cause {
-        Cause::Peer(300..=399) => 480,
-        Cause::Peer(401 | 407) => 403,
-        Cause::Peer(_)
-        | Cause::Normal
-        | Cause::CallerGaveUp
-        | Cause::UnknownTenant
-        | Cause::UnknownNumber
-        | Cause::IncompleteNumber
-        | Cause::NoRoute
-        | Cause::TenantFull
-        | Cause::NoPorts
-        | Cause::Draining
-        | Cause::TooManyHops
-        | Cause::BadOffer
-        | Cause::NotEncrypted
-        | Cause::NothingInCommon
-        | Cause::Unsupported
-        | Cause::Unreachable
-        | Cause::Silent
-        | Cause::NoAnswer
-        | Cause::NotConfirmed
-        | Cause::Lost
-        | Cause::Internal => cause.status(),
-    }
-}
-
-/// Seconds; short, because another gateway of the operator may be free at once.
-const RETRY_AFTER: &str = "2";

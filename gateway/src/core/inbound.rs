@@ -20,7 +20,7 @@ use crate::call::media_plan::{CallMedia, MediaSide};
 use crate::call::{Call, NewCall, Story, leg_record, sources, tenant_name};
 use crate::cdr::LegRecord;
 use crate::event::Event;
-use crate::failure::{Cause, reason_header};
+use crate::failure::{Cause, RETRY_AFTER, reason_header};
 use crate::locals::{self, Side};
 use crate::numbers::Number;
 use crate::profile::{AGENT, Caller, Profile, teams, trunk};
@@ -286,8 +286,19 @@ fn teams_profile(routes: &Routes, edge: EdgeId, tenant: crate::routing::TenantId
 
 /// How a realm appears to a peer that spoke to one of its listeners: as that very listener.
 fn listener_face(routes: &Routes, realm: RealmId, source: &Source) -> crate::profile::Face {
-    let ipv6 = source.remote.is_ipv6();
-    trunk::face(routes.config(), realm, source.transport, ipv6)
+    let config = routes.config();
+    let mut face = trunk::face(config, realm, source.transport, source.remote.is_ipv6());
+    let heard = config.realms[realm.0].listen.iter().any(|listener| {
+        listener.address == source.local_addr
+            && trunk::from_config(listener.transport) == source.transport
+    });
+    if heard {
+        face.port = source.local_addr.port();
+        if config.realms[realm.0].advertise.is_none() {
+            face.host = trunk::host(source.local_addr.ip());
+        }
+    }
+    face
 }
 
 /// A From or To value without its parameters: the leg keeps tags by itself.
@@ -328,4 +339,3 @@ fn call_uuid(wall: std::time::SystemTime, random: [u8; 10]) -> String {
 }
 
 const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS";
-const RETRY_AFTER: &str = "2";

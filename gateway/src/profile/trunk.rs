@@ -89,7 +89,8 @@ pub const fn from_config(transport: config::Transport) -> Transport {
     }
 }
 
-fn host(address: IpAddr) -> String {
+/// An address as the host of a URI.
+pub fn host(address: IpAddr) -> String {
     match address {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),

@@ -279,3 +279,18 @@ fn tr_075_no_mutation_of_a_call_makes_a_forbidden_form_or_a_fault() {
     assert_eq!((world.core.calls(), world.core.gauges().free_port_pairs), (0, 100));
     assert!(world.records.len() > 1000, "most of them are calls: {}", world.records.len());
 }
+
+#[test]
+fn a_realm_answers_as_the_very_listener_that_was_spoken_to() {
+    let mut config = config();
+    let mut second = config.realms[0].listen[0];
+    second.address.set_port(5080);
+    config.realms[0].listen.push(second);
+    let mut world = World::with(config);
+    // World::hear speaks to port 5060, the first of the two.
+    world.hear(CARRIER, &carrier_invite("+442079460001", PLAIN));
+    let invite = world.expect(PROXY, "INVITE ");
+    world.hear(PROXY, &reply(&invite, "200 OK", "t1", TEAMS_CONTACT, SECURE));
+    let ok = world.expect(CARRIER, "SIP/2.0 200");
+    assert!(value(&ok, "Contact").contains("@127.0.0.10:5060"), "{ok}");
+}
