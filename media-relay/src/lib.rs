@@ -4,6 +4,7 @@
 //!   (RFC 5761, RFC 7983), telephone events (RFC 4733). The door to `rtp-rs`.
 //! - [`srtp`]: SRTP and SRTCP contexts (RFC 3711, RFC 7714). The door to the ciphers.
 //! - [`plan`]: what signalling asks of a session, and what it hears back.
+//! - [`state`]: what of a session outlives the process.
 //! - [`ports`]: which UDP ports exist and which a call may have.
 //! - [`shard`]: the sessions of one relay thread, on any clock and any network.
 //! - `net`: the relay threads themselves.
@@ -35,6 +36,7 @@ pub mod plan;
 pub mod ports;
 pub mod shard;
 pub mod srtp;
+pub mod state;
 
 #[cfg(feature = "net")]
 pub use net::{Full, Relay, RelayConfig, StartError};
@@ -43,3 +45,4 @@ pub use plan::{
     SideStats,
 };
 pub use ports::{Capacity, Family, Ports, Want};
+pub use state::SessionState;

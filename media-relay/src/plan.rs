@@ -12,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::srtp::MasterKey;
+use crate::state::SessionState;
 
 /// A set of local addresses and ports with one purpose (one `[media]` entry, or a realm's).
 #[derive(
@@ -172,6 +173,16 @@ impl fmt::Debug for Security {
 pub enum Command {
     /// Makes the session or changes it to this plan.
     Apply(Box<Plan>),
+    /// Makes a session that another process had: on the same ports, which are bound if they are
+    /// not yet, with the plan's keys, going on behind the last checkpoint. Without one an SRTP side
+    /// takes a source of its own, whatever the plan says. A session that is up is changed as by
+    /// Apply.
+    Resume {
+        /// As it stood.
+        plan: Box<Plan>,
+        /// The newest checkpoint that was kept.
+        state: Option<Box<SessionState>>,
+    },
     /// Ends the session. Its ports are free for another Apply as soon as this has been sent, since
     /// the shard does commands in order.
     Release(SessionId),
@@ -194,6 +205,20 @@ pub enum Event {
         side: Side,
         /// Where its RTP comes from.
         from: SocketAddr,
+    },
+    /// How sessions stand, in order that they can be resumed: each at most a second after packets
+    /// came or went, at once after a rollover, a new latch or many packets. Sessions that nothing
+    /// happened in are not told. Keeping them is up to the owner: the older one stays good for a
+    /// minute, but sessions whose checkpoints nobody takes fall silent in the end.
+    Checkpoint {
+        /// Few enough to be done with at once.
+        sessions: Vec<(SessionId, SessionState)>,
+    },
+    /// A pair that was bound, or that a session claimed, cannot be bound now: nobody can have it
+    /// until it is told as warm again.
+    Cold {
+        /// The pair.
+        port: Port,
     },
     /// A packet came to a pair that no session uses; told at most once a second for one pair.
     Stray {

@@ -277,6 +277,25 @@ impl Ports {
         Some(self.map.port(slot))
     }
 
+    /// Reserves exactly this pair, for a session that another process had; bound or not, the shard
+    /// sees to that. `false`, and nothing changes, when it is reserved or not configured.
+    pub fn claim(&mut self, port: Port) -> bool {
+        let Some(slot) = self.map.slot(port) else { return false };
+        if self.pairs[slot.0 as usize].phase == Phase::Reserved {
+            return false;
+        }
+        self.withdraw(slot);
+        self.pairs[slot.0 as usize].phase = Phase::Reserved;
+        true
+    }
+
+    /// Takes in that a pair cannot be bound: nobody has it until it is told as warm again.
+    pub fn cold(&mut self, port: Port) {
+        let Some(slot) = self.map.slot(port) else { return };
+        self.withdraw(slot);
+        self.pairs[slot.0 as usize].phase = Phase::Cold;
+    }
+
     /// Ends a reservation: the pair rests, then it is free again. Give it back when the Release
     /// (or the Apply that no longer names it) has been sent.
     pub fn release(&mut self, port: Port, now: Instant) {
@@ -309,6 +328,15 @@ impl Ports {
             }
         }
         sum
+    }
+
+    /// Takes a pair out of its queue. Rare, so that it may take long.
+    fn withdraw(&mut self, slot: Slot) {
+        match self.pairs[slot.0 as usize].phase {
+            Phase::Cold | Phase::Reserved => {}
+            Phase::Free => self.queue(slot).free.retain(|other| *other != slot),
+            Phase::Resting => self.queue(slot).resting.retain(|(_, other)| *other != slot),
+        }
     }
 
     /// Undoes a reservation that nobody has seen.
@@ -420,6 +448,51 @@ mod tests {
         ] {
             assert_eq!(map.slot(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn exactly_this_pair_is_claimed_once_whatever_it_was() {
+        let (mut ports, now) = warm(1, &[pool(1, 20000..=20007)]);
+        let taken = ports.reserve_in(0, PoolId(1), now).unwrap();
+        let resting = ports.reserve_in(0, PoolId(1), now).unwrap();
+        ports.release(resting, now);
+        let mut cold = Ports::new(1, &[pool(1, 20000..=20007)], ms(1000));
+        let mut free = (20000..=20006).step_by(2).map(|number| Port { number, ..taken });
+        let free = free.rfind(|port| ![taken, resting].contains(port)).unwrap();
+        for (port, mine) in [
+            (taken, false),
+            (resting, true),
+            (free, true),
+            (Port { number: 20008, ..taken }, false),
+            (Port { shard: 1, ..taken }, false),
+        ] {
+            assert_eq!(ports.claim(port), mine, "{port:?}");
+            assert!(!ports.claim(port), "{port:?} again");
+        }
+        assert_eq!(ports.capacity(PoolId(1)).reserved, 3);
+        assert!(cold.claim(taken) && !cold.claim(taken));
+        // What was claimed is nobody else's, told as warm or not, and rests like any other.
+        cold.warm(&[taken]);
+        assert_eq!(cold.reserve_in(0, PoolId(1), now), None);
+        cold.release(taken, now);
+        assert_eq!(cold.reserve_in(0, PoolId(1), now), Some(taken));
+        let left = ports.reserve_in(0, PoolId(1), now).unwrap();
+        assert!(![taken, resting, free].contains(&left));
+        assert_eq!(ports.reserve_in(0, PoolId(1), now), None);
+    }
+
+    #[test]
+    fn a_pair_that_went_cold_is_not_to_be_had_until_it_is_warm() {
+        let (mut ports, now) = warm(1, &[pool(1, 20000..=20003)]);
+        let (a, b) = ports.reserve(PoolId(1), PoolId(1), now).unwrap();
+        ports.release(b, now);
+        ports.cold(a);
+        ports.cold(b);
+        ports.release(a, now);
+        assert_eq!(ports.capacity(PoolId(1)).warm, 0);
+        assert_eq!(ports.reserve_in(0, PoolId(1), now), None);
+        ports.warm(&[a]);
+        assert_eq!(ports.reserve_in(0, PoolId(1), now), Some(a));
     }
 
     #[test]

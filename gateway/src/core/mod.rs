@@ -227,6 +227,10 @@ impl Core {
         match event {
             media_relay::Event::Warm { ports } => self.ports.warm(&ports),
             media_relay::Event::Stray { port } => self.ports.stray(port, now),
+            media_relay::Event::Cold { port } => self.ports.cold(port),
+            media_relay::Event::Checkpoint { sessions } => {
+                tracing::trace!(sessions = sessions.len(), "media checkpoint");
+            }
             media_relay::Event::Latched { session, side, from } => {
                 tracing::debug!(session = session.0, ?side, %from, "media source");
             }

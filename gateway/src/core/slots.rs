@@ -260,7 +260,7 @@ impl Core {
 
     fn media(&mut self, key: CallKey, command: Command, now: Instant) {
         let Some(slot) = self.slots.slots.get_mut(&key) else { return };
-        if let Command::Apply(plan) = &command {
+        if let Command::Apply(plan) | Command::Resume { plan, .. } = &command {
             slot.shard = Some(plan.sides[0].port.shard);
         }
         let release = matches!(command, Command::Release(_));

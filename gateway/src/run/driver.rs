@@ -235,7 +235,7 @@ impl Driver {
                 }
                 Output::Media { shard, command } => {
                     let session = match &command {
-                        Command::Apply(plan) => Some(plan.session),
+                        Command::Apply(plan) | Command::Resume { plan, .. } => Some(plan.session),
                         Command::Release(_) => None,
                     };
                     if let Err(Full) = self.relay.send(shard, command) {

@@ -10,7 +10,7 @@ mod worker;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -88,6 +88,7 @@ pub struct Relay {
     config: RelayConfig,
     threads: Vec<Thread>,
     events: Receiver<Event>,
+    untaken: Arc<AtomicUsize>,
     wake: Arc<Wake>,
     stop: Arc<AtomicBool>,
 }
@@ -113,7 +114,8 @@ impl Relay {
         let (sender, events) = sync_channel(EVENTS);
         let wake = Arc::new(Wake::new(wake));
         let stop = Arc::new(AtomicBool::new(false));
-        let mut relay = Self { config, threads: Vec::new(), events, wake, stop };
+        let untaken = Arc::default();
+        let mut relay = Self { config, threads: Vec::new(), events, untaken, wake, stop };
         for number in 0..relay.config.workers.max(1) {
             let thread = relay.start_thread(number, sender.clone())?;
             relay.threads.push(thread);
@@ -136,11 +138,15 @@ impl Relay {
     /// Appends what the shards have told since the last call. Never blocks.
     pub fn poll_events(&mut self, events: &mut Vec<Event>) {
         self.wake.clear();
+        let taken = events.len();
         events.extend(self.events.try_iter().take(EVENTS));
-        if events.len() >= EVENTS {
+        let taken = &events[taken..];
+        if taken.len() >= EVENTS {
             // There may be more, and their wake was cleared.
             self.wake.call();
         }
+        let checkpoints = taken.iter().filter(|event| matches!(event, Event::Checkpoint { .. }));
+        self.untaken.fetch_sub(checkpoints.count(), Ordering::Relaxed);
     }
 
     /// What each thread has done so far.
@@ -189,10 +195,11 @@ impl Relay {
             stop: Arc::clone(&self.stop),
             counters: Arc::clone(&counters),
             unsent: None,
+            untaken: Arc::clone(&self.untaken),
             commands_at: None,
             send_failed: 0,
         };
-        worker.tell();
+        worker.tell(now);
         let handle = std::thread::Builder::new()
             .name(format!("relay-{number}"))
             .spawn(move || worker.run())

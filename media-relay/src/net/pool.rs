@@ -29,6 +29,8 @@ pub(super) struct Pool {
     warm: usize,
     /// Bound, and not told yet.
     fresh: VecDeque<Slot>,
+    /// Not bound any more, or not to be bound, and not told yet.
+    cold: VecDeque<Slot>,
     bound: u64,
 }
 
@@ -70,7 +72,8 @@ impl Pool {
         let mut pairs = Vec::new();
         pairs.resize_with(map.pairs() as usize, || None);
         let warm = usize::from(warm.max(1));
-        Self { map, epoll, pairs, addresses, warm, fresh: VecDeque::new(), bound: 0 }
+        let (fresh, cold) = (VecDeque::new(), VecDeque::new());
+        Self { map, epoll, pairs, addresses, warm, fresh, cold, bound: 0 }
     }
 
     /// Binds up to `budget` pairs where some are missing.
@@ -138,6 +141,11 @@ impl Pool {
         ports
     }
 
+    /// A pair that is not to be had, though it was told or claimed.
+    pub(super) fn take_cold(&mut self) -> Option<Port> {
+        self.cold.pop_front().map(|slot| self.map.port(slot))
+    }
+
     /// A session uses the pair from now on. It is bound by now unless it was never told as warm,
     /// as after a restart; `false` when that fails.
     pub(super) fn take(&mut self, slot: Slot) -> bool {
@@ -149,6 +157,7 @@ impl Pool {
                 let port = self.map.port(slot).number;
                 warn!(port, %error, "media port of a call cannot be bound");
                 self.addresses[address].unbound.push_back(slot);
+                self.cold.push_back(slot);
                 return false;
             }
         }
@@ -170,6 +179,7 @@ impl Pool {
         self.bound -= 1;
         if self.open(slot).is_err() {
             self.addresses[self.map.address_index(slot)].unbound.push_back(slot);
+            self.cold.push_back(slot);
         }
     }
 

@@ -1,7 +1,8 @@
 //! What lies between signalling and a relay thread: commands in, events out, both bounded.
 //!
-//! An Apply is refused while [`APPLIES`] commands wait; a Release finds room beyond that for every
-//! session the shard can have. Events wait in the shard itself while the queue out is full, so that
+//! An Apply is refused while [`APPLIES`] commands wait; a Resume and a Release find room beyond that
+//! for every session the shard can have. Checkpoints wait in the shard, where they are renewed, while
+//! [`CHECKPOINTS`] batches were not taken. Events wait in the shard itself while the queue out is full, so that
 //! none is lost; a wake of signalling is made once and not again until it has looked.
 
 use std::os::fd::OwnedFd;
@@ -15,6 +16,7 @@ use crate::plan::Command;
 /// The sending end of a thread's commands.
 pub(super) struct CommandSender {
     queue: SyncSender<Command>,
+    /// Applies and Releases.
     waiting: Arc<AtomicUsize>,
     alarm: Arc<Alarm>,
 }
@@ -41,7 +43,7 @@ impl Alarm {
 
 /// A queue for a shard that has at most `sessions`.
 pub(super) fn commands(sessions: usize, alarm: Arc<Alarm>) -> (CommandSender, CommandReceiver) {
-    let (sender, receiver) = sync_channel(APPLIES + sessions + 1);
+    let (sender, receiver) = sync_channel(APPLIES + 2 * sessions + 2);
     let waiting = Arc::new(AtomicUsize::new(0));
     (
         CommandSender { queue: sender, waiting: Arc::clone(&waiting), alarm },
@@ -51,16 +53,17 @@ pub(super) fn commands(sessions: usize, alarm: Arc<Alarm>) -> (CommandSender, Co
 
 impl CommandSender {
     pub(super) fn send(&self, command: Command) -> Result<(), Full> {
-        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let counted = is_counted(&command);
+        let waiting = self.waiting.fetch_add(usize::from(counted), Ordering::Relaxed);
         let fits = match &command {
             Command::Apply(_) => waiting < APPLIES,
-            Command::Release(_) => true,
+            Command::Resume { .. } | Command::Release(_) => true,
         };
         if fits && self.queue.try_send(command).is_ok() {
             self.alarm.ring();
             return Ok(());
         }
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.fetch_sub(usize::from(counted), Ordering::Relaxed);
         Err(Full)
     }
 }
@@ -68,8 +71,15 @@ impl CommandSender {
 impl CommandReceiver {
     pub(super) fn receive(&self) -> Result<Command, TryRecvError> {
         let command = self.queue.try_recv()?;
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.fetch_sub(usize::from(is_counted(&command)), Ordering::Relaxed);
         Ok(command)
+    }
+}
+
+const fn is_counted(command: &Command) -> bool {
+    match command {
+        Command::Apply(_) | Command::Release(_) => true,
+        Command::Resume { .. } => false,
     }
 }
 
@@ -98,8 +108,10 @@ impl Wake {
     }
 }
 
-/// Commands that may wait before an Apply is refused.
+/// Commands that may wait before an Apply is refused, Resumes apart.
 pub(super) const APPLIES: usize = 1024;
+/// Batches of checkpoints that may wait.
+pub(super) const CHECKPOINTS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -118,6 +130,8 @@ mod tests {
         assert_eq!(sender.send(apply()), Err(Full));
         assert_eq!(sender.send(Command::Release(SessionId(1))), Ok(()));
         assert_eq!(sender.send(Command::Release(SessionId(2))), Ok(()));
+        let plan = Box::new(plan());
+        assert_eq!(sender.send(Command::Resume { plan, state: None }), Ok(()));
         assert_eq!(sender.send(apply()), Err(Full));
         for _ in 0..3 {
             assert!(receiver.receive().is_ok());
@@ -141,8 +155,12 @@ mod tests {
     }
 
     fn apply() -> Command {
+        Command::Apply(Box::new(plan()))
+    }
+
+    fn plan() -> Plan {
         let port = Port { shard: 0, pool: PoolId(0), index: 0, number: 20000 };
         let sides = [SidePlan::new(port), SidePlan::new(port)];
-        Command::Apply(Box::new(Plan { session: SessionId(1), sides }))
+        Plan { session: SessionId(1), sides }
     }
 }

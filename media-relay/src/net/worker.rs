@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use tracing::{error, warn};
 
 use super::counters::{SharedCounters, ThreadCounters};
 use super::pool::{self, Pool};
-use super::queue::{Alarm, CommandReceiver, Wake};
+use super::queue::{Alarm, CHECKPOINTS, CommandReceiver, Wake};
 use crate::plan::Event;
 use crate::shard::{Forward, MAX_DATAGRAM, Output, Shard};
 use crate::srtp::MAX_PACKET;
@@ -36,6 +36,8 @@ pub(super) struct Worker {
     pub(super) counters: Arc<SharedCounters>,
     /// An event that found no room.
     pub(super) unsent: Option<Event>,
+    /// Batches of checkpoints that signalling has not taken, of all threads.
+    pub(super) untaken: Arc<AtomicUsize>,
     /// When to go on with commands that may wait though the alarm is quiet.
     pub(super) commands_at: Option<Instant>,
     pub(super) send_failed: u64,
@@ -83,7 +85,7 @@ impl Worker {
             send_failed: self.send_failed,
             bound: self.pool.bound(),
         });
-        self.tell();
+        self.tell(now);
     }
 
     /// Waits for sockets, the alarm or the next deadline; how many are ready.
@@ -93,7 +95,7 @@ impl Worker {
             self.shard.poll_timeout(),
             self.pool.poll_timeout(now),
             self.commands_at,
-            self.unsent.is_some().then(|| now + RETRY),
+            (self.unsent.is_some() || self.shard.has_checkpoint()).then(|| now + RETRY),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {
             let left = at.saturating_duration_since(now).min(LONGEST);
@@ -169,9 +171,9 @@ impl Worker {
     }
 
     /// Passes on events as far as there is room.
-    pub(super) fn tell(&mut self) {
+    pub(super) fn tell(&mut self, now: Instant) {
         let mut told = false;
-        while let Some(event) = self.unsent.take().or_else(|| self.next_event()) {
+        while let Some(event) = self.unsent.take().or_else(|| self.next_event(now)) {
             match self.events.try_send(event) {
                 Ok(()) => told = true,
                 Err(TrySendError::Full(event)) => {
@@ -186,9 +188,21 @@ impl Worker {
         }
     }
 
-    fn next_event(&mut self) -> Option<Event> {
+    fn next_event(&mut self, now: Instant) -> Option<Event> {
+        if let Some(port) = self.pool.take_cold() {
+            return Some(Event::Cold { port });
+        }
         let ports = self.pool.take_fresh();
-        if ports.is_empty() { self.shard.poll_event() } else { Some(Event::Warm { ports }) }
+        if !ports.is_empty() {
+            return Some(Event::Warm { ports });
+        }
+        let event = self.shard.poll_event();
+        if event.is_some() || self.untaken.load(Ordering::Relaxed) >= CHECKPOINTS {
+            return event;
+        }
+        let checkpoint = self.shard.poll_checkpoint(now)?;
+        self.untaken.fetch_add(1, Ordering::Relaxed);
+        Some(checkpoint)
     }
 }
 

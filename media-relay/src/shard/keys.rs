@@ -3,8 +3,10 @@
 //! what peers really do); with the same key everything goes on (RFC 3711 §3.3.1).
 
 use super::refusal::Refusal;
+use crate::packet::Ssrc;
 use crate::plan::Security;
 use crate::srtp::{MasterKey, Receiver, Sender, SrtpError};
+use crate::state::{ADVANCE, KeySnapshot};
 
 /// How packets of one side are protected.
 pub(crate) enum Keys {
@@ -12,6 +14,15 @@ pub(crate) enum Keys {
     Plain,
     /// SRTP. Apart, so that plain sides stay small.
     Secure(Box<Contexts>),
+}
+
+/// Whether indexes go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resumed {
+    /// The snapshot is of another key.
+    Not,
+    /// Beyond this sequence number; `None` where no RTP was sent.
+    Beyond(Option<u16>),
 }
 
 /// Both directions of an SRTP side.
@@ -28,18 +39,19 @@ impl Keys {
         }
     }
 
-    /// Takes on the keys of a plan.
-    pub(crate) fn apply(&mut self, security: Option<&Security>) {
+    /// Takes on the keys of a plan. `true` when what we send begins anew under it.
+    pub(crate) fn apply(&mut self, security: Option<&Security>) -> bool {
         let Some(security) = security else {
             *self = Self::Plain;
-            return;
+            return true;
         };
         let Self::Secure(contexts) = self else {
             *self = Self::Secure(Box::new(Contexts::new(security)));
-            return;
+            return true;
         };
         let (key, sender) = &mut contexts.send;
-        if key.same_key(&security.send) {
+        let same = key.same_key(&security.send);
+        if same {
             sender.adopt(&security.send);
         } else {
             *sender = Sender::new(&security.send);
@@ -53,6 +65,41 @@ impl Keys {
             (receive, Some(new)) => *receive = Some((new.clone(), Receiver::new(new))),
             (receive, None) => *receive = None,
         }
+        !same
+    }
+
+    /// What a restart should know of both directions.
+    pub(crate) fn snapshot(&self) -> (Option<KeySnapshot>, Option<KeySnapshot>) {
+        let Self::Secure(contexts) = self else { return (None, None) };
+        let (key, sender) = &contexts.send;
+        let send = KeySnapshot { key: key.fingerprint(), indexes: sender.snapshot() };
+        let receive = contexts.receive.as_ref().map(|(key, receiver)| KeySnapshot {
+            key: key.fingerprint(),
+            indexes: receiver.snapshot(),
+        });
+        (Some(send), receive)
+    }
+
+    /// Takes nothing again of what the peer sent under its key to another process.
+    pub(crate) fn resume_receive(&mut self, snapshot: &KeySnapshot) {
+        if let Self::Secure(contexts) = self
+            && let Some((key, receiver)) = &mut contexts.receive
+            && key.fingerprint() == snapshot.key
+        {
+            *receiver = Receiver::restore(key, &snapshot.indexes);
+        }
+    }
+
+    /// Goes on beyond what another process can have sent under our key: `false` if it was another
+    /// key. The newest number that counts as sent by that source, if there is any.
+    pub(crate) fn resume_send(&mut self, snapshot: &KeySnapshot, ssrc: Ssrc) -> Resumed {
+        let Self::Secure(contexts) = self else { return Resumed::Not };
+        let (key, sender) = &mut contexts.send;
+        if key.fingerprint() != snapshot.key {
+            return Resumed::Not;
+        }
+        *sender = Sender::restore(key, &snapshot.indexes, ADVANCE);
+        Resumed::Beyond(sender.highest(ssrc).map(|index| index as u16))
     }
 
     /// Opens an RTP packet that fills `buf`; its new length.

@@ -37,6 +37,12 @@ impl Latch {
         Self { state: State::Open, silence }
     }
 
+    /// It was heard from there by another process: what we send goes there, and whoever is heard
+    /// next may take over.
+    pub(crate) const fn resume(&mut self, from: SocketAddr) {
+        self.state = State::Silent { from };
+    }
+
     /// Whether a packet from this source would be taken now, if it proves to be good.
     pub(crate) fn admits(&mut self, from: SocketAddr, exact: bool, now: Instant) -> bool {
         self.age(now);

@@ -8,6 +8,7 @@
 //!
 //! No packet allocates. A packet that is refused changes nothing but a counter.
 
+mod checkpoint;
 mod keys;
 mod latch;
 mod observe;
@@ -16,6 +17,7 @@ mod payload;
 mod random;
 mod refusal;
 mod report;
+mod resume;
 mod rewrite;
 mod session;
 mod side;
@@ -29,12 +31,14 @@ use slab::Slab;
 pub(crate) use self::random::Random;
 pub use self::refusal::Counters;
 
+use self::checkpoint::Checkpoints;
 use self::refusal::Refusal;
 use self::report::Epoch;
 use self::session::Session;
 use crate::packet::{Kind, classify};
 use crate::plan::{Command, End, Event, Plan, Port, SessionId, Side, SideStats};
 use crate::ports::{PortMap, Slot};
+use crate::state::SessionState;
 
 /// One of the two sockets of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +90,7 @@ pub struct Shard {
     ended: VecDeque<Event>,
     latched: VecDeque<SessionId>,
     strays: VecDeque<Slot>,
+    checkpoints: Checkpoints,
     random: Random,
     epoch: Epoch,
     counters: Counters,
@@ -129,8 +134,9 @@ impl Shard {
             ended: VecDeque::new(),
             latched: VecDeque::new(),
             strays: VecDeque::new(),
+            checkpoints: Checkpoints::new(sessions, now),
             random: Random::new(seed),
-            epoch: Epoch { ntp: ntp(wall), start: now },
+            epoch: Epoch::new(wall, now),
             counters: Counters::default(),
             current: None,
         }
@@ -167,6 +173,7 @@ impl Shard {
             Arrival::Neither => Err(Refusal::Malformed),
         };
         let attention = session.attention;
+        let behind = session.due.is_behind(session.news);
         let forward = match relayed {
             Ok(forward) => {
                 self.counters.relayed += 1;
@@ -180,6 +187,9 @@ impl Shard {
         if attention {
             self.attend(key, now);
         }
+        if behind {
+            self.note(key, now);
+        }
         self.current = None;
         forward
     }
@@ -187,7 +197,8 @@ impl Shard {
     /// Does what signalling asks.
     pub fn handle_command(&mut self, command: &Command, now: Instant) {
         match command {
-            Command::Apply(plan) => self.apply(plan, now),
+            Command::Apply(plan) => self.apply(plan, None, now),
+            Command::Resume { plan, state } => self.apply(plan, Some(state.as_deref()), now),
             Command::Release(session) => {
                 if let Some(key) = self.by_id.get(session) {
                     self.end(*key, End::Released);
@@ -206,6 +217,11 @@ impl Shard {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let Self { checkpoints, sessions, by_id, .. } = self;
+        checkpoints.handle_timeout(now, |id, tick| {
+            let session = by_id.get(&id).and_then(|key| sessions.get_mut(*key))?;
+            Some(session.due.come(tick))
+        });
         while let Some((at, key)) = self.timers.first().copied() {
             if at > now {
                 break;
@@ -228,7 +244,8 @@ impl Shard {
 
     /// When [`Shard::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.checkpoints.poll_timeout()).min()
     }
 
     /// The next report to send, written at the beginning of `buf`.
@@ -238,6 +255,9 @@ impl Shard {
             self.current = Some(key);
             let session = self.sessions.get_mut(key)?;
             let report = session.report(side, buf, self.epoch, now);
+            if session.due.is_behind(session.news) {
+                self.note(key, now);
+            }
             self.current = None;
             if report.is_some() {
                 self.counters.own_rtcp += 1;
@@ -265,6 +285,27 @@ impl Shard {
             stray.listed = false;
         }
         Some(Event::Stray { port: self.map.port(slot) })
+    }
+
+    /// How some sessions stand, if that is to be told. May be left for later, but not for long: see
+    /// [`Event::Checkpoint`].
+    pub fn poll_checkpoint(&mut self, now: Instant) -> Option<Event> {
+        let mut sessions = Vec::new();
+        while sessions.len() < CHECKPOINTS {
+            let Some(id) = self.checkpoints.pop() else { break };
+            let Some(key) = self.by_id.get(&id).copied() else { continue };
+            self.current = Some(key);
+            if let Some(session) = self.sessions.get_mut(key) {
+                sessions.push((id, session.checkpoint(self.epoch, now)));
+            }
+            self.current = None;
+        }
+        (!sessions.is_empty()).then_some(Event::Checkpoint { sessions })
+    }
+
+    /// Whether [`Shard::poll_checkpoint`] has something to tell.
+    pub fn has_checkpoint(&self) -> bool {
+        self.checkpoints.waiting()
     }
 
     /// Ends of sessions that wait for [`Shard::poll_event`]. An owner takes no more commands while
@@ -297,7 +338,8 @@ impl Shard {
         self.map.slot(port).map(|slot| Socket { slot, rtcp })
     }
 
-    fn apply(&mut self, plan: &Plan, now: Instant) {
+    /// `resumed`: the session is another process's, perhaps with its state.
+    fn apply(&mut self, plan: &Plan, resumed: Option<Option<&SessionState>>, now: Instant) {
         let known = self.by_id.get(&plan.session).copied();
         let Some(slots) = self.slots(plan, known) else {
             self.refuse(plan.session, known);
@@ -321,7 +363,10 @@ impl Shard {
                 key
             }
             None => {
-                let session = Session::new(plan, slots, &mut self.random, now);
+                let mut session = Session::new(plan, slots, &mut self.random, now);
+                if let Some(state) = resumed {
+                    session.resume(plan, state, self.epoch, now);
+                }
                 let key = self.sessions.insert(session);
                 self.by_id.insert(plan.session, key);
                 self.timers.insert((now, key));
@@ -337,7 +382,16 @@ impl Shard {
             *pair = Pair::Used(key, side);
         }
         self.attend(key, now);
+        self.note(key, now);
         self.current = None;
+    }
+
+    /// Sees to it that the session's next checkpoint is told in time.
+    fn note(&mut self, key: usize, now: Instant) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.due.is_behind(session.news) {
+            session.due = self.checkpoints.note(session.id, session.news, session.told, now);
+        }
     }
 
     /// The pairs of a plan, if the session may have them.
@@ -459,18 +513,10 @@ fn arrival(datagram: &[u8], apart: bool, side: &side::SideState) -> Arrival {
     }
 }
 
-/// A time of day as NTP (RFC 3550 §4); the era is lost on purpose.
-fn ntp(wall: SystemTime) -> u64 {
-    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let seconds = since.as_secs().wrapping_add(NTP_TO_UNIX);
-    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
-    (seconds << 32).wrapping_add(fraction)
-}
-
-/// Seconds from 1900 to 1970.
-const NTP_TO_UNIX: u64 = 2_208_988_800;
 /// A session's timer never rings more often.
 const TICK: Duration = Duration::from_millis(1);
+/// Sessions in one checkpoint.
+const CHECKPOINTS: usize = 32;
 const STRAY_INTERVAL: Duration = Duration::from_secs(1);
 /// A packet of this session panics, in unit tests.
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub(crate) struct Observer {
     /// Lost in runs that are over.
     lost_before: u64,
     longest_gap: Duration,
+    /// The numbers went through zero since the last checkpoint.
+    pub(crate) rolled: bool,
 }
 
 /// One source without a break.
@@ -99,7 +101,20 @@ pub(crate) struct Reception {
 
 impl Observer {
     pub(crate) const fn new() -> Self {
-        Self { run: None, runs: 0, previous: None, lost_before: 0, longest_gap: Duration::ZERO }
+        Self {
+            run: None,
+            runs: 0,
+            previous: None,
+            lost_before: 0,
+            longest_gap: Duration::ZERO,
+            rolled: false,
+        }
+    }
+
+    /// Goes on with the figures of another process.
+    pub(crate) const fn resume(&mut self, lost: u64, longest_gap: Duration) {
+        self.lost_before = lost;
+        self.longest_gap = longest_gap;
     }
 
     /// Takes in one packet that is known to be the peer's. `clock` is in Hz.
@@ -116,7 +131,9 @@ impl Observer {
             self.begin_again(header, clock, now);
             return Verdict::Restart;
         }
+        let newest = run.highest as u16;
         let verdict = run.place(header.sequence);
+        self.rolled |= verdict == Verdict::Next && header.sequence < newest;
         match verdict {
             Verdict::First | Verdict::Next | Verdict::Late => {
                 run.received += 1;

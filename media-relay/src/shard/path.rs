@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::latch::Latch;
+use crate::state::LatchSnapshot;
 
 /// One path to a peer.
 #[derive(Clone, Debug)]
@@ -47,6 +48,18 @@ impl Path {
     /// A good packet came from an admitted source. `true` when it is a new latch.
     pub(crate) fn heard(&mut self, from: SocketAddr, now: Instant) -> bool {
         self.latch.heard(from, self.signalled == Some(from), now)
+    }
+
+    /// What a restart should know.
+    pub(crate) fn snapshot(&self) -> Option<LatchSnapshot> {
+        Some(LatchSnapshot { from: self.source()?, signalled: self.signalled })
+    }
+
+    /// Takes on a latch of another process, unless the peer has signalled another address since.
+    pub(crate) fn resume(&mut self, latch: &LatchSnapshot) {
+        if latch.signalled == self.signalled && usable(&latch.from) {
+            self.latch.resume(latch.from);
+        }
     }
 
     /// Where to send.

@@ -6,11 +6,13 @@
 //! the other network leaks. BYE does not pass: the peer's source is ours and stays. Extended
 //! reports and feedback name sources and times that the peer has never seen, and do not pass.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::random::Random;
 use super::side::SideState;
 use crate::packet::{Compound, Packet, ReportBlock, RtcpWriter, SenderInfo, Ssrc};
+use crate::plan::SideStats;
+use crate::state::SideSnapshot;
 
 /// What has to be remembered between reports of one side.
 pub(crate) struct Reports {
@@ -40,9 +42,25 @@ struct Name {
 pub(crate) struct Epoch {
     pub(crate) ntp: u64,
     pub(crate) start: Instant,
+    /// The same time of day in milliseconds since 1970.
+    pub(crate) unix: u64,
 }
 
 impl Epoch {
+    pub(crate) fn new(wall: SystemTime, start: Instant) -> Self {
+        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let seconds = since.as_secs().wrapping_add(NTP_TO_UNIX);
+        let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+        // The era is lost on purpose (RFC 3550 §4).
+        let ntp = (seconds << 32).wrapping_add(fraction);
+        Self { ntp, start, unix: millis(since) }
+    }
+
+    /// The time of day in milliseconds since 1970.
+    pub(crate) fn unix(&self, now: Instant) -> u64 {
+        self.unix.saturating_add(millis(now.saturating_duration_since(self.start)))
+    }
+
     fn ntp(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.start);
         let fraction = (u64::from(elapsed.subsec_nanos()) << 32) / 1_000_000_000;
@@ -73,6 +91,23 @@ impl Reports {
         if self.name.planned.as_deref() != planned {
             self.name.planned = planned.map(Into::into);
         }
+    }
+
+    /// Goes on as what another process was to the peer.
+    pub(crate) fn resume(&mut self, state: &SideSnapshot, stats: &SideStats) {
+        self.drawn = Ssrc(state.ssrc);
+        self.octets = state.octets;
+        self.packets = stats.sent;
+        if let Ok(name) = <[u8; 16]>::try_from(state.name.as_bytes())
+            && name.iter().all(|byte| ALPHABET.contains(byte))
+        {
+            self.name.random = name;
+        }
+    }
+
+    /// The CNAME that was drawn.
+    pub(crate) fn drawn_name(&self) -> String {
+        self.name.random.iter().copied().map(char::from).collect()
     }
 
     /// The peer is another one.
@@ -229,6 +264,12 @@ fn short(time: Duration) -> u32 {
     u32::try_from(time.as_nanos() * 65_536 / 1_000_000_000).unwrap_or(u32::MAX)
 }
 
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Seconds from 1900 to 1970.
+const NTP_TO_UNIX: u64 = 2_208_988_800;
 /// The longest time without RTCP. Peers want some within 5 s, on hold too.
 const INTERVAL: Duration = Duration::from_millis(4500);
 /// RFC 7022 §4.2 makes 16 such characters of 96 random bits.

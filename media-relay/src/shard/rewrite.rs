@@ -5,6 +5,9 @@
 //! [`observe`](super::observe) verdicts let no number of a run pass twice, and nothing from before
 //! the first packet sent of a run passes here, no outgoing number ever comes twice, and with it no
 //! SRTP index.
+//!
+//! After a restart the numbers go on beyond all that can have been sent: what is sent never gets
+//! further than a fixed number of packets beyond the last checkpoint that was told.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,12 @@ pub(crate) struct Rewriter {
     timestamp_offset: u32,
     source: Option<Source>,
     sent: Option<Sent>,
+    /// How far the numbers have grown since the last checkpoint.
+    untold: u32,
+    /// How far they may.
+    reach: u32,
+    /// They went through zero since then.
+    rolled: bool,
 }
 
 /// What is being sent.
@@ -61,7 +70,33 @@ impl Rewriter {
             timestamp_offset: 0,
             source: None,
             sent: None,
+            untold: 0,
+            reach: u32::MAX,
+            rolled: false,
         }
+    }
+
+    /// Goes on behind a packet that was sent by another process; `reach` as in
+    /// [`Self::set_reach`]. Nothing is sent within it until a checkpoint was told.
+    pub(crate) const fn resume(&mut self, sent: Sent) {
+        self.sent = Some(sent);
+        self.untold = self.reach;
+    }
+
+    /// How far the numbers may grow beyond the last checkpoint; packets beyond are not sent.
+    pub(crate) const fn set_reach(&mut self, reach: u32) {
+        self.reach = reach;
+    }
+
+    /// A checkpoint is told.
+    pub(crate) const fn told(&mut self) {
+        self.untold = 0;
+        self.rolled = false;
+    }
+
+    /// A checkpoint should not wait.
+    pub(crate) const fn is_urgent(&self) -> bool {
+        self.untold >= URGENT || self.rolled
     }
 
     /// Another SSRC from now on; the numbers go on.
@@ -97,7 +132,13 @@ impl Rewriter {
             Some(_) | None => 1,
         };
         if ahead > 0 {
-            let grown = source.grown.saturating_add(u32::from(ahead.unsigned_abs()));
+            let step = u32::from(ahead.unsigned_abs());
+            if step > self.reach - self.untold.min(self.reach) {
+                return None;
+            }
+            self.untold = self.untold.saturating_add(step);
+            self.rolled |= self.sent.is_some_and(|sent| sequence < sent.sequence);
+            let grown = source.grown.saturating_add(step);
             self.source = Some(Source { grown, ..source });
             self.sent = Some(Sent { ssrc, sequence, timestamp, clock, at: now });
         } else if u32::from(ahead.unsigned_abs()) >= source.grown {
@@ -169,6 +210,9 @@ pub(super) fn units(time: Duration, clock: u32) -> u32 {
     let part = u64::from(time.subsec_nanos()) * clock / 1_000_000_000;
     time.as_secs().wrapping_mul(clock).wrapping_add(part) as u32
 }
+
+/// Packets after which a checkpoint should not wait for its time.
+const URGENT: u32 = 256;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Forward;
+use super::checkpoint::{Due, News};
 use super::observe::Verdict;
 use super::random::Random;
 use super::refusal::Refusal;
@@ -28,6 +29,12 @@ pub(crate) struct Session {
     pub(crate) latched: [bool; 2],
     /// Stands in the list of sessions that have something to tell.
     pub(crate) listed: bool,
+    /// Since the last checkpoint.
+    pub(crate) news: News,
+    /// How it stands with its next one.
+    pub(crate) due: Due,
+    /// A checkpoint was told before.
+    pub(crate) told: bool,
 }
 
 impl Session {
@@ -42,6 +49,9 @@ impl Session {
             attention: false,
             latched: [false; 2],
             listed: false,
+            news: News::None,
+            due: Due::Quiet,
+            told: false,
         }
     }
 
@@ -68,9 +78,11 @@ impl Session {
         let received = buf.get_mut(..len).ok_or(Refusal::Malformed)?;
         let len = this.keys.open_rtp(received)?;
         let header = header(&buf[..len]).ok_or(Refusal::Malformed)?;
+        self.news = self.news.max(News::Some);
         if this.rtp.heard(from, now) {
             self.latched[side.index()] = true;
             self.attention = true;
+            self.news = News::Urgent;
         }
         let clock = this.payloads.clock(header.payload_type);
         match this.observer.observe(&header, clock, now) {
@@ -95,6 +107,9 @@ impl Session {
         packet.set_sequence(new.sequence);
         packet.set_timestamp(new.timestamp);
         let sealed = other.keys.seal_rtp(buf, len)?;
+        if other.rewriter.is_urgent() || this.observer.rolled {
+            self.news = News::Urgent;
+        }
         this.stats.relayed += 1;
         other.stats.sent += 1;
         other.stats.sent_bytes += len as u64;
@@ -122,17 +137,25 @@ impl Session {
         let received = buf.get_mut(..len).ok_or(Refusal::Malformed)?;
         let len = this.keys.open_rtcp(received)?;
         let relayable = report::read(this, other, &buf[..len], now).ok_or(Refusal::Malformed)?;
+        self.news = self.news.max(News::Some);
         if apart {
-            this.rtcp.heard(from, now);
+            if this.rtcp.heard(from, now) {
+                self.news = News::Urgent;
+            }
         } else if this.rtp.heard(from, now) {
             self.latched[side.index()] = true;
             self.attention = true;
+            self.news = News::Urgent;
         }
         this.stats.received_rtcp += 1;
         let relayable = relayable.ok_or(Refusal::Dropped)?;
         let to = other.rtcp_path().destination().ok_or(Refusal::Held)?;
         let len = report::relay(other, &relayable, buf, epoch, now).ok_or(Refusal::Dropped)?;
-        send_rtcp(other, to, buf, len)
+        let sent = send_rtcp(other, to, buf, len);
+        if other.is_urgent() {
+            self.news = News::Urgent;
+        }
+        sent
     }
 
     /// Makes a report of our own for the peer of `side`.
@@ -146,6 +169,7 @@ impl Session {
         let (this, _) = split(&mut self.sides, side);
         let to = this.rtcp_path().destination()?;
         let len = report::own(this, buf, epoch, now)?;
+        self.news = self.news.max(News::Some);
         send_rtcp(this, to, buf, len).ok()
     }
 
@@ -183,7 +207,11 @@ fn send_rtcp(
     buf: &mut [u8],
     len: usize,
 ) -> Result<Forward, Refusal> {
+    if !side.may_report() {
+        return Err(Refusal::Dropped);
+    }
     let len = side.keys.seal_rtcp(buf, len)?;
+    side.untold_rtcp += 1;
     side.stats.sent_rtcp += 1;
     Ok(Forward { slot: side.slot, rtcp: !side.mux, to, len })
 }

@@ -15,6 +15,7 @@ use super::rewrite::Rewriter;
 use crate::packet::Ssrc;
 use crate::plan::{SidePlan, SideStats};
 use crate::ports::Slot;
+use crate::state::ADVANCE;
 
 /// One end of a session.
 pub(crate) struct SideState {
@@ -32,6 +33,19 @@ pub(crate) struct SideState {
     pub(crate) rewriter: Rewriter,
     pub(crate) reports: Reports,
     pub(crate) stats: SideStats,
+    /// The source that a resumed session keeps.
+    pub(super) kept: Option<Kept>,
+    /// RTCP sent since the last checkpoint.
+    pub(super) untold_rtcp: u32,
+}
+
+/// The source of a resumed SRTP side, whatever its plan says: under that key, no other can be known
+/// to be unused but one that was drawn just now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    /// What the plan says; when it says something else one day, that is meant.
+    pub(super) planned: Option<u32>,
+    pub(super) ssrc: Ssrc,
 }
 
 impl SideState {
@@ -50,6 +64,8 @@ impl SideState {
             rewriter: Rewriter::new(None, random.next_u32() as u16),
             reports: Reports::new(random, now),
             stats: SideStats::default(),
+            kept: None,
+            untold_rtcp: 0,
         };
         this.apply(plan, slot, now);
         this
@@ -61,7 +77,9 @@ impl SideState {
             self.move_to(slot);
         }
         let was_secure = self.keys.is_secure();
-        self.keys.apply(plan.security.as_ref());
+        if self.keys.apply(plan.security.as_ref()) {
+            self.kept = None;
+        }
         self.sources.clone_from(&plan.sources);
         if self.keys.is_secure() != was_secure {
             self.rtp.reset();
@@ -77,13 +95,21 @@ impl SideState {
         });
         self.rtp.signal(plan.rtp, now);
         self.rtcp.signal(plan.rtcp.or(next), now);
+        self.recheck();
+        self.kept = self.kept.filter(|kept| kept.planned == plan.ssrc);
+        let drawn = self.keys.is_secure().then_some(self.reports.drawn());
+        let kept = self.kept.map(|kept| kept.ssrc);
+        self.rewriter.set_own(kept.or(plan.ssrc.map(Ssrc)).or(drawn));
+        self.rewriter.set_reach(if self.keys.is_secure() { ADVANCE.rtp.into() } else { u32::MAX });
+        self.reports.set_name(plan.cname.as_deref());
+    }
+
+    /// Forgets sources that a plain side no longer allows.
+    pub(super) fn recheck(&mut self) {
         if !self.keys.is_secure() {
             self.rtp.recheck(&self.sources);
             self.rtcp.recheck(&self.sources);
         }
-        let drawn = self.keys.is_secure().then_some(self.reports.drawn());
-        self.rewriter.set_own(plan.ssrc.map(Ssrc).or(drawn));
-        self.reports.set_name(plan.cname.as_deref());
     }
 
     /// Whether a packet from `from` may be looked at, on the RTCP path (`apart`) or the RTP path.
@@ -91,6 +117,23 @@ impl SideState {
         let sources = (!self.keys.is_secure()).then_some(&self.sources[..]);
         let path = if apart { &mut self.rtcp } else { &mut self.rtp };
         path.admits(from, sources, now)
+    }
+
+    /// Whether more RTCP may be sent before the next checkpoint is told.
+    pub(crate) const fn may_report(&self) -> bool {
+        self.untold_rtcp < ADVANCE.rtcp || !self.keys.is_secure()
+    }
+
+    /// A checkpoint is told.
+    pub(crate) const fn told(&mut self) {
+        self.rewriter.told();
+        self.observer.rolled = false;
+        self.untold_rtcp = 0;
+    }
+
+    /// A checkpoint should not wait.
+    pub(crate) const fn is_urgent(&self) -> bool {
+        self.rewriter.is_urgent() || self.observer.rolled || self.untold_rtcp >= URGENT_RTCP
     }
 
     /// The path on which RTCP is sent.
@@ -122,3 +165,5 @@ impl SideState {
 const SILENCE: Duration = Duration::from_secs(2);
 /// The same for RTCP alone, which comes every few seconds: three of RFC 3550's intervals.
 const RTCP_SILENCE: Duration = Duration::from_secs(15);
+/// Reports after which a checkpoint should not wait for its time.
+const URGENT_RTCP: u32 = 256;

@@ -1,6 +1,7 @@
 //! A master key with its salt, identifier and lifetime, as an SDES `inline` parameter gives them
 //! (RFC 4568 §6.1). Zeroised when dropped; has no `Debug` on purpose.
 
+use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -92,6 +93,18 @@ impl MasterKey {
     #[must_use]
     pub fn same_key(&self, other: &Self) -> bool {
         self.suite == other.suite && bool::from(self.key_salt.ct_eq(&other.key_salt))
+    }
+
+    /// Tells keys apart in a snapshot, and nothing else: eight bytes of a digest.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let digest = Sha1::new()
+            .chain_update(b"trunkgate key fingerprint")
+            .chain_update(self.suite.name())
+            .chain_update(&self.key_salt[..])
+            .finalize();
+        let [a, b, c, d, e, f, g, h, ..]: [u8; 20] = digest.into();
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     pub(super) fn key(&self) -> &[u8] {

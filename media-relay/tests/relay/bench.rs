@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use media_relay::ports::PortMap;
 use media_relay::shard::{Forward, Output, Shard};
 use media_relay::{
-    Command, Event, Plan, PoolConfig, PoolId, Port, SessionId, Side, SidePlan, SideStats,
+    Command, Event, Plan, PoolConfig, PoolId, Port, SessionId, SessionState, Side, SidePlan,
+    SideStats,
 };
 
 use crate::peer::{Packet, Peer};
@@ -24,6 +25,11 @@ pub(crate) struct Bench {
     pub(crate) outputs: Vec<Output>,
     /// Reports made by the shard: when, from where, and what.
     pub(crate) reports: Vec<(Instant, Forward, Vec<u8>)>,
+    /// The newest checkpoint that was told, when, and how many were.
+    pub(crate) checkpoint: Option<(Instant, SessionState)>,
+    pub(crate) checkpoints: usize,
+    /// Nobody takes checkpoints.
+    pub(crate) deaf: bool,
     buf: Vec<u8>,
 }
 
@@ -42,15 +48,28 @@ impl Bench {
         });
         change(&mut sides);
         let mut bench = Self {
-            shard: shard(),
+            shard: shard(start()),
             now: start(),
             plan: Plan { session: SESSION, sides },
             outputs: Vec::new(),
             reports: Vec::new(),
+            checkpoint: None,
+            checkpoints: 0,
+            deaf: false,
             buf: vec![0; 2048],
         };
         bench.apply();
         bench
+    }
+
+    /// The process dies and another one takes the session up with this state, after a while.
+    pub(crate) fn crash(&mut self, state: Option<SessionState>, away: Duration) {
+        self.now += away;
+        self.shard = shard(self.now);
+        self.outputs.clear();
+        self.checkpoint = None;
+        let plan = Box::new(self.plan.clone());
+        self.command(&Command::Resume { plan, state: state.map(Box::new) });
     }
 
     /// Applies the plan as it stands.
@@ -141,6 +160,16 @@ impl Bench {
         while let Some(output) = self.shard.poll_output() {
             self.outputs.push(output);
         }
+        while let Some(event) = (!self.deaf).then(|| self.shard.poll_checkpoint(self.now)).flatten()
+        {
+            let Event::Checkpoint { sessions } = event else { panic!("{event:?}") };
+            for (session, state) in sessions {
+                if session == self.plan.session {
+                    self.checkpoint = Some((self.now, state));
+                    self.checkpoints += 1;
+                }
+            }
+        }
     }
 }
 
@@ -148,10 +177,15 @@ pub(crate) fn port(number: u16) -> Port {
     Port { shard: 0, pool: PoolId(0), index: 0, number }
 }
 
-pub(crate) fn shard() -> Shard {
+/// A shard that is born now, in a process whose number makes no difference to the sessions.
+pub(crate) fn shard(now: Instant) -> Shard {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let pool = PoolConfig { id: PoolId(0), address, ports: 20000..=20019, dscp: None };
-    Shard::new(PortMap::new(1, &[pool]), 0, [7; 32], start(), SystemTime::UNIX_EPOCH)
+    let since = now.duration_since(start());
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&(since.as_nanos() as u64).to_le_bytes());
+    let wall = SystemTime::UNIX_EPOCH + since;
+    Shard::new(PortMap::new(1, &[pool]), 0, seed, now, wall)
 }
 
 pub(crate) fn ms(value: u64) -> Duration {

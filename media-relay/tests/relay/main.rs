@@ -8,6 +8,7 @@ mod bench;
 #[cfg(feature = "net")]
 mod loopback;
 mod peer;
+mod resume;
 mod rtcp;
 mod shard;
 mod sources;

@@ -1,0 +1,215 @@
+//! What of a session must outlive the process: indexes, our source, addresses, figures; never keys.
+//!
+//! The relay tells it now and then ([`Event::Checkpoint`](crate::plan::Event::Checkpoint)); the owner
+//! keeps it beside the plan, which has the keys, and gives both back in
+//! [`Command::Resume`](crate::plan::Command::Resume).
+//!
+//! What has been sent since the checkpoint is not known, so that a resumed session jumps
+//! [`ADVANCE`] packets beyond it; and a session never sends more than that beyond what it has told.
+//! An SRTP index is thus never used twice under one key and source (RFC 3711 §9.1), however late
+//! the checkpoint was taken or whatever the peer sent. A state that is older than [`TRUST`] may be
+//! one that was not kept up (a full disk): it gives the peer's indexes and the figures, but our
+//! side takes a source of its own, as without any state.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::SideStats;
+use crate::srtp::{Advance, Snapshot};
+
+/// A checkpoint of one session. Unknown fields are ignored and missing ones defaulted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionState {
+    /// Of this structure: 1.
+    pub version: u16,
+    /// When it was taken: milliseconds since 1970.
+    pub at: u64,
+    /// A and B, in the order of the plan.
+    pub sides: [SideSnapshot; 2],
+}
+
+/// One side of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SideSnapshot {
+    /// Our source towards the peer: of RTP if it has one, at any rate of our own RTCP.
+    pub ssrc: u32,
+    /// The CNAME that was drawn where the plan gives none.
+    pub name: String,
+    /// Our key's indexes, on an SRTP side.
+    pub send: Option<KeySnapshot>,
+    /// The peer's.
+    pub receive: Option<KeySnapshot>,
+    /// The newest RTP packet sent under a source of ours.
+    pub sent: Option<SentSnapshot>,
+    /// Where the peer's RTP came from.
+    pub rtp: Option<LatchSnapshot>,
+    /// Where its RTCP came from, if not multiplexed.
+    pub rtcp: Option<LatchSnapshot>,
+    /// Payload bytes sent, modulo 2^32.
+    pub octets: u32,
+    /// The side's figures in the order of [`SideStats`], times in nanoseconds.
+    pub figures: Vec<u64>,
+}
+
+/// The indexes under one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeySnapshot {
+    /// Which key: eight bytes of a digest, from which nothing of it can be found.
+    pub key: u64,
+    /// Its indexes.
+    pub indexes: Snapshot,
+}
+
+/// The newest packet of a stream of ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SentSnapshot {
+    /// Its sequence number.
+    pub sequence: u16,
+    /// Its RTP time.
+    pub timestamp: u32,
+    /// Of that time, in Hz.
+    pub clock: u32,
+    /// How long before the checkpoint it was sent, in milliseconds.
+    pub age: u64,
+}
+
+/// Where a peer was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatchSnapshot {
+    /// The address it was heard from.
+    pub from: SocketAddr,
+    /// What it had signalled then; with another signalled address the latch is void.
+    pub signalled: Option<SocketAddr>,
+}
+
+impl Default for SessionState {
+    fn default() -> Self {
+        Self { version: Self::VERSION, at: 0, sides: Default::default() }
+    }
+}
+
+impl SessionState {
+    /// The version that we write.
+    pub const VERSION: u16 = 1;
+}
+
+/// The packets and reports of each source that may have been sent since a checkpoint. Ten seconds'
+/// worth of checkpoints that nobody took would do for audio; this covers a jump of the sequence and
+/// minutes. Below 2^15, or the peer would guess a wrong rollover counter.
+pub(crate) const ADVANCE: Advance = Advance { rtp: 8192, rtcp: 8192 };
+const _: () = assert!(ADVANCE.rtp < 1 << 15);
+
+/// The same for RTP without keys, where no more is at stake than a packet that looks late: less
+/// than the gap at which a receiver thinks of another source (RFC 3550 A.1).
+pub(crate) const PLAIN_ADVANCE: u16 = 1024;
+
+/// The oldest state from which our own indexes go on. Under keys there is always RTCP, so that a
+/// state is renewed every few seconds as long as somebody keeps it.
+pub(crate) const TRUST: Duration = Duration::from_secs(60);
+
+/// Figures as they stand in a snapshot.
+pub(crate) fn figures(stats: &SideStats) -> Vec<u64> {
+    let SideStats {
+        received,
+        received_bytes,
+        relayed,
+        sent,
+        sent_bytes,
+        received_rtcp,
+        sent_rtcp,
+        lost,
+        reordered,
+        duplicates,
+        auth_failed,
+        foreign,
+        malformed,
+        unlisted,
+        held,
+        dropped,
+        restarts,
+        jitter,
+        longest_gap,
+    } = *stats;
+    let time = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    vec![
+        received,
+        received_bytes,
+        relayed,
+        sent,
+        sent_bytes,
+        received_rtcp,
+        sent_rtcp,
+        lost,
+        reordered,
+        duplicates,
+        auth_failed,
+        foreign,
+        malformed,
+        unlisted,
+        held,
+        dropped,
+        restarts,
+        time(jitter),
+        time(longest_gap),
+    ]
+}
+
+/// Figures out of a snapshot; what is missing is zero.
+pub(crate) fn stats(figures: &[u64]) -> SideStats {
+    let mut figures = figures.iter().copied();
+    let mut next = || figures.next().unwrap_or_default();
+    SideStats {
+        received: next(),
+        received_bytes: next(),
+        relayed: next(),
+        sent: next(),
+        sent_bytes: next(),
+        received_rtcp: next(),
+        sent_rtcp: next(),
+        lost: next(),
+        reordered: next(),
+        duplicates: next(),
+        auth_failed: next(),
+        foreign: next(),
+        malformed: next(),
+        unlisted: next(),
+        held: next(),
+        dropped: next(),
+        restarts: next(),
+        jitter: Duration::from_nanos(next()),
+        longest_gap: Duration::from_nanos(next()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_ignored_and_missing_ones_defaulted() {
+        let read = |text| serde_json::from_str::<SessionState>(text).unwrap();
+        assert_eq!(read("{}"), SessionState::default());
+        let state = read(
+            r#"{"version":7,"at":5,"colour":1,
+                "sides":[{"ssrc":3,"sent":{"sequence":9,"x":1},"figures":[1,2]},{}]}"#,
+        );
+        assert_eq!((state.version, state.at, state.sides[0].ssrc), (7, 5, 3));
+        assert_eq!(state.sides[0].sent.map(|sent| sent.sequence), Some(9));
+        let known = stats(&state.sides[0].figures);
+        assert_eq!((known.received, known.received_bytes, known.relayed), (1, 2, 0));
+        assert_eq!(state.sides[1], SideSnapshot::default());
+    }
+
+    #[test]
+    fn figures_come_back_in_their_order() {
+        let numbers: Vec<u64> = (1..20).collect();
+        assert_eq!(figures(&stats(&numbers)), numbers);
+        assert_eq!(stats(&figures(&stats(&numbers))), stats(&numbers));
+    }
+}
