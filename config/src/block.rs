@@ -13,7 +13,7 @@ use crate::numbers::Numbers;
 use crate::read::Choice;
 use crate::section::{edge, gateway, media, realm, tenant, trunk};
 use crate::text::address::SIGNALLED;
-use crate::text::scalar::LogNumbers;
+use crate::text::scalar::{LogNumbers, Patience};
 
 /// One table.
 pub(crate) struct Block<'a> {
@@ -80,6 +80,8 @@ fn node(config: &Config) -> Vec<Block<'_>> {
                 set(&gateway::NODE, text(&own.node)),
                 set(&gateway::FQDN, text(&own.fqdn)),
                 set(&gateway::STATE, path(&own.state)),
+                set(&gateway::DRAIN, text(Patience(own.drain))),
+                set(&gateway::UPGRADE_DRAIN, text(Patience(own.upgrade_drain))),
             ],
         ),
         table(

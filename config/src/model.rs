@@ -51,6 +51,10 @@ pub struct Gateway {
     pub fqdn: String,
     /// Directory for what must survive a restart.
     pub state: PathBuf,
+    /// How long calls may go on after SIGTERM.
+    pub drain: Duration,
+    /// How long calls may go on in a process that another has taken over from.
+    pub upgrade_drain: Duration,
 }
 
 /// `[log]`.

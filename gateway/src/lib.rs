@@ -24,3 +24,4 @@ pub mod random;
 pub mod routing;
 pub mod run;
 pub mod service;
+pub mod state_key;

@@ -38,6 +38,7 @@ use crate::metrics::{Exporter, Meters};
 use crate::random::Random;
 use crate::routing::Routes;
 use crate::service::Service;
+use crate::state_key::StateKey;
 
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +58,8 @@ pub enum Failure {
         /// Why.
         source: io::Error,
     },
-    /// The directory for CDRs cannot be used.
-    #[error("{}: CDRs cannot be written here: {source}; see [gateway] state", state.display())]
+    /// The directory for CDRs and what else must survive a restart cannot be used.
+    #[error("{}: cannot be used: {source}; see [gateway] state", state.display())]
     State {
         /// The directory.
         state: PathBuf,
@@ -147,6 +148,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Failure> {
     let service = Service::start(&config.dns).map_err(system("a thread"))?;
     let net = Net::bind(locals, Limits::default(), service.handle())?;
     let state = &config.gateway.state;
+    let key = state_key(state)?;
     let records = records(state)?;
     let media = Arc::new(Notify::new());
     let relay = relay(&config, &media)?;
@@ -157,6 +159,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Failure> {
         random: Random::new(fill_random),
         ports,
         node_epoch: epoch(wall),
+        mask: key.mask(),
         wall,
     };
     let core = Core::new(core, clock());
@@ -177,6 +180,10 @@ async fn serve(config: Arc<Config>) -> Result<(), Failure> {
     driver.run(&mut signals).await;
     driver.close().await;
     Ok(())
+}
+
+fn state_key(state: &Path) -> Result<StateKey, Failure> {
+    StateKey::open(state).map_err(|source| Failure::State { state: state.to_owned(), source })
 }
 
 fn records(state: &Path) -> Result<Records, Failure> {

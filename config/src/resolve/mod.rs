@@ -147,7 +147,13 @@ fn gateway(raw: &RawGateway, around: &Surroundings, out: &mut Findings) -> Optio
         }
     };
     let fqdn = raw.fqdn.as_ref()?.value.0.clone();
-    Some(Gateway { node: node?, fqdn, state: raw.state.value.0.clone() })
+    Some(Gateway {
+        node: node?,
+        fqdn,
+        state: raw.state.value.0.clone(),
+        drain: raw.drain.0,
+        upgrade_drain: raw.upgrade_drain.0,
+    })
 }
 
 fn node_fits(node: &str) -> bool {

@@ -10,7 +10,7 @@ use crate::source::{At, Span};
 use crate::text::address::{ListenAddress, ServerAddress, UnicastIp};
 use crate::text::file::FilePath;
 use crate::text::name::{Fqdn, HostName, Name};
-use crate::text::scalar::LogNumbers;
+use crate::text::scalar::{LogNumbers, Patience};
 
 pub(crate) static NODE: Key<Name> = Key::computed(
     "node",
@@ -26,12 +26,22 @@ pub(crate) static STATE: Key<FilePath> =
     Key::default("state", "\"state\"", "Directory for what must survive a restart.").restart();
 pub(crate) static TENANTS: Key<FilePath> =
     Key::default("tenants", "\"tenants.d\"", "Directory; each *.toml in it is one tenant.");
+pub(crate) static DRAIN: Key<Patience> = Key::default(
+    "drain",
+    "\"30s\"",
+    "How long calls may go on after SIGTERM; then they are ended with BYE.",
+);
+pub(crate) static UPGRADE_DRAIN: Key<Patience> = Key::default(
+    "upgrade_drain",
+    "\"4h\"",
+    "The same for the calls of a process that another has taken over from.",
+);
 static WATCH: Key<Later> = Key::later("watch", "Reload when a file changes.");
 
 pub(crate) static GATEWAY: Section = Section {
     title: "[gateway]",
     doc: "The node itself.",
-    keys: &[&NODE, &FQDN, &STATE, &TENANTS, &WATCH],
+    keys: &[&NODE, &FQDN, &STATE, &TENANTS, &DRAIN, &UPGRADE_DRAIN, &WATCH],
     named: None,
 };
 
@@ -107,6 +117,8 @@ pub(crate) struct RawGateway {
     pub(crate) state: At<FilePath>,
     pub(crate) tenants: At<FilePath>,
     pub(crate) tenants_written: bool,
+    pub(crate) drain: Patience,
+    pub(crate) upgrade_drain: Patience,
     pub(crate) span: Span,
 }
 
@@ -151,6 +163,8 @@ impl Value for RawGateway {
             state: table.value(&STATE),
             tenants: table.value(&TENANTS),
             tenants_written: table.has(TENANTS.name),
+            drain: table.value(&DRAIN).value,
+            upgrade_drain: table.value(&UPGRADE_DRAIN).value,
             span: node.span,
         };
         table.finish();

@@ -1,5 +1,6 @@
 //! Numbers, spans of time, prefixes, and the choices among words.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -18,6 +19,10 @@ pub(crate) struct Int<const MIN: u32, const MAX: u32>(pub(crate) u32);
 /// The time between two OPTIONS: Microsoft wants 60 s to 180 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interval(pub(crate) Duration);
+
+/// How long something may go on: a second to a week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience(pub(crate) Duration);
 
 /// The beginning of a number: "+" and 1 to 15 digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +106,37 @@ impl Text for Interval {
 
     fn schema() -> Json {
         json!({ "type": "string", "pattern": "^[0-9]+(s|m)$" })
+    }
+}
+
+impl Text for Patience {
+    const WHAT: &'static str = "a span of time";
+
+    fn parse(text: &str) -> Result<Self, Bad> {
+        let hours = text.strip_suffix('h').and_then(|digits| seconds(&format!("{digits}m")));
+        let span = hours.map_or_else(|| seconds(text), |minutes| minutes.checked_mul(60));
+        let help =
+            "Write a span from \"1s\" to \"168h\", with s, m or h, such as \"30s\" or \"4h\".";
+        match span {
+            Some(span @ 1..=LONGEST_PATIENCE) => Ok(Self(Duration::from_secs(span))),
+            Some(0) => Err(Bad::new(format!("{text} is no time at all"), help)),
+            Some(_) => Err(Bad::new(format!("{text} is longer than a week"), help)),
+            None => Err(Bad::new(format!("\"{text}\" is no span of time"), help)),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[0-9]+(s|m|h)$" })
+    }
+}
+
+impl fmt::Display for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            span if span % 3600 == 0 => write!(f, "{}h", span / 3600),
+            span if span % 60 == 0 => write!(f, "{}m", span / 60),
+            span => write!(f, "{span}s"),
+        }
     }
 }
 
@@ -281,9 +317,25 @@ fn seconds(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok().filter(|_| plain)?.checked_mul(unit)
 }
 
+const LONGEST_PATIENCE: u64 = 7 * 24 * 3600;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patience_is_read_as_it_is_shown() {
+        for (text, want) in [("1s", 1), ("30s", 30), ("4h", 14_400), ("168h", 604_800), ("2m", 120)]
+        {
+            let read = Patience::parse(text).unwrap();
+            assert_eq!((read.0, read.to_string()), (Duration::from_secs(want), text.to_owned()));
+        }
+        assert_eq!(Patience::parse("120s").unwrap().to_string(), "2m");
+        for text in ["", "4", "h", "0s", "0h", "169h", "-1s", "1 h", "4hm", "18446744073709551615h"]
+        {
+            assert!(Patience::parse(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn the_interval_lies_within_what_is_taken() {

@@ -45,6 +45,8 @@ pub struct CoreConfig {
     pub ports: Ports,
     /// This start of the process; grows with every start.
     pub node_epoch: u32,
+    /// The key under which our identifiers show who made them; the same in every process of a state directory.
+    pub mask: [u8; 32],
     /// The time of day at birth; later times are counted from it.
     pub wall: SystemTime,
 }
@@ -135,10 +137,11 @@ enum Asker {
 impl Core {
     /// A core with no calls.
     pub fn new(config: CoreConfig, now: Instant) -> Self {
-        let CoreConfig { routes, mut random, ports, node_epoch, wall } = config;
+        let CoreConfig { routes, mut random, ports, node_epoch, mask, wall } = config;
         let settings = Settings {
             node: node_number(&routes.config().gateway.node),
             epoch: node_epoch,
+            mask,
             ..Settings::default()
         };
         let hosts = routes.config().dns.hosts.clone().into_iter().collect();
@@ -285,6 +288,11 @@ impl Core {
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// The configuration by which new calls are made.
+    pub const fn routes(&self) -> &Arc<Routes> {
+        &self.routes
     }
 
     /// Takes no new calls from now on.

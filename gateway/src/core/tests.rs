@@ -58,6 +58,7 @@ impl World {
                 random,
                 ports,
                 node_epoch: 1,
+                mask: [7; 32],
                 wall: std::time::UNIX_EPOCH + Duration::from_secs(1_795_000_000),
             },
             now,

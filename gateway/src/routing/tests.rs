@@ -23,6 +23,8 @@ pub(crate) fn config() -> Config {
             node: "a".into(),
             fqdn: "sbc.test".into(),
             state: PathBuf::from("state"),
+            drain: Duration::from_secs(30),
+            upgrade_drain: Duration::from_secs(14_400),
         },
         log: Log { level: LogLevel::Info, format: LogFormat::Text, mask_numbers: true },
         edges: vec![edge()],

@@ -146,7 +146,8 @@ impl Driver {
         match signal {
             Signal::Reload => warn!("reload is not supported yet; restart"),
             Signal::Stop => {
-                let order = self.stop.signal(now);
+                let drain = self.core.routes().config().gateway.drain;
+                let order = self.stop.signal(drain, now);
                 self.order(order, now);
             }
         }

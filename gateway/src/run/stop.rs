@@ -11,8 +11,6 @@
 
 use std::time::{Duration, Instant};
 
-/// How long calls may go on after the first signal.
-pub(super) const DRAIN: Duration = Duration::from_secs(30);
 /// How long calls that ended by themselves may take to finish what they owe: two repeats of a BYE
 /// over UDP (RFC 3261 §17.1.2.2: 0.5 s, 1.5 s). A leg that forked would listen for 32 s.
 pub(super) const SETTLING: Duration = Duration::from_secs(2);
@@ -59,11 +57,11 @@ pub(super) enum Order {
 }
 
 impl Stop {
-    /// SIGTERM or SIGINT came.
-    pub(super) fn signal(&mut self, now: Instant) -> Option<Order> {
+    /// SIGTERM or SIGINT came; calls may go on so long.
+    pub(super) fn signal(&mut self, drain: Duration, now: Instant) -> Option<Order> {
         match *self {
             Self::Serving => {
-                *self = Self::Draining { until: now + DRAIN };
+                *self = Self::Draining { until: now + drain };
                 Some(Order::Drain)
             }
             Self::Draining { .. } => {
@@ -121,13 +119,14 @@ mod tests {
         Late(Left),
     }
 
+    const DRAIN: Duration = Duration::from_secs(30);
     const NOTHING: Left = Left { calls: 0, unfinished: 0 };
     const DEBTS: Left = Left { calls: 0, unfinished: 1 };
     const CALLS: Left = Left { calls: 1, unfinished: 2 };
 
     /// Every phase with every input: what is ordered, and the phase afterwards.
     #[test]
-    fn every_phase_meets_every_input() {
+    fn tr_073_every_phase_meets_every_input() {
         use Input::{Check, Late, Signal};
         let now = Instant::now();
         let late = now + DRAIN.max(ENDING);
@@ -160,7 +159,7 @@ mod tests {
             for (input, expected) in inputs.into_iter().zip(expected) {
                 let mut stop = before;
                 let order = match input {
-                    Signal => stop.signal(now),
+                    Signal => stop.signal(DRAIN, now),
                     Check(left) => stop.check(left, now),
                     Late(left) => stop.check(left, late),
                 };
@@ -174,7 +173,7 @@ mod tests {
         let mut now = Instant::now();
         let started = now;
         let mut stop = Stop::Serving;
-        stop.signal(now);
+        stop.signal(DRAIN, now);
         while let Some(due) = stop.deadline() {
             now = due;
             stop.check(CALLS, now);
