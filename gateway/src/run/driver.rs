@@ -171,9 +171,14 @@ impl Driver {
     fn serve_net(&mut self, now: Instant) {
         for input in self.inputs.drain(..) {
             match input {
-                Input::Message { source, message } => {
-                    self.core.handle_message(source, message, now);
-                }
+                Input::Message { source, raw, .. } => match net::read(raw) {
+                    None => {}
+                    Some(Ok(message)) => self.core.handle_message(source, message, now),
+                    Some(Err(error)) => {
+                        self.net.note_unreadable(&source);
+                        self.core.handle_unreadable(source, error, now);
+                    }
+                },
                 Input::Unreadable { source, error } => {
                     self.core.handle_unreadable(source, error, now);
                 }
@@ -222,6 +227,7 @@ impl Driver {
             self.order(order, now);
             self.drain(now);
         }
+        self.net.flush();
         self.health.set_able(self.stop == Stop::Serving && self.core.is_able());
     }
 

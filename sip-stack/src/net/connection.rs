@@ -23,7 +23,6 @@ use super::guard::guarded;
 use super::{CloseReason, Input, Limits, Refusal, socket};
 use crate::endpoint::SendId;
 use crate::framing::{Frame, Framer};
-use crate::message::{Message, ParseError};
 use crate::transport::{FlowId, LocalId, Source, Transport};
 
 /// What a connection tells the driver.
@@ -174,7 +173,6 @@ impl Task {
             source,
             events: self.events,
             pongs: self.pongs,
-            faults: 0,
             heard: &heard,
             limits,
         };
@@ -198,6 +196,9 @@ impl Task {
             | CloseReason::Local => {}
         }
         let _ = timeout(limits.grace, writer.half.shutdown()).await;
+        if why == CloseReason::Local {
+            let _ = timeout(limits.grace, reader.drain()).await;
+        }
         let (failed, unsent) = writer.remains(why);
         let why = End::Closed(why);
         let _ = events.send(Event::Ended { flow, why, failed, unsent }).await;
@@ -244,8 +245,7 @@ async fn linger<S: Stream>(
     writer: &mut Writer<'_, S>,
     grace: Duration,
 ) {
-    let drain = async { while let Ok(1..) = reader.half.read(&mut reader.scratch).await {} };
-    let _ = timeout(grace, async { tokio::join!(drain, writer.run()) }).await;
+    let _ = timeout(grace, async { tokio::join!(reader.drain(), writer.run()) }).await;
 }
 
 struct Reader<'a, S> {
@@ -255,7 +255,6 @@ struct Reader<'a, S> {
     source: Source,
     events: mpsc::Sender<Event>,
     pongs: mpsc::WeakSender<Queued>,
-    faults: usize,
     /// How often something was read, for the writer.
     heard: &'a AtomicU32,
     limits: Limits,
@@ -282,6 +281,7 @@ impl<S: Stream> Reader<'_, S> {
             };
             self.heard.fetch_add(1, Ordering::Relaxed);
             self.framer.push(&self.scratch[..read]);
+            let received = Instant::now().into_std();
             let mut messages = 0;
             loop {
                 let Some(next) = guarded(|| self.framer.next()) else {
@@ -289,7 +289,7 @@ impl<S: Stream> Reader<'_, S> {
                 };
                 let Some(frame) = next else { break };
                 messages += usize::from(!matches!(frame, Frame::KeepAlive));
-                if let Err(why) = self.handle(frame).await {
+                if let Err(why) = self.handle(frame, received).await {
                     return why;
                 }
             }
@@ -304,19 +304,19 @@ impl<S: Stream> Reader<'_, S> {
         }
     }
 
-    async fn handle(&mut self, frame: Frame) -> Result<(), CloseReason> {
+    /// Drops what still comes in.
+    async fn drain(&mut self) {
+        while let Ok(1..) = self.half.read(&mut self.scratch).await {}
+    }
+
+    async fn handle(
+        &mut self,
+        frame: Frame,
+        received: std::time::Instant,
+    ) -> Result<(), CloseReason> {
         let source = self.source;
         let (input, then) = match frame {
-            Frame::Message(raw) => match self.parse(raw) {
-                None => return Ok(()),
-                Some(Ok(message)) => (Input::Message { source, message }, Ok(())),
-                Some(Err(error)) => {
-                    self.faults += 1;
-                    let lost = self.faults >= self.limits.faults;
-                    let then = if lost { Err(CloseReason::Unreadable) } else { Ok(()) };
-                    (Input::Unreadable { source, error }, then)
-                }
-            },
+            Frame::Message(raw) => (Input::Message { source, received, raw }, Ok(())),
             Frame::KeepAlive => {
                 if let Some(queue) = self.pongs.upgrade() {
                     let bytes = Bytes::from_static(b"\r\n");
@@ -331,10 +331,6 @@ impl<S: Stream> Reader<'_, S> {
         };
         self.events.send(Event::Input(input)).await.map_err(|_| CloseReason::Local)?;
         then
-    }
-
-    fn parse(&self, raw: Bytes) -> Option<Result<Message, ParseError>> {
-        guarded(|| Message::parse_within(raw, &self.limits.messages))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What listens: UDP sockets and TCP listeners, read in turns with a budget for each.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -7,20 +8,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
 
-use super::guard::guarded;
+use super::datagrams::{Arrival, Datagrams};
 use super::{BindError, Input, Local, LocalConfig, Net, Refusal, socket};
-use crate::message::Message;
+use crate::endpoint::SendId;
 use crate::transport::{LocalId, Source, Target, Transport};
-
-#[derive(Debug)]
-pub(super) struct Datagrams {
-    pub(super) local: LocalId,
-    pub(super) address: SocketAddr,
-    socket: UdpSocket,
-}
 
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -46,7 +40,7 @@ impl Net {
                 Transport::Udp => {
                     let socket = socket::datagrams(address, dscp).map_err(failed)?;
                     let address = socket.local_addr().map_err(failed)?;
-                    self.sockets.push(Datagrams { local: id, address, socket });
+                    self.sockets.push(Datagrams::new(id, address, socket));
                     continue;
                 }
                 Transport::Tcp => {}
@@ -76,6 +70,7 @@ impl Net {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        self.flush();
         let before = batch.len();
         batch.extend(self.ready.drain(..));
         let more = [
@@ -102,27 +97,19 @@ impl Net {
         for offset in 0..count {
             let index = (self.first + offset) % count;
             let datagrams = &self.sockets[index];
+            let Some(local) = self.locals.get(&datagrams.local) else { continue };
+            let (heard, arrivals) = (&mut self.heard, &mut self.arrivals);
             let mut left = DATAGRAMS;
             while left > 0 {
-                left -= 1;
-                match datagrams.socket.try_recv_from(&mut self.buffer) {
-                    Ok((length, remote)) => {
-                        let Some(local) = self.locals.get(&datagrams.local) else { break };
-                        let input = datagrams.read(local, &self.buffer[..length], remote);
-                        if count > 1 && matches!(input, Some(Input::Message { .. })) {
-                            self.heard.note(datagrams.local, remote, index);
-                        }
-                        batch.extend(input);
+                let read = datagrams.poll_read(context, arrivals, |arrival| {
+                    let input = input(datagrams, local, arrival);
+                    if count > 1 && matches!(input, Some(Input::Message { .. })) {
+                        heard.note(datagrams.local, arrival.remote, index);
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        match datagrams.socket.poll_recv_ready(context) {
-                            Poll::Ready(Ok(())) => {}
-                            Poll::Ready(Err(_)) | Poll::Pending => break,
-                        }
-                    }
-                    // The network's answer to something we sent.
-                    Err(_) => {}
-                }
+                    batch.extend(input);
+                });
+                let Poll::Ready(read) = read else { break };
+                left = left.saturating_sub(read);
             }
             more |= left == 0;
         }
@@ -159,19 +146,26 @@ impl Net {
         more
     }
 
-    pub(super) fn send_datagram(&self, target: &Target, bytes: &[u8]) -> io::Result<()> {
-        let fits = |s: &&Datagrams| {
+    /// Puts a datagram with those that leave at the end of the turn.
+    pub(super) fn send_datagram(&mut self, id: SendId, target: &Target, bytes: Bytes) {
+        let fits = |s: &Datagrams| {
             s.local == target.local && s.address.is_ipv4() == target.remote.is_ipv4()
         };
         let heard = self.heard.on(target.local, target.remote);
-        let heard = heard.and_then(|index| self.sockets.get(index));
-        let datagrams = heard
-            .or_else(|| self.sockets.iter().find(fits))
-            .ok_or(io::ErrorKind::AddrNotAvailable)?;
-        match socket::send(&datagrams.socket, bytes, target.remote) {
-            // As good as lost on the way: the transaction repeats it.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            sent => sent,
+        let heard = heard.filter(|index| *index < self.sockets.len());
+        match heard.or_else(|| self.sockets.iter().position(fits)) {
+            Some(index) => {
+                let ready = &mut self.ready;
+                self.sockets[index].send(id, target.remote, bytes, &mut not_sent(ready));
+            }
+            None => self.ready.push_back(Input::SendFailed { id }),
+        }
+    }
+
+    /// Sends the datagrams that wait.
+    pub(super) fn flush_datagrams(&mut self) {
+        for datagrams in &mut self.sockets {
+            datagrams.flush(&mut not_sent(&mut self.ready));
         }
     }
 }
@@ -184,27 +178,31 @@ impl Local {
     }
 }
 
-impl Datagrams {
-    /// What a datagram is; `None` for one without content, a keep-alive of a client behind NAT.
-    fn read(&self, local: &Local, bytes: &[u8], remote: SocketAddr) -> Option<Input> {
-        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | 0)) {
-            return None;
-        }
-        if !local.admits(remote.ip()) {
-            let reason = Refusal::Network;
-            return Some(Input::Refused { local: self.local, remote, reason });
-        }
-        let source = Source {
-            transport: Transport::Udp,
-            local: self.local,
-            local_addr: self.address,
-            remote,
-            flow: None,
-        };
-        Some(match guarded(|| Message::parse(Bytes::copy_from_slice(bytes)))? {
-            Ok(message) => Input::Message { source, message },
-            Err(error) => Input::Unreadable { source, error },
-        })
+/// What a datagram is; `None` for one without content, a keep-alive of a client behind NAT.
+fn input(datagrams: &Datagrams, local: &Local, arrival: Arrival<'_>) -> Option<Input> {
+    let Arrival { bytes, remote, received } = arrival;
+    if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | 0)) {
+        return None;
+    }
+    if !local.admits(remote.ip()) {
+        let reason = Refusal::Network;
+        return Some(Input::Refused { local: datagrams.local, remote, reason });
+    }
+    let source = Source {
+        transport: Transport::Udp,
+        local: datagrams.local,
+        local_addr: datagrams.address,
+        remote,
+        flow: None,
+    };
+    Some(Input::Message { source, received, raw: Bytes::copy_from_slice(bytes) })
+}
+
+/// Tells of datagrams that could not leave.
+fn not_sent(ready: &mut VecDeque<Input>) -> impl FnMut(SendId, SocketAddr, &io::Error) {
+    |id, remote, error| {
+        tracing::debug!(%remote, %error, "datagram not sent");
+        ready.push_back(Input::SendFailed { id });
     }
 }
 
@@ -243,8 +241,9 @@ pub(super) fn contains(network: IpAddr, length: u8, address: IpAddr) -> bool {
 
 /// Reports taken in one turn.
 const TURN: usize = 256;
-/// Datagrams taken from one socket in one turn.
-pub(super) const DATAGRAMS: usize = 64;
+/// Datagrams taken from one socket in one turn, and less than one batch more: about 0.2 ms of work
+/// without looking into them.
+pub(super) const DATAGRAMS: usize = 256;
 /// Connections taken from one listener in one turn.
 const ACCEPTS: usize = 16;
 /// After an error of accept.

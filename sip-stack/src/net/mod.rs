@@ -6,6 +6,7 @@
 //! bounded queue. Handshakes and name queries are computed on another runtime.
 
 mod connection;
+mod datagrams;
 mod guard;
 mod heard;
 mod limits;
@@ -19,15 +20,17 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use self::connection::{Event, Queued};
+use self::datagrams::{Arrivals, Datagrams};
 use self::heard::Heard;
 pub use self::limits::Limits;
-use self::listen::{Datagrams, Listener};
+use self::listen::Listener;
 use self::pool::{Connection, Peer};
 use crate::endpoint::SendId;
 use crate::message::{Message, ParseError};
@@ -62,15 +65,17 @@ pub struct TlsIdentity {
 /// What the network brings.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A message.
+    /// A datagram, or what was cut from a stream: whether it is a message says [`read`].
     Message {
         /// Where it came from.
         source: Source,
-        /// The message.
-        message: Message,
+        /// When: by the kernel's stamp of a datagram; when a stream's last bytes were read.
+        received: Instant,
+        /// The bytes.
+        raw: Bytes,
     },
-    /// Something that is no message. On a stream whose framing is lost the connection is closed
-    /// after [`Limits::grace`], in which the refusal can leave.
+    /// A stream whose framing is lost. The connection is closed after [`Limits::grace`], in which the
+    /// refusal can leave.
     Unreadable {
         /// Where it came from.
         source: Source,
@@ -191,12 +196,14 @@ pub struct Net {
     /// Accepted connections, by address.
     addresses: HashMap<IpAddr, usize>,
     ready: VecDeque<Input>,
+    /// Connections to be closed at the end of the turn.
+    doomed: Vec<FlowId>,
     events: mpsc::Receiver<Event>,
     /// For new connections.
     reports: mpsc::Sender<Event>,
     service: Handle,
     limits: Limits,
-    buffer: Box<[u8]>,
+    arrivals: Arrivals,
     last_flow: u64,
     /// Where the next turn over the sockets begins.
     first: usize,
@@ -235,11 +242,12 @@ impl Net {
             pool: HashMap::new(),
             addresses: HashMap::new(),
             ready: VecDeque::new(),
+            doomed: Vec::new(),
             events,
             reports,
             service,
             limits,
-            buffer: vec![0; DATAGRAM].into_boxed_slice(),
+            arrivals: Arrivals::new(),
             last_flow: 0,
             first: 0,
             owes_turn: false,
@@ -263,16 +271,31 @@ impl Net {
         poll_fn(|context| self.poll_receive(context, batch)).await;
     }
 
+    /// The end of a turn: sends the datagrams that wait, with one system call for each socket.
+    /// [`Self::receive`] does so as well before it waits.
+    pub fn flush(&mut self) {
+        self.flush_datagrams();
+        for flow in std::mem::take(&mut self.doomed) {
+            self.close(flow);
+        }
+    }
+
+    /// What was taken for a message from that source cannot be read. Too many of these end a
+    /// connection, after what this turn sends on it.
+    pub fn note_unreadable(&mut self, source: &Source) {
+        let Some(flow) = source.flow else { return };
+        let Some(connection) = self.connections.get_mut(&flow) else { return };
+        connection.faults += 1;
+        if connection.faults >= self.limits.faults {
+            self.doomed.push(flow);
+        }
+    }
+
     /// Sends a message: on the target's flow while that is open, else on a connection to the same
-    /// peer, else on a new one. Never waits; whatever fails comes back as [`Input::SendFailed`].
+    /// peer, else on a new one. A datagram leaves with [`Self::flush`]. Never waits; whatever fails comes back as [`Input::SendFailed`].
     pub fn send(&mut self, id: SendId, target: Target, bytes: Bytes) {
         match target.transport {
-            Transport::Udp => {
-                if let Err(error) = self.send_datagram(&target, &bytes) {
-                    tracing::debug!(remote = %target.remote, %error, "datagram not sent");
-                    self.ready.push_back(Input::SendFailed { id });
-                }
-            }
+            Transport::Udp => self.send_datagram(id, &target, bytes),
             Transport::Tcp | Transport::Tls => {
                 self.send_stream(target, Queued { id: Some(id), bytes, again: false });
             }
@@ -288,6 +311,12 @@ impl Net {
     }
 }
 
+/// Reads what [`Input::Message`] brought. `None` when reading it failed by a fault of ours, which is
+/// logged and costs this message alone.
+pub fn read(raw: Bytes) -> Option<Result<Message, ParseError>> {
+    guard::guarded(|| Message::parse(raw))
+}
+
 impl Drop for Net {
     fn drop(&mut self) {
         for connection in self.connections.values() {
@@ -298,8 +327,5 @@ impl Drop for Net {
 
 /// Reports of connections that wait for the driver; above, the connections stop reading.
 const EVENTS: usize = 1024;
-/// The largest datagram.
-const DATAGRAM: usize = 65_536;
-
 #[cfg(test)]
 mod tests;

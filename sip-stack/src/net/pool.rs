@@ -22,6 +22,8 @@ pub(super) struct Connection {
     open: bool,
     /// For one that we opened.
     target: Option<Target>,
+    /// How often it brought what is no message.
+    pub(super) faults: usize,
     /// `None` once we close it.
     pub(super) queue: Option<mpsc::Sender<Queued>>,
     pub(super) task: AbortHandle,
@@ -82,6 +84,7 @@ impl Net {
             inbound: true,
             open: false,
             target: None,
+            faults: 0,
             queue: Some(queue),
             task,
         };
@@ -228,6 +231,7 @@ impl Net {
             inbound: false,
             open: false,
             target: Some(Target { flow: None, ..target }),
+            faults: 0,
             queue: Some(queue),
             task,
         };

@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{RcvBufForce, ReceiveTimestampns};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
@@ -11,7 +13,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 pub(super) fn datagrams(address: SocketAddr, dscp: Option<u8>) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP, dscp)?;
     // The kernel grants what it allows; a burst is then shorter, nothing else.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    }
+    // Without stamps a datagram counts as received when it is read.
+    let _ = setsockopt(&socket, ReceiveTimestampns, &true);
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }
