@@ -345,6 +345,11 @@ impl Call {
         self.is_recorded() && self.legs.iter().all(|l| l.leg.is_ended())
     }
 
+    /// Its legs, also those of attempts that were given up.
+    pub fn legs(&self) -> impl Iterator<Item = &Leg> {
+        self.legs.iter().map(|slot| &slot.leg)
+    }
+
     /// What happened.
     pub const fn story(&mut self) -> &mut Story {
         &mut self.story

@@ -99,6 +99,7 @@ pub struct Meters {
     transactions: Gauge,
     ports: Gauge,
     connections: Gauge,
+    retiring_connections: Gauge,
     dropped: Counter,
     faults: Counter,
     media: [Counter; 6],
@@ -124,6 +125,7 @@ impl Meters {
             transactions: gauge!("trunkgate_transactions"),
             ports: gauge!("trunkgate_free_port_pairs"),
             connections: gauge!("trunkgate_open_connections"),
+            retiring_connections: gauge!("trunkgate_retiring_connections"),
             dropped: counter!("trunkgate_messages_dropped_total"),
             faults: counter!("trunkgate_faults_total"),
             media: [
@@ -190,6 +192,7 @@ impl Meters {
         self.transactions.set(count(gauges.transactions));
         self.ports.set(count(gauges.free_port_pairs));
         self.connections.set(count(gauges.connections));
+        self.retiring_connections.set(count(gauges.retiring_connections));
     }
 
     /// Shows what the relay threads have done so far.
@@ -227,10 +230,10 @@ impl Meters {
 
 /// Says what each figure is.
 fn describe() {
-    for (name, help) in COUNTERS {
+    for &(name, help) in COUNTERS {
         describe_counter!(name, help);
     }
-    for (name, help) in GAUGES {
+    for &(name, help) in GAUGES {
         describe_gauge!(name, help);
     }
     describe_histogram!("trunkgate_call_setup_seconds", "From the INVITE to the 2xx");
@@ -250,7 +253,7 @@ fn count(n: usize) -> f64 {
 /// Upper bounds of the buckets of the set-up time, in seconds.
 const SETUP_BUCKETS: [f64; 12] =
     [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
-const COUNTERS: [(&str, &str); 16] = [
+const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_calls_started_total", "Initial INVITEs taken"),
     ("trunkgate_calls_answered_total", "Calls that were answered"),
     ("trunkgate_calls_ended_total", "Calls that are over or were refused, by cause"),
@@ -268,12 +271,13 @@ const COUNTERS: [(&str, &str); 16] = [
     ("trunkgate_relay_unsent_packets_total", "Media packets that the system did not take"),
     ("trunkgate_relay_stray_packets_total", "Packets to media ports that no session uses"),
 ];
-const GAUGES: [(&str, &str); 7] = [
+const GAUGES: &[(&str, &str)] = &[
     ("trunkgate_active_calls", "Calls now, also those still ringing"),
     ("trunkgate_transactions", "Client and server transactions now"),
     ("trunkgate_free_port_pairs", "Pairs of media ports that are bound and free"),
     ("trunkgate_bound_port_pairs", "Pairs of media ports that are bound"),
     ("trunkgate_open_connections", "TCP and TLS connections now"),
+    ("trunkgate_retiring_connections", "Connections now that only finish what calls owe on them"),
     ("trunkgate_media_sessions", "Sessions of the relay now"),
     ("trunkgate_proxy_up", "1 while OPTIONS to that proxy are answered with 200"),
 ];
@@ -307,7 +311,7 @@ mod tests {
             let name = line.split(' ').nth(2).unwrap();
             assert!(text.contains(&format!("# HELP {name} ")), "{name}");
         }
-        for (name, _) in COUNTERS.iter().chain(&GAUGES) {
+        for (name, _) in COUNTERS.iter().chain(GAUGES) {
             assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
         }
         assert!(text.contains("trunkgate_call_setup_seconds_bucket{le=\"0.2\"} 1"), "{text}");

@@ -145,7 +145,7 @@ impl Core {
     }
 
     fn deliver(&mut self, parked: Parked, now: Instant) {
-        let alive = parked.last.flow.is_some_and(|flow| self.flows.contains(&flow));
+        let alive = parked.last.flow.is_some_and(|flow| self.flows.serves(flow));
         if !alive {
             return self.locate_hop(parked, now);
         }

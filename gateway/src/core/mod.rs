@@ -5,11 +5,12 @@
 //! no file, no task.
 
 mod delivery;
+mod flows;
 mod health;
 mod inbound;
 mod slots;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,6 +24,8 @@ use sip_stack::message::{Message, ParseError};
 use sip_stack::transport::{FlowId, Source, Target};
 
 use self::delivery::Delivery;
+use self::flows::Flows;
+pub use self::flows::{Opened, Retired};
 use self::health::Health;
 use self::slots::Slots;
 use crate::admission::Admission;
@@ -79,6 +82,10 @@ pub enum Output {
         /// What to do.
         command: Command,
     },
+    /// Let nothing new leave on this connection; what names it still goes.
+    Retire(FlowId),
+    /// Close this connection after what waits on it has left.
+    Close(FlowId),
     /// Keep this record: never lost.
     Record(Box<Record>),
     /// May be dropped.
@@ -96,6 +103,8 @@ pub struct Gauges {
     pub free_port_pairs: usize,
     /// Stream connections.
     pub connections: usize,
+    /// Of these, connections that go out of use.
+    pub retiring_connections: usize,
 }
 
 /// The signalling core.
@@ -114,7 +123,7 @@ pub struct Core {
     slots: Slots,
     /// Dialogs by our tag.
     dialogs: HashMap<Bytes, (CallKey, u8)>,
-    flows: HashSet<FlowId>,
+    flows: Flows,
     lookups: HashMap<LookupId, Asker>,
     last_lookup: u64,
     outputs: VecDeque<Output>,
@@ -159,7 +168,7 @@ impl Core {
             delivery: Delivery::default(),
             slots: Slots::default(),
             dialogs: HashMap::new(),
-            flows: HashSet::new(),
+            flows: Flows::default(),
             lookups: HashMap::new(),
             last_lookup: 0,
             outputs: VecDeque::new(),
@@ -199,16 +208,6 @@ impl Core {
             self.endpoint.handle_send_failed(send, now);
         }
         self.settle(now);
-    }
-
-    /// A connection is open.
-    pub fn handle_opened(&mut self, flow: FlowId, _now: Instant) {
-        self.flows.insert(flow);
-    }
-
-    /// A connection is gone. Dialogs live on without it.
-    pub fn handle_closed(&mut self, flow: FlowId, _now: Instant) {
-        self.flows.remove(&flow);
     }
 
     /// A connection from or to that address was refused.
@@ -269,6 +268,7 @@ impl Core {
         while let Some(proxy) = self.health.due(now) {
             self.probe(proxy, now);
         }
+        self.check_flows(now);
         self.settle(now);
     }
 
@@ -279,6 +279,7 @@ impl Core {
             self.locator.poll_timeout(),
             self.slots.poll_timeout(),
             self.health.poll_timeout(),
+            self.flows.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -340,6 +341,7 @@ impl Core {
                 .map(|c| (c.warm - c.reserved) as usize)
                 .sum(),
             connections: self.flows.len(),
+            retiring_connections: self.flows.retiring(),
         }
     }
 

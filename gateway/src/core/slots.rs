@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use media_relay::{Command, Port, SessionId};
 use sip_stack::endpoint::ClientId;
-use sip_stack::leg::Action;
+use sip_stack::leg::{Action, Leg};
 
 use super::{Asker, Core, LONGEST_FAREWELL, Output, call_of, owner};
 use crate::admission::Permit;
@@ -103,6 +103,18 @@ impl Slots {
 
     pub(super) fn has(&self, key: CallKey) -> bool {
         self.slots.contains_key(&key)
+    }
+
+    /// The call that was begun last.
+    pub(super) const fn newest(&self) -> CallKey {
+        CallKey(self.last)
+    }
+
+    /// Every leg of every call.
+    pub(super) fn legs(&self) -> impl Iterator<Item = (CallKey, &Leg)> {
+        self.slots.iter().flat_map(|(key, slot)| {
+            slot.call.iter().flat_map(|call| call.legs()).map(move |leg| (*key, leg))
+        })
     }
 
     fn schedule(&mut self, key: CallKey, due: Option<Instant>) {

@@ -9,6 +9,7 @@ use super::*;
 use crate::routing::tests::config;
 
 mod faults;
+mod flows;
 
 const CARRIER: &str = "127.0.0.50:5070";
 const PROXY: &str = "127.0.0.20:5061";
@@ -21,6 +22,8 @@ struct World {
     records: Vec<Record>,
     media: Vec<Command>,
     faults: usize,
+    retired: Vec<FlowId>,
+    closed: Vec<FlowId>,
 }
 
 impl World {
@@ -70,6 +73,8 @@ impl World {
             records: Vec::new(),
             media: Vec::new(),
             faults: 0,
+            retired: Vec::new(),
+            closed: Vec::new(),
         };
         world.drain();
         world
@@ -99,6 +104,8 @@ impl World {
                     }
                     self.media.push(command);
                 }
+                Output::Retire(flow) => self.retired.push(flow),
+                Output::Close(flow) => self.closed.push(flow),
                 Output::Event(Event::Fault) => self.faults += 1,
                 Output::Query { .. } | Output::Event(_) => {}
             }
@@ -129,7 +136,8 @@ impl World {
             flow: tls.then_some(FlowId(7)),
         };
         if tls {
-            self.core.handle_opened(FlowId(7), self.now);
+            let opened = Opened { local: source.local, remote, inbound: true };
+            self.core.handle_opened(FlowId(7), opened, self.now);
         }
         self.core.handle_message(source, message, self.now);
         self.drain();
@@ -539,7 +547,8 @@ fn tr_025_a_bye_on_another_connection_finds_its_dialog() {
         remote: "127.0.0.99:61234".parse().unwrap(),
         flow: Some(FlowId(77)),
     };
-    world.core.handle_opened(FlowId(77), world.now);
+    let opened = Opened { local: source.local, remote: source.remote, inbound: true };
+    world.core.handle_opened(FlowId(77), opened, world.now);
     world.core.handle_message(source, message, world.now);
     world.drain();
     let (target, _) =

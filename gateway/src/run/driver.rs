@@ -19,7 +19,7 @@ use super::signals::{Signal, Signals};
 use super::stop::{Left, Order, Stop};
 use super::{clock, time_of_day};
 use crate::admin::Health;
-use crate::core::{Core, Output};
+use crate::core::{Core, Opened, Output};
 use crate::event::Refusal;
 use crate::logging::Flood;
 use crate::metrics::{GAUGE_INTERVAL, Loss, Meters, Tally};
@@ -183,7 +183,9 @@ impl Driver {
                     self.core.handle_unreadable(source, error, now);
                 }
                 Input::SendFailed { id } => self.core.handle_send_failed(id, now),
-                Input::Opened { flow, .. } => self.core.handle_opened(flow, now),
+                Input::Opened { flow, local, remote, inbound } => {
+                    self.core.handle_opened(flow, Opened { local, remote, inbound }, now);
+                }
                 Input::Closed { flow, .. } => self.core.handle_closed(flow, now),
                 Input::Refused { remote, reason, .. } => {
                     self.core.handle_refused(refusal(reason), remote, now);
@@ -252,6 +254,8 @@ impl Driver {
                         }
                     }
                 }
+                Output::Retire(flow) => self.net.retire(flow),
+                Output::Close(flow) => self.net.close(flow),
                 Output::Record(record) => self.records.write(record, now),
                 Output::Event(event) => self.meters.note(&event),
             }

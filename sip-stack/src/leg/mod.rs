@@ -80,7 +80,7 @@ use self::uas::Called;
 use crate::dialog::{Dialog, DialogId};
 use crate::endpoint::ServerId;
 use crate::message::Message;
-use crate::transport::Source;
+use crate::transport::{Source, Target};
 
 /// Where a leg stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +195,11 @@ impl Leg {
     /// The peer's Contact URI, byte for byte; the Request-URI of what we send in the dialog.
     pub const fn remote_target(&self) -> &Bytes {
         &self.dialog.remote_target
+    }
+
+    /// Where the peer was last heard; before that, where our INVITE went.
+    pub const fn heard(&self) -> &Target {
+        &self.dialog.heard
     }
 
     /// Whether our side sent the INVITE.

@@ -30,7 +30,7 @@ impl Net {
     pub(super) fn bind_local(&mut self, config: LocalConfig) -> Result<(), BindError> {
         let LocalConfig { id, listen, tls, networks, dscp } = config;
         let mut from: Vec<IpAddr> = Vec::new();
-        for (transport, address) in listen {
+        for (transport, address) in listen.iter().copied() {
             let failed = |source| BindError::Listen { transport, address, source };
             let ip = address.ip();
             if !ip.is_unspecified() && !from.iter().any(|other| other.is_ipv4() == ip.is_ipv4()) {
@@ -54,7 +54,7 @@ impl Net {
             let address = socket.local_addr().map_err(failed)?;
             self.listeners.push(Listener { local: id, transport, address, socket, rest: None });
         }
-        let local = Local { tls, networks, dscp, from, accepted: 0 };
+        let local = Local { listen, tls, networks, dscp, from, accepted: 0 };
         match self.locals.insert(id, local) {
             Some(_) => Err(BindError::Duplicate(id)),
             None => Ok(()),

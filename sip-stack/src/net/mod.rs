@@ -12,6 +12,7 @@ mod heard;
 mod limits;
 mod listen;
 mod pool;
+mod reconfigure;
 pub mod resolver;
 mod socket;
 
@@ -32,6 +33,7 @@ use self::heard::Heard;
 pub use self::limits::Limits;
 use self::listen::Listener;
 use self::pool::{Connection, Peer};
+pub use self::reconfigure::{ReconfigureError, Reconfigured};
 use crate::endpoint::SendId;
 use crate::message::{Message, ParseError};
 use crate::transport::{FlowId, LocalId, Source, Target, Transport};
@@ -213,6 +215,8 @@ pub struct Net {
 
 #[derive(Debug)]
 struct Local {
+    /// As it was configured, port 0 included.
+    listen: Vec<(Transport, SocketAddr)>,
     tls: Option<TlsIdentity>,
     networks: Option<Vec<(IpAddr, u8)>>,
     dscp: Option<u8>,

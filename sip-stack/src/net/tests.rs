@@ -474,6 +474,91 @@ async fn binding_fails_with_the_reason() {
     assert_eq!(error.to_string(), "two identities have the number 1");
 }
 
+#[tokio::test]
+async fn a_retired_connection_carries_what_names_it_and_nothing_new() {
+    let (mut net, _) = plain(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = target(Transport::Tcp, listener.local_addr().unwrap(), None);
+    net.send(SendId(1), target.clone(), Bytes::from_static(b"one"));
+    let first = opened(&mut net, false).await;
+    let (mut old, _) = soon(listener.accept()).await.unwrap();
+    assert_eq!(read(&mut old, 3).await, b"one");
+
+    net.retire(first);
+    net.send(SendId(2), target.clone(), Bytes::from_static(b"two"));
+    let second = opened(&mut net, false).await;
+    assert_ne!(second, first);
+    let (mut new, _) = soon(listener.accept()).await.unwrap();
+    assert_eq!(read(&mut new, 3).await, b"two");
+    let named = Target { flow: Some(first), ..target.clone() };
+    net.send(SendId(3), named, Bytes::from_static(b"three"));
+    old.write_all(options("late", "TCP").as_bytes()).await.unwrap();
+    let Input::Message { source, .. } = next(&mut net).await else { panic!("not served") };
+    assert_eq!(source.flow, Some(first));
+    assert_eq!(read(&mut old, 5).await, b"three");
+
+    net.close(first);
+    assert!(matches!(next(&mut net).await, Input::Closed { flow, .. } if flow == first));
+    net.send(SendId(4), target, Bytes::from_static(b"four"));
+    assert_eq!(read(&mut new, 4).await, b"four");
+}
+
+#[tokio::test]
+async fn tr_015_the_next_handshake_shows_the_new_certificate_and_the_old_connection_stays() {
+    let pki = Pki::new();
+    let before = pki.identity(&["sbc.example"], &["peer.example"]);
+    let bound = with_tls(config(&[Transport::Tls]), before);
+    let (mut here, addresses) = bind(bound.clone(), Limits::default());
+    let tls = pki.identity(&["peer.example"], &["sbc.example"]);
+    let (mut there, _) = bind(with_tls(config(&[]), tls), Limits::default());
+    let sbc = target(Transport::Tls, addresses[0], Some("sbc.example"));
+    there.send(SendId(1), sbc.clone(), Bytes::from(options("a", "TLS")));
+    let (old, outbound) = tokio::join!(opened(&mut here, true), opened(&mut there, false));
+    assert!(matches!(next(&mut here).await, Input::Message { .. }));
+
+    // The same objects are no change; new ones are, and the old name is no longer shown.
+    assert_eq!(here.reconfigure(vec![bound.clone()]).unwrap().renewed, []);
+    let after = pki.identity(&["renewed.example"], &["peer.example"]);
+    let done = here.reconfigure(vec![with_tls(bound, after)]).unwrap();
+    assert_eq!(done, Reconfigured { renewed: vec![HERE], last: old });
+
+    there.send(SendId(2), sbc.clone(), Bytes::from(options("b", "TLS")));
+    let Input::Message { source, raw, .. } = next(&mut here).await else { panic!("cut") };
+    assert_eq!((message(raw).call_id(), source.flow), (&b"b"[..], Some(old)));
+    there.retire(outbound);
+    there.send(SendId(3), sbc, Bytes::from(options("c", "TLS")));
+    let (_, refusal) = tokio::join!(next(&mut here), refused(&mut there));
+    assert_eq!(refusal, Refusal::Untrusted, "another name than sbc.example is shown now");
+}
+
+#[tokio::test]
+async fn r05_what_the_listeners_do_not_allow_changes_nothing() {
+    let pki = Pki::new();
+    let tls = pki.identity(&["sbc.example"], &["peer.example"]);
+    let bound = with_tls(config(&[Transport::Tls]), tls);
+    let (mut net, _) = bind(bound.clone(), Limits::default());
+    let networks = Some(vec![("192.0.2.0".parse().unwrap(), 24)]);
+    let elsewhere = vec![(Transport::Tcp, "127.0.0.1:0".parse().unwrap())];
+    let cases = [
+        (vec![], "the identities are others"),
+        (vec![bound.clone(), bound.clone()], "the identities are others"),
+        (vec![LocalConfig { id: LocalId(2), ..bound.clone() }], "the identities are others"),
+        (vec![LocalConfig { listen: elsewhere, ..bound.clone() }], "identity 1 has other"),
+        (vec![LocalConfig { tls: None, ..bound.clone() }], "cannot listen on TLS 127.0.0.1:0"),
+    ];
+    for (configs, start) in cases {
+        let configs = configs
+            .into_iter()
+            .map(|config| LocalConfig { networks: networks.clone(), ..config })
+            .collect();
+        let error = net.reconfigure(configs).unwrap_err().to_string();
+        assert!(error.starts_with(start), "{error}");
+        assert!(net.locals[&HERE].networks.is_none() && net.locals[&HERE].tls.is_some());
+    }
+    net.reconfigure(vec![LocalConfig { networks, ..bound }]).unwrap();
+    assert!(!net.locals[&HERE].admits("127.0.0.1".parse().unwrap()));
+}
+
 #[test]
 fn networks_contain_by_prefix() {
     let cases = [

@@ -112,7 +112,9 @@ fn tr_005_a_proxy_that_hangs_up_on_options_is_not_asked_more_often() {
             }
         }
         for id in failed {
-            world.core.handle_opened(FlowId(50), world.now);
+            let remote = PROXY.parse().unwrap();
+            let opened = Opened { local: LocalId(0), remote, inbound: false };
+            world.core.handle_opened(FlowId(50), opened, world.now);
             world.core.handle_closed(FlowId(50), world.now);
             world.core.handle_send_failed(id, world.now);
         }
