@@ -24,7 +24,8 @@ cores: ## the cores build and pass without sockets, clocks or tokio
 soak: peers build ## the black-box tests five times over: what fails once in a while, fails here
 	for round in 1 2 3 4 5; do $(CARGO) test --profile ci -p tests || exit 1; done
 
-bench:
+bench: ## parts beside their peers, then the whole gateway beside Kamailio and rtpengine
+	$(CARGO) build --profile dist -p gateway
 	$(CARGO) bench --profile dist -p benches
 
 lint:
