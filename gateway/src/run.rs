@@ -200,6 +200,8 @@ fn relay(config: &Config, media: &Arc<Notify>) -> Result<Relay, Failure> {
         workers,
         pools: Pools::new(config).configs().to_vec(),
         warm: WARM,
+        reserve: capacity::reserve(config, capacity::descriptors()),
+        patient: false,
         rest: REST,
         // A single relay thread gains nothing by it where other processes share the machine.
         pin: workers > 1,
@@ -269,7 +271,7 @@ fn time_of_day() -> SystemTime {
     SystemTime::now()
 }
 
-/// Pairs of ports that each relay thread keeps bound on each address beyond those in use.
+/// Pairs of ports that each relay thread binds on each address before it is ready.
 const WARM: u16 = 64;
 /// How long a released pair rests before another call gets it, while others are free.
 const REST: Duration = Duration::from_secs(5);

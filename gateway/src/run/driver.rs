@@ -260,6 +260,7 @@ impl Driver {
                 Output::Event(event) => self.meters.note(&event),
             }
         }
+        self.relay.flush();
     }
 
     fn note_full(&mut self, shard: u8, now: Instant) {

@@ -35,8 +35,14 @@ pub struct RelayConfig {
     pub workers: u8,
     /// Local addresses and ports.
     pub pools: Vec<PoolConfig>,
-    /// Pairs of each address that a thread keeps bound beyond those in use.
+    /// Pairs of each address that a thread binds before it starts.
     pub warm: u16,
+    /// Pairs of each address that it keeps bound beyond those in use, as far as there are so many:
+    /// as many calls can begin in one moment.
+    pub reserve: u16,
+    /// A start goes on without any pair of an address, as when another process that is about to
+    /// end still has them; they are tried again.
+    pub patient: bool,
     /// How long a released pair rests.
     pub rest: Duration,
     /// Pins each thread to a CPU of its own, the last ones first.
@@ -129,10 +135,18 @@ impl Relay {
         Ports::new(self.config.workers, &self.config.pools, self.config.rest)
     }
 
-    /// Asks something of a shard. Never blocks.
+    /// Asks something of a shard. Never blocks. Done by the next [`Relay::flush`] at the latest,
+    /// and in any case before a packet that comes after this.
     pub fn send(&self, shard: u8, command: Command) -> Result<(), Full> {
         let thread = self.threads.get(usize::from(shard)).ok_or(Full)?;
         thread.commands.send(command)
+    }
+
+    /// Wakes the threads that have been asked something. Once after several [`Relay::send`].
+    pub fn flush(&self) {
+        for thread in &self.threads {
+            thread.commands.flush();
+        }
     }
 
     /// Appends what the shards have told since the last call. Never blocks.
@@ -162,18 +176,20 @@ impl Relay {
         let os_failed = |error: rustix::io::Errno| failed(error.into());
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).map_err(os_failed)?);
         let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
-        let alarm = Arc::new(Alarm(eventfd(0, flags).map_err(os_failed)?));
+        let alarm = Arc::new(Alarm::new(eventfd(0, flags).map_err(os_failed)?));
         let token = epoll::EventData::new_u64(ALARM);
-        epoll::add(&*epoll, &alarm.0, token, epoll::EventFlags::IN).map_err(os_failed)?;
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&*epoll, &alarm.event, token, edge).map_err(os_failed)?;
 
-        let RelayConfig { workers, pools, warm, pin, seed, .. } = &self.config;
+        let RelayConfig { workers, pools, warm, reserve, patient, pin, seed, .. } = &self.config;
         let map = PortMap::new(*workers, pools);
         let now = clock();
         let mut seed = *seed;
         seed[31] ^= number;
         let mut pool = Pool::new(map.clone(), number, *warm, seed, Arc::clone(&epoll));
         pool.fill(usize::MAX, now);
-        if let Some(index) = pool.empty_address() {
+        pool.keep((*reserve).max(*warm));
+        if let Some(index) = pool.empty_address().filter(|_| !patient) {
             let PoolConfig { id, address, .. } = pools[index];
             return Err(StartError::NoPorts { pool: id, address, worker: number });
         }
@@ -188,7 +204,6 @@ impl Relay {
             shard: Shard::new(map, number, seed, now, wall),
             pool,
             epoll,
-            alarm: Arc::clone(&alarm),
             commands: receiver,
             events,
             wake: Arc::clone(&self.wake),
@@ -197,6 +212,7 @@ impl Relay {
             unsent: None,
             untaken: Arc::clone(&self.untaken),
             commands_at: None,
+            busy: false,
             send_failed: 0,
         };
         worker.tell(now);
@@ -240,8 +256,16 @@ mod tests {
         let address = Ipv4Addr::new(127, 63, low, 1).into();
         let pool = PoolConfig { id: PoolId(0), address, ports: 20000..=20007, dscp: None };
         let rest = Duration::ZERO;
-        let config =
-            RelayConfig { workers: 1, pools: vec![pool], warm: 4, rest, pin: false, seed: [1; 32] };
+        let config = RelayConfig {
+            workers: 1,
+            pools: vec![pool],
+            warm: 4,
+            reserve: 4,
+            patient: false,
+            rest,
+            pin: false,
+            seed: [1; 32],
+        };
         let mut relay = Relay::start(config, || ()).unwrap();
         let phone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         phone.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -260,6 +284,7 @@ mod tests {
             let sides = ports.map(side);
             relay.send(0, Command::Apply(Box::new(Plan { session, sides }))).unwrap();
         }
+        relay.flush();
         assert!((0..100).any(|sequence| heard(20000, sequence)));
         let ended = |relay: &mut Relay| {
             let mut events = Vec::new();
@@ -271,6 +296,7 @@ mod tests {
         let sides = [20004, 20006].map(side);
         let plan = Box::new(Plan { session: SessionId(2), sides });
         relay.send(0, Command::Apply(plan)).unwrap();
+        relay.flush();
         assert!((0..100).any(|sequence| heard(20004, sequence)));
         assert_eq!(relay.counters().next().unwrap().shard.faults, 1);
         relay.stop();

@@ -4,6 +4,10 @@
 //! for every session the shard can have. Checkpoints wait in the shard, where they are renewed, while
 //! [`CHECKPOINTS`] batches were not taken. Events wait in the shard itself while the queue out is full, so that
 //! none is lost; a wake of signalling is made once and not again until it has looked.
+//!
+//! A thread is rung only when it sleeps. After commands it naps before it sleeps: then it looks for
+//! more by itself soon, and at once when a packet comes, so that commands under load cost no wake
+//! and are still done before any packet that came after them.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -16,70 +20,116 @@ use crate::plan::Command;
 /// The sending end of a thread's commands.
 pub(super) struct CommandSender {
     queue: SyncSender<Command>,
-    /// Applies and Releases.
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     alarm: Arc<Alarm>,
 }
 
 /// The thread's end.
 pub(super) struct CommandReceiver {
     queue: Receiver<Command>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
+    alarm: Arc<Alarm>,
 }
 
-/// Wakes a thread that sleeps in epoll.
-pub(super) struct Alarm(pub(super) OwnedFd);
+/// Commands that were sent and not received.
+#[derive(Default)]
+struct Waiting {
+    all: AtomicUsize,
+    resumes: AtomicUsize,
+}
+
+/// Wakes a thread that sleeps in epoll, where it stands edge-triggered: nobody reads it.
+pub(super) struct Alarm {
+    pub(super) event: OwnedFd,
+    /// The thread sleeps, or is about to look for commands a last time and sleep then.
+    asleep: AtomicBool,
+}
 
 impl Alarm {
-    pub(super) fn ring(&self) {
-        // The only failure is a counter that is full, and then the thread is awake anyhow.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    pub(super) const fn new(event: OwnedFd) -> Self {
+        Self { event, asleep: AtomicBool::new(false) }
     }
 
-    pub(super) fn quiet(&self) {
-        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    /// Wakes the thread, however it is.
+    pub(super) fn ring(&self) {
+        // The only failure is a counter that is full, and that takes 2^64 rings.
+        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+    }
+
+    /// Wakes the thread if it sleeps.
+    fn rouse(&self) {
+        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
+            self.ring();
+        }
     }
 }
 
 /// A queue for a shard that has at most `sessions`.
 pub(super) fn commands(sessions: usize, alarm: Arc<Alarm>) -> (CommandSender, CommandReceiver) {
     let (sender, receiver) = sync_channel(APPLIES + 2 * sessions + 2);
-    let waiting = Arc::new(AtomicUsize::new(0));
+    let waiting = Arc::new(Waiting::default());
     (
-        CommandSender { queue: sender, waiting: Arc::clone(&waiting), alarm },
-        CommandReceiver { queue: receiver, waiting },
+        CommandSender { queue: sender, waiting: Arc::clone(&waiting), alarm: Arc::clone(&alarm) },
+        CommandReceiver { queue: receiver, waiting, alarm },
     )
 }
 
 impl CommandSender {
     pub(super) fn send(&self, command: Command) -> Result<(), Full> {
-        let counted = is_counted(&command);
-        let waiting = self.waiting.fetch_add(usize::from(counted), Ordering::Relaxed);
+        let resume = is_resume(&command);
+        let resumes = self.waiting.resumes.fetch_add(resume, Ordering::Relaxed);
+        // Counted before it is there: who sees none in the count may sleep.
+        let all = self.waiting.all.fetch_add(1, Ordering::SeqCst);
         let fits = match &command {
-            Command::Apply(_) => waiting < APPLIES,
+            Command::Apply(_) => all.saturating_sub(resumes) < APPLIES,
             Command::Resume { .. } | Command::Release(_) => true,
         };
         if fits && self.queue.try_send(command).is_ok() {
-            self.alarm.ring();
             return Ok(());
         }
-        self.waiting.fetch_sub(usize::from(counted), Ordering::Relaxed);
+        self.waiting.all.fetch_sub(1, Ordering::SeqCst);
+        self.waiting.resumes.fetch_sub(resume, Ordering::Relaxed);
         Err(Full)
+    }
+
+    /// Sees to it that what was sent is received soon.
+    pub(super) fn flush(&self) {
+        if self.waiting.all.load(Ordering::SeqCst) > 0 {
+            self.alarm.rouse();
+        }
     }
 }
 
 impl CommandReceiver {
     pub(super) fn receive(&self) -> Result<Command, TryRecvError> {
         let command = self.queue.try_recv()?;
-        self.waiting.fetch_sub(usize::from(is_counted(&command)), Ordering::Relaxed);
+        self.waiting.all.fetch_sub(1, Ordering::SeqCst);
+        self.waiting.resumes.fetch_sub(is_resume(&command), Ordering::Relaxed);
         Ok(command)
+    }
+
+    /// The thread is going to sleep until it is rung: `false`, and it must not, while commands
+    /// wait.
+    pub(super) fn doze(&self) -> bool {
+        self.alarm.asleep.store(true, Ordering::SeqCst);
+        if self.waiting.all.load(Ordering::SeqCst) == 0 {
+            return true;
+        }
+        self.wake();
+        false
+    }
+
+    /// It is awake, and looks for commands before it sleeps again.
+    pub(super) fn wake(&self) {
+        self.alarm.asleep.store(false, Ordering::SeqCst);
     }
 }
 
-const fn is_counted(command: &Command) -> bool {
+/// One for a Resume.
+const fn is_resume(command: &Command) -> usize {
     match command {
-        Command::Apply(_) | Command::Release(_) => true,
-        Command::Resume { .. } => false,
+        Command::Resume { .. } => 1,
+        Command::Apply(_) | Command::Release(_) => 0,
     }
 }
 
@@ -122,8 +172,7 @@ mod tests {
 
     #[test]
     fn a_release_has_room_where_an_apply_has_none() {
-        let alarm = Alarm(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
-        let (sender, receiver) = commands(2, Arc::new(alarm));
+        let (sender, receiver) = commands(2, alarm());
         for _ in 0..APPLIES {
             assert_eq!(sender.send(apply()), Ok(()));
         }
@@ -140,6 +189,30 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_is_rung_once_and_only_while_it_sleeps() {
+        let alarm = alarm();
+        let (sender, receiver) = commands(2, Arc::clone(&alarm));
+        let rung = || {
+            let mut count = [0; 8];
+            rustix::io::read(&alarm.event, &mut count).map_or(0, |_| u64::from_ne_bytes(count))
+        };
+        sender.flush();
+        sender.send(apply()).unwrap();
+        sender.flush();
+        assert_eq!(rung(), 0);
+        assert!(!receiver.doze());
+        receiver.receive().unwrap();
+        assert!(receiver.doze());
+        sender.flush();
+        assert_eq!(rung(), 0);
+        sender.send(apply()).unwrap();
+        sender.send(apply()).unwrap();
+        sender.flush();
+        sender.flush();
+        assert_eq!(rung(), 1);
+    }
+
+    #[test]
     fn signalling_is_woken_once_until_it_looks() {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
@@ -152,6 +225,10 @@ mod tests {
         wake.clear();
         wake.call();
         assert_eq!(count.load(Ordering::Relaxed), 2);
+    }
+
+    fn alarm() -> Arc<Alarm> {
+        Arc::new(Alarm::new(eventfd(0, EventfdFlags::NONBLOCK).unwrap()))
     }
 
     fn apply() -> Command {

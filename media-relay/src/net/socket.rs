@@ -1,7 +1,10 @@
-//! A pair of UDP sockets: bound, closed to all but one peer, opened and emptied again.
+//! A pair of UDP sockets: bound, closed to all but one peer, opened again, and emptied where that
+//! does not happen by itself.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -12,6 +15,10 @@ pub(super) struct Pair {
     rtcp: UdpSocket,
     /// Whom the RTP socket is closed for.
     connected: Option<SocketAddr>,
+    /// When the last session left it.
+    left: Option<Instant>,
+    /// Something has come since a session took it.
+    heard: Cell<bool>,
 }
 
 impl Pair {
@@ -21,6 +28,8 @@ impl Pair {
             rtp: bind(SocketAddr::new(address, rtp), dscp)?,
             rtcp: bind(SocketAddr::new(address, rtcp), dscp)?,
             connected: None,
+            left: None,
+            heard: Cell::new(false),
         })
     }
 
@@ -44,12 +53,29 @@ impl Pair {
         Ok(())
     }
 
-    /// Opens and empties both, so that the next session hears nothing of this one.
-    pub(super) fn recycle(&mut self) -> io::Result<()> {
-        self.disconnect()?;
-        empty(&self.rtp);
-        empty(&self.rtcp);
-        Ok(())
+    /// A session leaves: the pair is open to all again.
+    pub(super) fn give_back(&mut self, now: Instant) -> io::Result<()> {
+        self.left = Some(now);
+        self.disconnect()
+    }
+
+    /// A session comes. It hears nothing of the one before: what that one left has been read by
+    /// now, or is thrown away.
+    pub(super) fn take(&mut self, now: Instant) {
+        let heard = self.heard.take();
+        let Some(left) = self.left.take() else { return };
+        let read_by_then = if heard { READ_ALL } else { READ_ONE };
+        if now.saturating_duration_since(left) < read_by_then {
+            empty(&self.rtp);
+            empty(&self.rtcp);
+        }
+    }
+
+    /// The next datagram of one of the sockets.
+    pub(super) fn receive(&self, rtcp: bool, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let received = self.socket(rtcp).recv_from(buf)?;
+        self.heard.set(true);
+        Ok(received)
     }
 
     /// Sends, or says why not. An earlier packet that was refused at its destination is told by
@@ -73,8 +99,8 @@ pub(super) fn probe(address: IpAddr) -> io::Result<()> {
 }
 
 fn bind(address: SocketAddr, dscp: Option<u8>) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
+    let socket =
+        Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -100,6 +126,10 @@ fn empty(socket: &UdpSocket) {
     }
 }
 
+/// Long enough for the thread to have read all that lay in a socket, one packet a turn.
+const READ_ALL: Duration = Duration::from_millis(500);
+/// The same for one packet.
+const READ_ONE: Duration = Duration::from_millis(50);
 /// More than the packets that fit into a socket's default receive buffer.
 const DRAIN: usize = 512;
 
@@ -113,13 +143,15 @@ mod tests {
     const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53));
 
     #[test]
-    fn a_recycled_pair_is_open_and_empty_and_keeps_its_ports() {
+    fn a_pair_that_is_used_again_is_open_and_empty_and_keeps_its_ports() {
         let (mut pair, rtp) = pair();
         let (friend, stranger) = (peer(), peer());
         pair.connect(friend.local_addr().unwrap()).unwrap();
         assert!(stranger.send_to(b"x", rtp).is_ok());
         friend.send_to(b"late", rtp).unwrap();
-        pair.recycle().unwrap();
+        let now = now();
+        pair.give_back(now).unwrap();
+        pair.take(now + READ_ONE / 2);
         assert_eq!(pair.socket(false).local_addr().unwrap(), rtp);
         let mut buf = [0; 8];
         let error = pair.socket(false).recv_from(&mut buf).unwrap_err();
@@ -170,6 +202,11 @@ mod tests {
     fn an_address_of_others_is_told() {
         assert!(probe("192.0.2.1".parse().unwrap()).is_err());
         assert!(probe(LOCAL).is_ok());
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a test may begin at any time")]
+    fn now() -> Instant {
+        Instant::now()
     }
 
     fn pair() -> (Pair, SocketAddr) {

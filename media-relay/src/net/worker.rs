@@ -1,6 +1,7 @@
 //! A relay thread. Each turn, in this order and each within a budget, so that nothing starves:
 //! commands, what is due, packets (one of each ready socket: a flood on one port gets no more than
-//! any other), ports to bind ahead, events out.
+//! any other), ports to bind ahead, events out. Commands come before packets, so that a packet meets
+//! every plan that was sent before it came.
 
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -16,7 +17,7 @@ use tracing::{error, warn};
 
 use super::counters::{SharedCounters, ThreadCounters};
 use super::pool::{self, Pool};
-use super::queue::{Alarm, CHECKPOINTS, CommandReceiver, Wake};
+use super::queue::{CHECKPOINTS, CommandReceiver, Wake};
 use crate::plan::Event;
 use crate::shard::{Forward, MAX_DATAGRAM, Output, Shard};
 use crate::srtp::MAX_PACKET;
@@ -28,7 +29,6 @@ pub(super) struct Worker {
     pub(super) shard: Shard,
     pub(super) pool: Pool,
     pub(super) epoll: Arc<OwnedFd>,
-    pub(super) alarm: Arc<Alarm>,
     pub(super) commands: CommandReceiver,
     pub(super) events: SyncSender<Event>,
     pub(super) wake: Arc<Wake>,
@@ -40,6 +40,8 @@ pub(super) struct Worker {
     pub(super) untaken: Arc<AtomicUsize>,
     /// When to go on with commands that may wait though the alarm is quiet.
     pub(super) commands_at: Option<Instant>,
+    /// Commands came in the last turn, and more may follow.
+    pub(super) busy: bool,
     pub(super) send_failed: u64,
 }
 
@@ -70,16 +72,12 @@ impl Worker {
         let ready = self.sleep(&mut space.ready);
         let now = clock();
         let ready = &space.ready[..ready];
-        // Before the commands are looked at: a ring after this look must be heard.
-        if ready.iter().any(|event| event.data.u64() == ALARM) {
-            self.alarm.quiet();
-        }
         self.take_commands(now);
         self.work_off_timers(&mut space.packet, now);
         for token in ready.iter().map(|event| event.data.u64()).filter(|token| *token != ALARM) {
             self.relay(token, &mut space.packet, now);
         }
-        self.pool.fill(FILL, now);
+        self.pool.refill(now);
         self.counters.store(&ThreadCounters {
             shard: self.shard.counters(),
             send_failed: self.send_failed,
@@ -91,10 +89,15 @@ impl Worker {
     /// Waits for sockets, the alarm or the next deadline; how many are ready.
     fn sleep(&self, ready: &mut [epoll::Event]) -> usize {
         let now = clock();
+        let look = match self.commands_at {
+            Some(at) => Some(at),
+            None if self.busy => Some(now + NAP),
+            None => (!self.commands.doze()).then_some(now),
+        };
         let deadlines = [
+            look,
             self.shard.poll_timeout(),
             self.pool.poll_timeout(now),
-            self.commands_at,
             (self.unsent.is_some() || self.shard.has_checkpoint()).then(|| now + RETRY),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {
@@ -102,19 +105,23 @@ impl Worker {
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
         });
         // An interruption is as good as a timeout.
-        epoll::wait(&*self.epoll, ready, timeout.as_ref()).unwrap_or(0)
+        let ready = epoll::wait(&*self.epoll, ready, timeout.as_ref()).unwrap_or(0);
+        self.commands.wake();
+        ready
     }
 
     fn take_commands(&mut self, now: Instant) {
         self.commands_at = None;
+        self.busy = false;
         for _ in 0..COMMANDS {
             if self.shard.backlog() > BACKLOG {
                 self.commands_at = Some(now + RETRY);
                 return;
             }
             let Ok(command) = self.commands.receive() else { return };
+            self.busy = true;
             self.shard.handle_command(&command, now);
-            self.work_sockets();
+            self.work_sockets(now);
         }
         self.commands_at = Some(now);
     }
@@ -124,7 +131,7 @@ impl Worker {
             return;
         }
         self.shard.handle_timeout(now);
-        self.work_sockets();
+        self.work_sockets(now);
         while let Some(forward) = self.shard.poll_transmit(packet, now) {
             self.send(packet, &forward);
         }
@@ -134,13 +141,13 @@ impl Worker {
     fn relay(&mut self, token: u64, packet: &mut [u8], now: Instant) {
         let socket = pool::socket(token);
         let Some(pair) = self.pool.pair(socket.slot) else { return };
-        let received = pair.socket(socket.rtcp).recv_from(&mut packet[..=MAX_DATAGRAM]);
+        let received = pair.receive(socket.rtcp, &mut packet[..=MAX_DATAGRAM]);
         // Else nothing is there, or the refusal of something we sent.
         let Ok((len, from)) = received else { return };
         if let Some(forward) = self.shard.handle_packet(socket, from, packet, len, now) {
             self.send(packet, &forward);
         }
-        self.work_sockets();
+        self.work_sockets(now);
     }
 
     fn send(&mut self, packet: &[u8], forward: &Forward) {
@@ -155,15 +162,15 @@ impl Worker {
     }
 
     /// Does to the sockets what the shard wants.
-    fn work_sockets(&mut self) {
+    fn work_sockets(&mut self, now: Instant) {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Use(slot) => {
-                    if !self.pool.take(slot) {
+                    if !self.pool.take(slot, now) {
                         self.shard.handle_lost(slot);
                     }
                 }
-                Output::Idle(slot) => self.pool.give_back(slot),
+                Output::Idle(slot) => self.pool.give_back(slot, now),
                 Output::Connect(slot, peer) => self.pool.connect(slot, peer),
                 Output::Disconnect(slot) => self.pool.disconnect(slot),
             }
@@ -236,10 +243,10 @@ pub(super) const ALARM: u64 = u64::MAX;
 const READY: usize = 256;
 /// Commands done in one turn.
 const COMMANDS: usize = 64;
-/// Pairs bound in one turn, about 20 us each.
-const FILL: usize = 4;
 /// Ends of sessions that nobody took before no more commands are done.
 const BACKLOG: usize = 4096;
+/// How long to wait for more commands before they have to ring.
+const NAP: Duration = Duration::from_millis(2);
 /// How soon an event that found no room is tried again.
 const RETRY: Duration = Duration::from_millis(10);
 /// A turn comes at least this often.

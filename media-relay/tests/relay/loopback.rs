@@ -140,6 +140,8 @@ fn what_cannot_work_is_said_at_the_start() {
         workers: 1,
         pools,
         warm: 4,
+        reserve: 4,
+        patient: false,
         rest: Duration::ZERO,
         pin: false,
         seed: [1; 32],
@@ -161,7 +163,18 @@ fn what_cannot_work_is_said_at_the_start() {
         error.to_string(),
         format!("no media port of {address} (pool 0) could be bound for relay thread 0")
     );
+    // One that knows that they will be free goes on.
+    let full = vec![pool(INSIDE, address, 2)];
+    let patient = RelayConfig { patient: true, ..config(full) };
+    let mut relay = Relay::start(patient, || ()).unwrap();
     drop(taken);
+    let (start, mut events) = (clock(), Vec::new());
+    while events.is_empty() {
+        assert!(start.elapsed() < 2 * PATIENCE, "the port was never tried again");
+        std::thread::sleep(Duration::from_millis(20));
+        relay.poll_events(&mut events);
+    }
+    assert!(matches!(&events[..], [Event::Warm { .. }]), "{events:?}");
 }
 
 /// Nobody takes events, the queues fill; and yet every session that was taken in ends, once.
@@ -173,10 +186,10 @@ fn no_end_is_lost_while_nobody_listens() {
     let (mut applied, mut refused) = (0, 0);
     for n in 0..20_000 {
         plan.session = SessionId(n);
-        match rig.relay.send(0, Command::Apply(Box::new(plan.clone()))) {
+        match rig.command(0, Command::Apply(Box::new(plan.clone()))) {
             Ok(()) => {
                 applied += 1;
-                rig.relay.send(0, Command::Release(plan.session)).unwrap();
+                rig.command(0, Command::Release(plan.session)).unwrap();
             }
             Err(Full) => {
                 refused += 1;
@@ -190,6 +203,61 @@ fn no_end_is_lost_while_nobody_listens() {
         events.iter().filter(end).count()
     };
     rig.wait("all ends", |events| ended(events) == applied);
+}
+
+/// A process dies and the next one claims a pair that nobody has bound yet, while the thread goes on
+/// binding; and one that another process holds.
+#[test]
+fn claimed_pairs_are_bound_for_their_sessions() {
+    let mut rig = Rig::start(20, 1, 200);
+    let (mut a, mut b) = (Phone::plain(1), Phone::secure(2));
+    let mut plan = rig.plan(SessionId(1), &a, &b);
+    let cold = (20000..20200).step_by(2).map(|number| Port { number, ..plan.sides[0].port });
+    let cold: Vec<_> = cold.filter(|port| !rig.warm.contains(port)).take(2).collect();
+    plan.sides[0].port = cold[0];
+    assert!(rig.ports.claim(cold[0]) && !rig.ports.claim(plan.sides[1].port));
+    let resume = Command::Resume { plan: Box::new(plan.clone()), state: None };
+    rig.command(0, resume).unwrap();
+    let [to_a, to_b] = [0, 1].map(|side| rig.address(plan.sides[side].port));
+    // The first packets may come before the port is there.
+    while rig.relay.counters().next().unwrap().shard.sessions == 0 {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    for _ in 0..5 {
+        a.talk(to_a, &mut b);
+        b.talk(to_b, &mut a);
+    }
+    rig.wait("a checkpoint", |events| {
+        events.iter().any(|event| matches!(event, Event::Checkpoint { .. }))
+    });
+
+    let taken = UdpSocket::bind(rig.address(cold[1])).unwrap();
+    let mut other = rig.plan(SessionId(2), &a, &b);
+    other.sides[0].port = cold[1];
+    assert!(rig.ports.claim(cold[1]));
+    rig.command(0, Command::Resume { plan: Box::new(other), state: None }).unwrap();
+    rig.wait("the refusal", |events| {
+        events.contains(&Event::Cold { port: cold[1] })
+            && events.iter().any(|event| matches!(event, Event::Ended { why: End::Refused, .. }))
+    });
+    drop(taken);
+}
+
+/// Many more calls begin in one moment than pairs were bound at the start.
+#[test]
+fn a_burst_of_calls_finds_ports() {
+    let [inside, outside] = [INSIDE, OUTSIDE].map(|id| pool(id, address(21, id), 1000));
+    let mut rig = Rig::reserving(1, vec![inside, outside], 500);
+    assert!(rig.warm.len() < 50, "a start binds few");
+    let free = |rig: &Rig| rig.ports.capacity(INSIDE).free.min(rig.ports.capacity(OUTSIDE).free);
+    let start = clock();
+    while free(&rig) < 500 {
+        assert!(start.elapsed() < Duration::from_secs(1), "{} after a second", free(&rig));
+        let _ = rig.woken.recv_timeout(Duration::from_millis(10));
+        rig.take_events();
+    }
+    let pairs = std::iter::from_fn(|| rig.ports.reserve(INSIDE, OUTSIDE, clock()));
+    assert_eq!(pairs.count(), 500);
 }
 
 #[test]
@@ -272,9 +340,22 @@ impl Rig {
     }
 
     fn with(workers: u8, pools: Vec<PoolConfig>) -> Self {
+        Self::reserving(workers, pools, 8)
+    }
+
+    fn reserving(workers: u8, pools: Vec<PoolConfig>, reserve: u16) -> Self {
         let (wake, woken) = sync_channel(1);
         let rest = Duration::from_millis(10);
-        let config = RelayConfig { workers, pools, warm: 8, rest, pin: true, seed: [3; 32] };
+        let config = RelayConfig {
+            workers,
+            pools,
+            warm: 8,
+            reserve,
+            patient: false,
+            rest,
+            pin: true,
+            seed: [3; 32],
+        };
         let relay = Relay::start(config, move || {
             let _ = wake.try_send(());
         })
@@ -295,6 +376,12 @@ impl Rig {
         rig
     }
 
+    fn command(&self, shard: u8, command: Command) -> Result<(), Full> {
+        self.relay.send(shard, command)?;
+        self.relay.flush();
+        Ok(())
+    }
+
     fn plan(&mut self, session: SessionId, a: &Phone, b: &Phone) -> Plan {
         let (inside, outside) = self.ports.reserve(INSIDE, OUTSIDE, clock()).unwrap();
         let mut sides = [SidePlan::new(inside), SidePlan::new(outside)];
@@ -306,7 +393,7 @@ impl Rig {
 
     fn apply(&mut self, plan: &Plan) {
         self.shard = plan.sides[0].port.shard;
-        self.relay.send(self.shard, Command::Apply(Box::new(plan.clone()))).unwrap();
+        self.command(self.shard, Command::Apply(Box::new(plan.clone()))).unwrap();
         // Nothing tells that a plan is in force; packets before it would be stray. The figures are
         // written before an end is told, so that the calls before are not counted any more.
         let sessions = |rig: &Self| rig.relay.counters().map(|c| c.shard.sessions).sum::<u64>();
@@ -320,7 +407,7 @@ impl Rig {
 
     /// Ends a session; its figures.
     fn release(&mut self, id: SessionId) -> [SideStats; 2] {
-        self.relay.send(self.shard, Command::Release(id)).unwrap();
+        self.command(self.shard, Command::Release(id)).unwrap();
         let mut found = None;
         self.wait("the end", |events| {
             found = events.iter().find_map(|event| {
