@@ -21,6 +21,7 @@
 
 mod cancel;
 mod client;
+mod digest;
 mod identifier;
 mod key;
 mod route;

@@ -29,7 +29,9 @@ use crate::transport::LocalId;
 pub(super) struct Datagrams {
     pub(super) local: LocalId,
     pub(super) address: SocketAddr,
-    socket: UdpSocket,
+    pub(super) socket: UdpSocket,
+    /// Another process reads it.
+    pub(super) idle: bool,
     /// At most [`BATCH`]: then they leave.
     waiting: Vec<(SendId, SocketAddr, Bytes)>,
 }
@@ -52,7 +54,7 @@ pub(super) struct Arrival<'a> {
 
 impl Datagrams {
     pub(super) const fn new(local: LocalId, address: SocketAddr, socket: UdpSocket) -> Self {
-        Self { local, address, socket, waiting: Vec::new() }
+        Self { local, address, socket, idle: false, waiting: Vec::new() }
     }
 
     /// Reads one batch at most, and says how many there were; pending when there is none.

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
 
 use super::datagrams::{Arrival, Datagrams};
-use super::{BindError, Input, Local, LocalConfig, Net, Refusal, socket};
+use super::{BindError, Inherited, Input, Local, LocalConfig, Net, Refusal, socket};
 use crate::endpoint::SendId;
 use crate::transport::{LocalId, Source, Target, Transport};
 
@@ -21,13 +21,19 @@ pub(super) struct Listener {
     pub(super) local: LocalId,
     pub(super) transport: Transport,
     pub(super) address: SocketAddr,
-    socket: TcpListener,
+    pub(super) socket: TcpListener,
+    /// Another process accepts.
+    pub(super) idle: bool,
     /// After an error: until when nothing is accepted.
     rest: Option<Pin<Box<Sleep>>>,
 }
 
 impl Net {
-    pub(super) fn bind_local(&mut self, config: LocalConfig) -> Result<(), BindError> {
+    pub(super) fn bind_local(
+        &mut self,
+        config: LocalConfig,
+        inherited: &mut Inherited,
+    ) -> Result<(), BindError> {
         let LocalConfig { id, listen, tls, networks, dscp } = config;
         let mut from: Vec<IpAddr> = Vec::new();
         for (transport, address) in listen.iter().copied() {
@@ -38,7 +44,11 @@ impl Net {
             }
             match transport {
                 Transport::Udp => {
-                    let socket = socket::datagrams(address, dscp).map_err(failed)?;
+                    let socket = match inherited.take(transport, address) {
+                        Some(fd) => socket::inherited_datagrams(fd, dscp),
+                        None => socket::datagrams(address, dscp),
+                    };
+                    let socket = socket.map_err(failed)?;
                     let address = socket.local_addr().map_err(failed)?;
                     self.sockets.push(Datagrams::new(id, address, socket));
                     continue;
@@ -50,9 +60,14 @@ impl Net {
                     }
                 }
             }
-            let socket = socket::listener(address, dscp).map_err(failed)?;
+            let socket = match inherited.take(transport, address) {
+                Some(fd) => socket::inherited_listener(fd, dscp),
+                None => socket::listener(address, dscp),
+            };
+            let socket = socket.map_err(failed)?;
             let address = socket.local_addr().map_err(failed)?;
-            self.listeners.push(Listener { local: id, transport, address, socket, rest: None });
+            let (idle, rest) = (false, None);
+            self.listeners.push(Listener { local: id, transport, address, socket, idle, rest });
         }
         let local = Local { listen, tls, networks, dscp, from, accepted: 0 };
         match self.locals.insert(id, local) {
@@ -97,6 +112,9 @@ impl Net {
         for offset in 0..count {
             let index = (self.first + offset) % count;
             let datagrams = &self.sockets[index];
+            if datagrams.idle {
+                continue;
+            }
             let Some(local) = self.locals.get(&datagrams.local) else { continue };
             let (heard, arrivals) = (&mut self.heard, &mut self.arrivals);
             let mut left = DATAGRAMS;
@@ -132,6 +150,7 @@ impl Net {
         for index in 0..self.listeners.len() {
             let mut left = ACCEPTS;
             while left > 0
+                && !self.listeners[index].idle
                 && let Poll::Ready((stream, remote)) = self.listeners[index].poll_accept(context)
             {
                 left -= 1;

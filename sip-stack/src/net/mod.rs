@@ -9,6 +9,7 @@ mod connection;
 mod datagrams;
 mod guard;
 mod heard;
+mod inherit;
 mod limits;
 mod listen;
 mod pool;
@@ -30,6 +31,7 @@ use tokio::sync::mpsc;
 use self::connection::{Event, Queued};
 use self::datagrams::{Arrivals, Datagrams};
 use self::heard::Heard;
+pub use self::inherit::{Inherited, Listening};
 pub use self::limits::Limits;
 use self::listen::Listener;
 use self::pool::{Connection, Peer};
@@ -236,6 +238,19 @@ impl Net {
         limits: Limits,
         service: Handle,
     ) -> Result<Self, BindError> {
+        Self::bind_with(locals, Inherited::default(), limits, service)
+    }
+
+    /// As [`Net::bind`], and takes the sockets of another process where they fit; what fits nowhere is closed.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on or a certificate is missing.
+    pub fn bind_with(
+        locals: Vec<LocalConfig>,
+        mut inherited: Inherited,
+        limits: Limits,
+        service: Handle,
+    ) -> Result<Self, BindError> {
         let (reports, events) = mpsc::channel(EVENTS);
         let mut net = Self {
             locals: HashMap::new(),
@@ -257,7 +272,7 @@ impl Net {
             owes_turn: false,
         };
         for config in locals {
-            net.bind_local(config)?;
+            net.bind_local(config, &mut inherited)?;
         }
         Ok(net)
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
@@ -12,12 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 /// A bound UDP socket. An address in use by another process is an error, never shared.
 pub(super) fn datagrams(address: SocketAddr, dscp: Option<u8>) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP, dscp)?;
-    // The kernel grants what it allows; a burst is then shorter, nothing else.
-    if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-    }
-    // Without stamps a datagram counts as received when it is read.
-    let _ = setsockopt(&socket, ReceiveTimestampns, &true);
+    tune_datagrams(&socket);
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }
@@ -30,6 +26,18 @@ pub(super) fn listener(address: SocketAddr, dscp: Option<u8>) -> io::Result<TcpL
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// A UDP socket that another process has bound.
+pub(super) fn inherited_datagrams(fd: OwnedFd, dscp: Option<u8>) -> io::Result<UdpSocket> {
+    let socket = inherited(fd, Type::DGRAM, dscp)?;
+    tune_datagrams(&socket);
+    UdpSocket::from_std(socket.into())
+}
+
+/// A TCP socket on which another process listens.
+pub(super) fn inherited_listener(fd: OwnedFd, dscp: Option<u8>) -> io::Result<TcpListener> {
+    TcpListener::from_std(inherited(fd, Type::STREAM, dscp)?.into())
 }
 
 /// Opens a TCP connection, from `local` if it is given.
@@ -62,6 +70,26 @@ pub(super) fn tune(stream: &TcpStream, dscp: Option<u8>) {
 /// Sends a datagram at once, whatever the runtime has seen of the socket so far.
 pub(super) fn send(socket: &UdpSocket, bytes: &[u8], remote: SocketAddr) -> io::Result<()> {
     SockRef::from(socket).send_to(bytes, &remote.into()).map(drop)
+}
+
+fn tune_datagrams(socket: &Socket) {
+    // The kernel grants what it allows; a burst is then shorter, nothing else.
+    if setsockopt(socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    }
+    // Without stamps a datagram counts as received when it is read.
+    let _ = setsockopt(socket, ReceiveTimestampns, &true);
+}
+
+fn inherited(fd: OwnedFd, kind: Type, dscp: Option<u8>) -> io::Result<Socket> {
+    let socket = Socket::from(fd);
+    if socket.r#type()? != kind {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    socket.set_nonblocking(true)?;
+    let v4 = socket.local_addr()?.is_ipv4();
+    let _ = mark(&SockRef::from(&socket), v4, dscp);
+    Ok(socket)
 }
 
 fn socket(

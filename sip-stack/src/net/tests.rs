@@ -14,6 +14,8 @@ use super::listen::{DATAGRAMS, contains};
 use super::pool::{holder, server_name};
 use super::*;
 
+mod inherit;
+
 const HERE: LocalId = LocalId(1);
 
 #[tokio::test]
