@@ -183,6 +183,15 @@ pub enum Command {
         /// The newest checkpoint that was kept.
         state: Option<Box<SessionState>>,
     },
+    /// Closes these pairs, which no session has and which [`Ports::cool`](crate::ports::Ports::cool)
+    /// gave, for another process to take; and keeps another number of pairs of each address bound
+    /// beyond those in use from now on. A pair comes back as warm when it is needed again.
+    Cool {
+        /// The pairs.
+        ports: Vec<Port>,
+        /// Instead of [`RelayConfig::reserve`](crate::RelayConfig).
+        reserve: u16,
+    },
     /// Ends the session. Its ports are free for another Apply as soon as this has been sent, since
     /// the shard does commands in order.
     Release(SessionId),

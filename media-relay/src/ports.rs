@@ -296,6 +296,24 @@ impl Ports {
         self.pairs[slot.0 as usize].phase = Phase::Cold;
     }
 
+    /// Gives up the pairs that are free beyond `spare` for each address and shard, for another process
+    /// to take: they are cold now. [`Command::Cool`](crate::plan::Command::Cool) closes them.
+    pub fn cool(&mut self, spare: usize) -> Vec<Port> {
+        let mut given = Vec::new();
+        for queue in &mut self.queues {
+            while queue.available() > spare {
+                let free = queue.free.pop_front();
+                let Some(slot) = free.or_else(|| queue.resting.pop_back().map(|(_, slot)| slot))
+                else {
+                    break;
+                };
+                self.pairs[slot.0 as usize].phase = Phase::Cold;
+                given.push(self.map.port(slot));
+            }
+        }
+        given
+    }
+
     /// Ends a reservation: the pair rests, then it is free again. Give it back when the Release
     /// (or the Apply that no longer names it) has been sent.
     pub fn release(&mut self, port: Port, now: Instant) {
@@ -493,6 +511,23 @@ mod tests {
         assert_eq!(ports.reserve_in(0, PoolId(1), now), None);
         ports.warm(&[a]);
         assert_eq!(ports.reserve_in(0, PoolId(1), now), Some(a));
+    }
+
+    #[test]
+    fn free_pairs_are_given_up_beyond_some() {
+        let (mut ports, now) = warm(2, &[pool(1, 20000..=20019), pool(2, 30000..=30019)]);
+        let (a, b) = ports.reserve(PoolId(1), PoolId(2), now).unwrap();
+        let (c, _) = ports.reserve(PoolId(1), PoolId(2), now).unwrap();
+        ports.release(c, now);
+        // Of five pairs each queue keeps two; two in each pool are reserved, and one rests.
+        let given = ports.cool(2);
+        assert!(!given.contains(&a) && !given.contains(&b));
+        let left = [1, 2].map(|id| ports.capacity(PoolId(id)));
+        assert_eq!(left.map(|c| (c.reserved, c.free + c.resting)), [(1, 4), (2, 4)]);
+        assert_eq!(given.len(), 20 - 3 - 8);
+        assert_eq!(ports.cool(2), []);
+        ports.warm(&given);
+        assert_eq!(ports.capacity(PoolId(1)).warm, 10);
     }
 
     #[test]

@@ -245,7 +245,7 @@ impl Driver {
                 Output::Media { shard, command } => {
                     let session = match &command {
                         Command::Apply(plan) | Command::Resume { plan, .. } => Some(plan.session),
-                        Command::Release(_) => None,
+                        Command::Release(_) | Command::Cool { .. } => None,
                     };
                     if let Err(Full) = self.relay.send(shard, command) {
                         self.note_full(shard, now);

@@ -41,7 +41,7 @@ pub struct RelayConfig {
     /// as many calls can begin in one moment.
     pub reserve: u16,
     /// A start goes on without any pair of an address, as when another process that is about to
-    /// end still has them; they are tried again.
+    /// end still has them; they are tried again, and often.
     pub patient: bool,
     /// How long a released pair rests.
     pub rest: Duration,
@@ -186,7 +186,7 @@ impl Relay {
         let now = clock();
         let mut seed = *seed;
         seed[31] ^= number;
-        let mut pool = Pool::new(map.clone(), number, *warm, seed, Arc::clone(&epoll));
+        let mut pool = Pool::new(map.clone(), number, *warm, *patient, seed, Arc::clone(&epoll));
         pool.fill(usize::MAX, now);
         pool.keep((*reserve).max(*warm));
         if let Some(index) = pool.empty_address().filter(|_| !patient) {

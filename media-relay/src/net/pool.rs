@@ -32,6 +32,8 @@ pub(super) struct Pool {
     addresses: Vec<Stock>,
     /// Pairs of each address beyond those in use.
     reserve: usize,
+    /// Ports that are taken will be free soon.
+    patient: bool,
     /// Bound, and not told yet.
     fresh: VecDeque<Slot>,
     /// Not bound any more, or not to be bound, and not told yet.
@@ -73,6 +75,7 @@ impl Pool {
         map: PortMap,
         shard: u8,
         reserve: u16,
+        patient: bool,
         seed: [u8; 32],
         epoll: Arc<OwnedFd>,
     ) -> Self {
@@ -89,7 +92,8 @@ impl Pool {
         let mut pairs = Vec::new();
         pairs.resize_with(map.pairs() as usize, || None);
         let (fresh, cold) = (VecDeque::new(), VecDeque::new());
-        let mut this = Self { map, epoll, pairs, addresses, reserve: 1, fresh, cold, bound: 0 };
+        let mut this =
+            Self { map, epoll, pairs, addresses, reserve: 1, patient, fresh, cold, bound: 0 };
         this.keep(reserve);
         this
     }
@@ -142,7 +146,10 @@ impl Pool {
         let stock = &mut self.addresses[self.map.address_index(slot)];
         if error.kind() == io::ErrorKind::AddrInUse {
             debug!(port, %error, "media port skipped");
-            stock.taken.push_back((now + TAKEN_RETRY, slot));
+            // In order of time, but for the few that were tried when the pace changed.
+            let few = stock.bound < stock.used + FEW.min(self.reserve);
+            let retry = if self.patient && few { PATIENT_RETRY } else { TAKEN_RETRY };
+            stock.taken.push_back((now + retry, slot));
         } else {
             // No descriptors, no memory, the address gone: not this port's fault.
             warn!(port, %error, "media ports cannot be bound");
@@ -225,6 +232,16 @@ impl Pool {
         }
     }
 
+    /// Another process shall have the pair.
+    pub(super) fn close(&mut self, slot: Slot) {
+        if self.pairs[slot.0 as usize].take().is_some() {
+            let stock = &mut self.addresses[self.map.address_index(slot)];
+            stock.unbound.push_back(slot);
+            stock.bound -= 1;
+            self.bound -= 1;
+        }
+    }
+
     pub(super) fn connect(&mut self, slot: Slot, peer: SocketAddr) {
         if let Some(pair) = &mut self.pairs[slot.0 as usize]
             && let Err(error) = pair.connect(peer)
@@ -278,6 +295,10 @@ pub(super) fn socket(token: u64) -> Socket {
 
 /// After a port was found taken.
 const TAKEN_RETRY: Duration = Duration::from_secs(5);
+/// The same while another process is known to leave its ports to this one, and few are bound.
+const PATIENT_RETRY: Duration = Duration::from_millis(250);
+/// So few.
+const FEW: usize = 64;
 /// After the system gave no socket.
 const FAULT_RETRY: Duration = Duration::from_secs(1);
 /// Pairs bound in one turn, about 20 us each.
@@ -296,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_port_of_another_process_is_tried_again_later_and_nothing_spins() {
-        let (mut pool, address, now) = pool(1, 10, 10);
+        let (mut pool, address, now) = pool(1, 10, 10, false);
         let taken = [20002, 20007, 20011].map(|port| UdpSocket::bind((address, port)).unwrap());
         pool.fill(usize::MAX, now);
         assert_eq!((pool.bound(), pool.take_fresh().len()), (7, 7));
@@ -315,7 +336,7 @@ mod tests {
     /// As when another process still has nearly all of them: every turn costs little.
     #[test]
     fn few_binds_are_tried_in_one_turn() {
-        let (mut pool, address, now) = pool(2, 100, 100);
+        let (mut pool, address, now) = pool(2, 100, 100, false);
         let taken: Vec<_> = (20000..20200)
             .step_by(2)
             .map(|port| UdpSocket::bind((address, port)).unwrap())
@@ -332,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_reserve_is_refilled_as_calls_take_it() {
-        let (mut pool, _, now) = pool(3, 200, 20);
+        let (mut pool, _, now) = pool(3, 200, 20, false);
         pool.fill(usize::MAX, now);
         assert_eq!(pool.bound(), 20);
         let fresh = pool.take_fresh();
@@ -354,8 +375,36 @@ mod tests {
     }
 
     #[test]
+    fn a_patient_pool_without_ports_looks_again_soon() {
+        let (mut pool, address, now) = pool(5, 3, 3, true);
+        let taken = [20000, 20003, 20004].map(|port| UdpSocket::bind((address, port)).unwrap());
+        pool.fill(usize::MAX, now);
+        assert_eq!((pool.bound(), pool.poll_timeout(now)), (0, Some(now + PATIENT_RETRY)));
+        drop(taken);
+        pool.refill(now + PATIENT_RETRY);
+        assert_eq!(pool.bound(), 3);
+    }
+
+    #[test]
+    fn a_pair_is_closed_for_another_process_and_comes_back_when_it_is_needed() {
+        let (mut pool, address, now) = pool(6, 3, 3, false);
+        pool.fill(usize::MAX, now);
+        let ports = pool.take_fresh();
+        pool.keep(1);
+        for port in &ports[..2] {
+            pool.close(pool.map.slot(*port).unwrap());
+        }
+        let taken = UdpSocket::bind((address, ports[0].number)).unwrap();
+        assert_eq!((pool.bound(), pool.poll_timeout(now)), (1, None));
+        assert!(pool.take(pool.map.slot(ports[2]).unwrap(), now));
+        pool.refill(now);
+        assert_eq!((pool.bound(), pool.take_fresh()), (2, vec![ports[1]]));
+        drop(taken);
+    }
+
+    #[test]
     fn a_claimed_pair_is_bound_when_it_is_used_or_told_as_cold() {
-        let (mut pool, address, now) = pool(4, 4, 1);
+        let (mut pool, address, now) = pool(4, 4, 1, false);
         pool.fill(usize::MAX, now);
         let warm = pool.take_fresh()[0];
         let mut cold = (20000..20008).step_by(2).map(|number| Port { number, ..warm });
@@ -375,7 +424,7 @@ mod tests {
         assert_eq!((pool.bound(), pool.take_fresh()), (4, vec![other]));
     }
 
-    fn pool(test: u8, pairs: u16, reserve: u16) -> (Pool, IpAddr, Instant) {
+    fn pool(test: u8, pairs: u16, reserve: u16, patient: bool) -> (Pool, IpAddr, Instant) {
         #[allow(clippy::disallowed_methods, reason = "a test may begin at any time")]
         let now = Instant::now();
         let [.., high, low] = std::process::id().to_be_bytes();
@@ -383,6 +432,7 @@ mod tests {
         let config =
             PoolConfig { id: PoolId(0), address, ports: 20000..=20000 + 2 * pairs - 1, dscp: None };
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap());
-        (Pool::new(PortMap::new(1, &[config]), 0, reserve, [1; 32], epoll), address, now)
+        let map = PortMap::new(1, &[config]);
+        (Pool::new(map, 0, reserve, patient, [1; 32], epoll), address, now)
     }
 }

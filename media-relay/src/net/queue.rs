@@ -66,7 +66,7 @@ impl Alarm {
 
 /// A queue for a shard that has at most `sessions`.
 pub(super) fn commands(sessions: usize, alarm: Arc<Alarm>) -> (CommandSender, CommandReceiver) {
-    let (sender, receiver) = sync_channel(APPLIES + 2 * sessions + 2);
+    let (sender, receiver) = sync_channel(APPLIES + 2 * sessions + COOLS);
     let waiting = Arc::new(Waiting::default());
     (
         CommandSender { queue: sender, waiting: Arc::clone(&waiting), alarm: Arc::clone(&alarm) },
@@ -82,7 +82,7 @@ impl CommandSender {
         let all = self.waiting.all.fetch_add(1, Ordering::SeqCst);
         let fits = match &command {
             Command::Apply(_) => all.saturating_sub(resumes) < APPLIES,
-            Command::Resume { .. } | Command::Release(_) => true,
+            Command::Resume { .. } | Command::Release(_) | Command::Cool { .. } => true,
         };
         if fits && self.queue.try_send(command).is_ok() {
             return Ok(());
@@ -129,7 +129,7 @@ impl CommandReceiver {
 const fn is_resume(command: &Command) -> usize {
     match command {
         Command::Resume { .. } => 1,
-        Command::Apply(_) | Command::Release(_) => 0,
+        Command::Apply(_) | Command::Release(_) | Command::Cool { .. } => 0,
     }
 }
 
@@ -160,6 +160,8 @@ impl Wake {
 
 /// Commands that may wait before an Apply is refused, Resumes apart.
 pub(super) const APPLIES: usize = 1024;
+/// Room for what is rarer than a session.
+const COOLS: usize = 64;
 /// Batches of checkpoints that may wait.
 pub(super) const CHECKPOINTS: usize = 64;
 

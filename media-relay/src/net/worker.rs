@@ -173,6 +173,8 @@ impl Worker {
                 Output::Idle(slot) => self.pool.give_back(slot, now),
                 Output::Connect(slot, peer) => self.pool.connect(slot, peer),
                 Output::Disconnect(slot) => self.pool.disconnect(slot),
+                Output::Close(slot) => self.pool.close(slot),
+                Output::Keep(reserve) => self.pool.keep(reserve),
             }
         }
     }

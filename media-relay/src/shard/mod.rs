@@ -73,6 +73,11 @@ pub enum Output {
     Connect(Slot, SocketAddr),
     /// Open it to all again.
     Disconnect(Slot),
+    /// Close both sockets of this pair, which no session uses, and bind it again only when no other
+    /// is left.
+    Close(Slot),
+    /// Keep so many pairs of each address bound beyond those in use.
+    Keep(u16),
 }
 
 /// Sessions and ports of one relay thread.
@@ -199,6 +204,7 @@ impl Shard {
         match command {
             Command::Apply(plan) => self.apply(plan, None, now),
             Command::Resume { plan, state } => self.apply(plan, Some(state.as_deref()), now),
+            Command::Cool { ports, reserve } => self.cool(ports, *reserve),
             Command::Release(session) => {
                 if let Some(key) = self.by_id.get(session) {
                     self.end(*key, End::Released);
@@ -391,6 +397,16 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.due.is_behind(session.news) {
             session.due = self.checkpoints.note(session.id, session.news, session.told, now);
+        }
+    }
+
+    fn cool(&mut self, ports: &[Port], reserve: u16) {
+        self.outputs.push_back(Output::Keep(reserve));
+        for port in ports.iter().filter(|port| port.shard == self.shard) {
+            let Some(slot) = self.map.slot(*port) else { continue };
+            if matches!(self.pairs[slot.0 as usize], Pair::Idle(_)) {
+                self.outputs.push_back(Output::Close(slot));
+            }
         }
     }
 

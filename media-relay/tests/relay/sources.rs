@@ -187,9 +187,17 @@ fn sockets_are_connected_while_the_source_is_certain() {
     let mut a = Peer::plain(1);
     let taken = |bench: &mut Bench| -> Vec<Output> {
         let of = |output: &Output| match output {
-            Output::Use(s) | Output::Idle(s) | Output::Connect(s, _) | Output::Disconnect(s) => *s,
+            Output::Use(s)
+            | Output::Idle(s)
+            | Output::Connect(s, _)
+            | Output::Disconnect(s)
+            | Output::Close(s) => Some(*s),
+            Output::Keep(_) => None,
         };
-        std::mem::take(&mut bench.outputs).into_iter().filter(|output| of(output) == slot).collect()
+        std::mem::take(&mut bench.outputs)
+            .into_iter()
+            .filter(|output| of(output) == Some(slot))
+            .collect()
     };
     assert_eq!(taken(&mut bench), [Output::Use(slot)]);
     // The signalled address itself is certain at once.
