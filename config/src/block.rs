@@ -1,6 +1,7 @@
 //! A configuration taken apart again into tables, keys and values: what `effective` writes and
 //! `diff` compares.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::Path;
@@ -227,6 +228,11 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
             // Always: in a tenant's file no key and an empty list are not the same.
             set(&trunk::TRUNKS, list(of.trunks.iter().map(name))),
             maybe(&trunk::INBOUND_TRUNKS, (!further.is_empty()).then(|| list(further.into_iter()))),
+            maybe(
+                &trunk::OPTIONS_INTERVAL,
+                of.options_interval.map(|every| text(format_args!("{}s", every.as_secs()))),
+            ),
+            set(&trunk::STATUS_MAP, status_map(&of.status_map)),
         ],
         restart: false,
     }
@@ -304,6 +310,11 @@ fn key(key: &Key) -> String {
         Key::File(file) => path(file),
         Key::Env(name) => format!("{{ env = {} }}", text(name)),
     }
+}
+
+fn status_map(map: &BTreeMap<u16, u16>) -> String {
+    let entries: Vec<_> = map.iter().map(|(from, to)| format!("{from} = {to}")).collect();
+    if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) }
 }
 
 fn dscp(sip: u8) -> String {

@@ -252,6 +252,11 @@ pub struct Trunk {
     /// All trunks from which a call to its numbers may come: `trunks` and those of the key
     /// `inbound_trunks`, without repetition, never itself; not empty when it has numbers.
     pub inbound_trunks: Vec<usize>,
+    /// Time between two OPTIONS to each of its peers, 5 s to 10 min; `None`: only those that have
+    /// failed are asked.
+    pub options_interval: Option<Duration>,
+    /// What a caller is told (400 to 699) in place of a final status (300 to 699) of this trunk.
+    pub status_map: BTreeMap<u16, u16>,
 }
 
 /// One address of a trunk.

@@ -5,13 +5,14 @@
 //! endpoint, relay or clock.
 
 mod attempt;
+mod attempt_timers;
 mod bridge;
 pub mod media_plan;
 mod port;
 mod story;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,20 +21,21 @@ use media_relay::{Command, SideStats};
 use sip_stack::leg::{Action, Failure, Leg, Outbox, Token};
 use sip_stack::locate::Destination;
 use sip_stack::message::Message;
-use sip_stack::transport::Source;
+use sip_stack::transport::{LocalId, Source};
 
-pub use attempt::tenant_name;
+pub use attempt::{Trouble, retry_after, tenant_name};
 pub use port::{Pools, PortBook, sources};
 pub use story::{Story, leg_record};
 
 use self::attempt::Attempts;
+use self::attempt_timers::Timers;
 use self::media_plan::{CallMedia, Owned};
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::numbers::Number;
 use crate::profile::{Caller, Profile};
 use crate::random::Random;
-use crate::routing::{End, Routes};
+use crate::routing::{End, PlaceName, Routes};
 
 /// Names a call within this process; counts up from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +55,17 @@ pub enum Do {
     },
     /// Find the addresses of a next hop; [`Call::located`] gets them.
     Locate(Destination),
+    /// Remember that something is wrong at a place.
+    Trouble {
+        /// Where.
+        place: PlaceName,
+        /// At which of its addresses.
+        address: SocketAddr,
+        /// Whether no other address of it is left.
+        all: bool,
+        /// What.
+        trouble: Trouble,
+    },
     /// Tell the relay.
     Media(Command),
     /// Tell whoever listens.
@@ -76,6 +89,8 @@ pub struct Context<'a> {
     pub random: &'a mut Random,
     /// Fresh identifiers: a Call-ID and a tag.
     pub identifiers: &'a mut dyn FnMut() -> (Bytes, Bytes),
+    /// Since when a connection to that address is open, if one is.
+    pub opened: &'a dyn Fn(LocalId, SocketAddr) -> Option<Instant>,
     /// Our own media addresses.
     pub owned: &'a Owned,
     /// The ports of this call.
@@ -149,7 +164,6 @@ pub struct Call {
     exchange: Exchange,
     /// The last 18x passed to the caller: status, and whether it had SDP.
     rung: Option<(u16, bool)>,
-    ring_deadline: Option<Instant>,
     story: Story,
     /// The relay has a session of ours whose figures are still to come.
     relayed: bool,
@@ -187,6 +201,7 @@ impl Call {
     /// Starts a call: reads the caller's offer and tries the first hop.
     pub fn start(new: NewCall, cx: &mut Context<'_>) -> Self {
         let offer = new.leg.remote_offer().cloned();
+        let timers = Timers::begin(new.caller_profile.patience, cx.now);
         let mut call = Self {
             routes: new.routes,
             caller: new.caller,
@@ -197,11 +212,10 @@ impl Call {
             phase: Phase::Trying,
             legs: vec![CallLeg { leg: new.leg, end: new.from, peer: new.peer }],
             callee: None,
-            attempts: Attempts::new(new.plan.hops),
+            attempts: Attempts::new(new.plan.hops, timers),
             media: new.media,
             exchange: Exchange::Idle,
             rung: None,
-            ring_deadline: Some(cx.now + RING_TIMEOUT),
             story: new.story,
             relayed: false,
             figures_deadline: None,
@@ -300,19 +314,11 @@ impl Call {
                 self.on_leg(at, cx, Leg::handle_timeout);
             }
         }
-        if self.attempts.silent_since.is_some_and(|due| due <= cx.now) {
-            self.attempt_silent(cx);
-        }
+        self.attempt_timeout(cx);
         if self.figures_deadline.is_some_and(|due| due <= cx.now) {
             self.figures_deadline = None;
             if std::mem::take(&mut self.relayed) {
                 tracing::error!(call = self.story.id(), "the relay told no figures");
-            }
-        }
-        if self.ring_deadline.is_some_and(|due| due <= cx.now) {
-            self.ring_deadline = None;
-            if self.phase == Phase::Trying {
-                self.conclude("gateway", Cause::NoAnswer, None, cx);
             }
         }
     }
@@ -320,7 +326,7 @@ impl Call {
     /// When [`Call::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let figures = self.figures_deadline.filter(|_| self.relayed);
-        let own = [self.attempts.silent_since, self.ring_deadline, figures];
+        let own = [self.attempts.timers.next(), figures];
         let legs = self.legs.iter().filter_map(|l| l.leg.poll_timeout());
         legs.chain(own.into_iter().flatten()).min()
     }
@@ -387,8 +393,6 @@ const CALLER: usize = 0;
 const CALLEE: usize = 1;
 /// How long a call that is over waits for the relay's figures.
 const FIGURES: Duration = Duration::from_secs(5);
-/// How long a call may ring before it is given up.
-pub const RING_TIMEOUT: Duration = Duration::from_secs(120);
 
 fn leg_number(at: usize) -> u8 {
     u8::try_from(at).expect("attempts are bounded below 255")

@@ -35,6 +35,17 @@ pub enum Event {
         proxy: Arc<str>,
         /// Whether it answers OPTIONS with a 2xx.
         up: bool,
+        /// Whether it answers them with a refusal: it does not know us.
+        refused: bool,
+    },
+    /// A peer of a trunk was found up or down.
+    Peer {
+        /// Name of the trunk.
+        trunk: Arc<str>,
+        /// The peer as configured.
+        peer: Arc<str>,
+        /// Whether it says anything.
+        up: bool,
     },
     /// A message was dropped without an answer: an unknown source, or nothing it belongs to.
     Dropped,

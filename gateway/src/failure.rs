@@ -76,11 +76,11 @@ impl Cause {
             Self::Peer(status) => status,
             Self::UnknownTenant | Self::UnknownNumber | Self::NoRoute => 404,
             Self::IncompleteNumber => 484,
-            Self::TenantFull | Self::NoPorts | Self::Draining | Self::Unreachable => 503,
+            Self::TenantFull | Self::NoPorts | Self::Draining => 503,
+            Self::Unreachable | Self::Silent => 503,
             Self::TooManyHops => 483,
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 488,
             Self::Unsupported => 420,
-            Self::Silent => 504,
             Self::NoAnswer => 408,
             Self::NotConfirmed | Self::Lost => 408,
             Self::Internal => 500,
@@ -94,6 +94,32 @@ impl Cause {
             300..=399 => 480,
             401 | 407 => 403,
             status => status,
+        }
+    }
+
+    /// Whether our 503 shall say when to come back: only when it is us who are short of something. After a hop that
+    /// failed it would keep the caller from calling anybody else.
+    pub const fn asks_to_wait(self) -> bool {
+        match self {
+            Self::TenantFull | Self::NoPorts | Self::Draining => true,
+            Self::Normal
+            | Self::CallerGaveUp
+            | Self::Peer(_)
+            | Self::UnknownTenant
+            | Self::UnknownNumber
+            | Self::IncompleteNumber
+            | Self::NoRoute
+            | Self::TooManyHops
+            | Self::BadOffer
+            | Self::NotEncrypted
+            | Self::NothingInCommon
+            | Self::Unsupported
+            | Self::Unreachable
+            | Self::Silent
+            | Self::NoAnswer
+            | Self::NotConfirmed
+            | Self::Lost
+            | Self::Internal => false,
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Names end in their unit; labels come from closed sets (causes, tenants, trunks, edges), never from the wire.
 
+mod places;
+
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use media_relay::net::ThreadCounters;
@@ -13,6 +14,7 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
+use self::places::Places;
 use crate::core::Gauges;
 use crate::event::{Event, Refusal};
 use crate::failure::Cause;
@@ -105,7 +107,7 @@ pub struct Meters {
     media: [Counter; 6],
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
     relay: (Gauge, Gauge, [Counter; 3]),
-    proxies: HashMap<(Arc<str>, Arc<str>), Gauge>,
+    places: Places,
 }
 
 impl Meters {
@@ -145,7 +147,7 @@ impl Meters {
                     counter!("trunkgate_relay_stray_packets_total"),
                 ],
             ),
-            proxies: HashMap::new(),
+            places: Places::default(),
         }
     }
 
@@ -157,14 +159,10 @@ impl Meters {
                 self.answered.increment(1);
                 self.setup.record(setup.as_secs_f64());
             }
-            Event::CallRefused { cause } | Event::CallEnded { cause } => self.ended(*cause).increment(1),
-            Event::Proxy { edge, proxy, up } => self
-                .proxies
-                .entry((Arc::clone(edge), Arc::clone(proxy)))
-                .or_insert_with(|| {
-                    gauge!("trunkgate_proxy_up", "edge" => edge.to_string(), "proxy" => proxy.to_string())
-                })
-                .set(if *up { 1.0 } else { 0.0 }),
+            Event::CallRefused { cause } | Event::CallEnded { cause } => {
+                self.ended(*cause).increment(1)
+            }
+            Event::Proxy { .. } | Event::Peer { .. } => self.places.note(event),
             Event::Dropped => self.dropped.increment(1),
             Event::Fault => self.faults.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),
@@ -280,6 +278,8 @@ const GAUGES: &[(&str, &str)] = &[
     ("trunkgate_retiring_connections", "Connections now that only finish what calls owe on them"),
     ("trunkgate_media_sessions", "Sessions of the relay now"),
     ("trunkgate_proxy_up", "1 while OPTIONS to that proxy are answered with 200"),
+    ("trunkgate_proxy_refused", "1 while OPTIONS to that proxy are answered with a refusal"),
+    ("trunkgate_peer_up", "0 while that peer of a trunk does not answer"),
 ];
 /// How often the gauges are shown.
 pub const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
@@ -304,7 +304,9 @@ mod tests {
             meters.note(&Event::CallEnded { cause: Cause::Normal });
             meters.note(&Event::Dropped);
             meters.note(&Event::Refused(Refusal::Network));
-            meters.note(&Event::Proxy { edge: "default".into(), proxy: "sip".into(), up: true });
+            let (edge, proxy) = ("default".into(), "sip".into());
+            meters.note(&Event::Proxy { edge, proxy, up: true, refused: false });
+            meters.note(&Event::Peer { trunk: "a".into(), peer: "udp:b".into(), up: false });
             meters.show(&Gauges::default());
         });
         for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {

@@ -18,7 +18,9 @@ fn every_figure_is_described() {
     meters.note(&Event::CallAnswered { setup: Duration::from_millis(800) });
     meters.note(&Event::CallEnded { cause: Cause::Normal });
     meters.note(&Event::Refused(Refusal::Network));
-    meters.note(&Event::Proxy { edge: "default".into(), proxy: "sip.test".into(), up: true });
+    let (edge, proxy) = ("default".into(), "sip.test".into());
+    meters.note(&Event::Proxy { edge, proxy, up: true, refused: false });
+    meters.note(&Event::Peer { trunk: "a".into(), peer: "udp:b".into(), up: true });
     let rendered = exporter.render();
     let shown: BTreeSet<&str> = rendered
         .lines()

@@ -114,6 +114,8 @@ fn one(
         numbers: Numbers::new(raw.numbers.iter().map(|at| at.value).collect()),
         trunks: routes.outbound,
         inbound_trunks: routes.inbound,
+        options_interval: raw.options_interval.map(|interval| interval.0),
+        status_map: raw.status_map.0.clone(),
     })
 }
 

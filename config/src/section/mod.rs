@@ -4,6 +4,7 @@
 //! resolved, `None` where a fault was noted.
 
 pub(crate) mod edge;
+pub(crate) mod failover;
 pub(crate) mod gateway;
 pub(crate) mod media;
 pub(crate) mod realm;

@@ -8,6 +8,7 @@ use crate::key::{Key, Later, Section};
 use crate::model::{Peer, Srtp};
 use crate::numbers::NumberRange;
 use crate::read::{Node, Table, Value};
+use crate::section::failover::{PeerInterval, StatusMap};
 use crate::section::tenant::NumbersEntry;
 use crate::source::{At, Span};
 use crate::text::address::{MediaNetwork, Network};
@@ -57,6 +58,16 @@ pub(crate) static TRUNKS: Key<Vec<At<Name>>> = Key::computed(
 );
 pub(crate) static INBOUND_TRUNKS: Key<Vec<At<Name>>> =
     Key::optional("inbound_trunks", "Further trunks from which calls to its numbers are taken.");
+pub(crate) static OPTIONS_INTERVAL: Key<PeerInterval> = Key::computed(
+    "options_interval",
+    "only peers that have failed are asked",
+    "Time between two OPTIONS to each of its peers, 5s to 10m; peers that do not answer are tried last.",
+);
+pub(crate) static STATUS_MAP: Key<StatusMap> = Key::default(
+    "status_map",
+    "{ 500 = 503, 502 = 503 }",
+    "What a caller is told when a call to this trunk fails with such a status; every other status stays.",
+);
 
 pub(crate) static TRUNK: Section = Section {
     title: "[[trunk]]",
@@ -73,6 +84,8 @@ pub(crate) static TRUNK: Section = Section {
         &NUMBERS,
         &TRUNKS,
         &INBOUND_TRUNKS,
+        &OPTIONS_INTERVAL,
+        &STATUS_MAP,
     ],
     named: None,
 };
@@ -117,6 +130,8 @@ pub(crate) struct RawTrunk {
     pub(crate) trunks_written: bool,
     pub(crate) inbound_trunks: Option<At<Vec<At<Name>>>>,
     pub(crate) inbound_trunks_written: bool,
+    pub(crate) options_interval: Option<PeerInterval>,
+    pub(crate) status_map: StatusMap,
     pub(crate) span: Span,
 }
 
@@ -161,6 +176,8 @@ impl Value for RawTrunk {
             trunks_written: table.has(TRUNKS.name),
             inbound_trunks: table.optional(&INBOUND_TRUNKS),
             inbound_trunks_written: table.has(INBOUND_TRUNKS.name),
+            options_interval: table.optional(&OPTIONS_INTERVAL).map(|at| at.value),
+            status_map: table.value(&STATUS_MAP).value,
             span: node.span,
         };
         table.finish();

@@ -307,7 +307,7 @@ fn no_number(text: &str) -> Bad {
 }
 
 /// A number of seconds or minutes.
-fn seconds(text: &str) -> Option<u64> {
+pub(crate) fn seconds(text: &str) -> Option<u64> {
     let (digits, unit) = match (text.strip_suffix('s'), text.strip_suffix('m')) {
         (Some(digits), _) => (digits, 1),
         (None, Some(digits)) => (digits, 60),

@@ -1,46 +1,85 @@
 //! Reaching the callee: hops one after the other, each located, each address an INVITE of its own.
 //!
 //! The next one is tried when a hop cannot be reached, is silent, or answers with a status that says "elsewhere", and
-//! only while nothing has rung.
+//! only while nothing has rung. Another hop comes before another address of the same one. The timers are in
+//! [`super::attempt_timers`]; what went wrong is told to whoever orders the hops of later calls ([`Do::Trouble`]).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sip_stack::leg::{Leg, LegIdentity, Outgoing, Rejection};
-use sip_stack::locate::{Address, Destination, Family, Located};
-use sip_stack::message::Message;
+use sip_stack::locate::{Address, Located};
+use sip_stack::message::{HeaderId, Message};
 use sip_stack::transport::{Target, Transport};
 
+use super::attempt_timers::{Timer, Timers, silent_at};
 use super::media_plan::MediaSide;
-use super::{CALLEE, Call, CallLeg, Context, Do, Phase, leg_number, port};
+use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, Phase, leg_number, port};
 use crate::failure::Cause;
 use crate::profile::{AGENT, Profile, teams, trunk};
-use crate::routing::{EdgeId, Hop, Routes, TenantId};
+use crate::routing::{EdgeId, End, Hop, Place, Routes, TenantId};
+
+/// What went wrong at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It said nothing to an INVITE.
+    Silent,
+    /// No connection to it could be made.
+    Unreachable,
+    /// It asked for no further calls for so long (503 with Retry-After, RFC 3261 §21.5.4).
+    Busy(Duration),
+}
 
 /// What is left to try.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    hops: VecDeque<Hop>,
-    /// The hop being tried, with the addresses that are left of it.
-    current: Option<(Hop, VecDeque<Address>)>,
-    /// When the attempt counts as silent; `None` once it said anything.
-    pub(super) silent_since: Option<Instant>,
+    ways: VecDeque<Way>,
+    current: Option<Current>,
+    pub(super) timers: Timers,
     /// Something rang: no other hop is tried any more.
     rang: bool,
     /// Why the last one failed.
     last: Cause,
+    /// Whose answer that was.
+    refused_by: Option<End>,
     made: usize,
 }
 
+/// A hop to be tried.
+#[derive(Debug)]
+struct Way {
+    hop: Hop,
+    /// What is left of its addresses; `None` before it was located.
+    addresses: Option<VecDeque<Address>>,
+}
+
+/// The hop being tried.
+#[derive(Debug)]
+struct Current {
+    hop: Hop,
+    /// Addresses not tried yet.
+    rest: VecDeque<Address>,
+    /// The INVITE that is out.
+    sent: Option<Sent>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    transport: Transport,
+    remote: SocketAddr,
+    at: Instant,
+}
+
 impl Attempts {
-    pub(super) fn new(hops: Vec<Hop>) -> Self {
+    pub(super) fn new(hops: Vec<Hop>, timers: Timers) -> Self {
         Self {
-            hops: hops.into(),
+            ways: hops.into_iter().map(|hop| Way { hop, addresses: None }).collect(),
             current: None,
-            silent_since: None,
+            timers,
             rang: false,
             last: Cause::Unreachable,
+            refused_by: None,
             made: 0,
         }
     }
@@ -49,14 +88,26 @@ impl Attempts {
 impl Call {
     /// Tries the next hop, or gives up when there is none.
     pub(super) fn next_hop(&mut self, cx: &mut Context<'_>) {
-        self.attempts.silent_since = None;
-        let Some(hop) = self.attempts.hops.pop_front() else {
+        self.attempts.timers.stop(Timer::Silence);
+        self.attempts.timers.search(cx.now);
+        if let Some(Current { hop, rest, .. }) = self.attempts.current.take()
+            && !rest.is_empty()
+        {
+            self.attempts.ways.push_back(Way { hop, addresses: Some(rest) });
+        }
+        let Some(Way { hop, addresses }) = self.attempts.ways.pop_front() else {
             let cause = self.attempts.last;
             self.conclude("gateway", cause, None, cx);
             return;
         };
-        self.attempts.current = Some((hop, VecDeque::new()));
-        cx.out.push(Do::Locate(destination(&self.routes, hop)));
+        let located = addresses.is_some();
+        let rest = addresses.unwrap_or_default();
+        self.attempts.current = Some(Current { hop, rest, sent: None });
+        if located {
+            self.next_address(cx);
+        } else {
+            cx.out.push(Do::Locate(self.routes.destination(hop.place())));
+        }
     }
 
     /// The addresses of the hop that was asked for.
@@ -64,14 +115,13 @@ impl Call {
         if self.phase != Phase::Trying {
             return;
         }
-        let Some((hop, addresses)) = &mut self.attempts.current else { return };
+        let Some(current) = &mut self.attempts.current else { return };
         match located {
-            Ok(found) => {
-                addresses.extend(found.into_iter().take(MOST_ADDRESSES));
-            }
+            Ok(found) => current.rest.extend(found.into_iter().take(MOST_ADDRESSES)),
             Err(error) => {
-                tracing::warn!(hop = %describe(&self.routes, *hop), %error, "next hop not located");
-                self.story.attempt(describe(&self.routes, *hop), cx.wall);
+                let name = self.routes.place_name(current.hop.place());
+                tracing::warn!(hop = %name, %error, "next hop not located");
+                self.story.attempt(name.to_string(), cx.wall);
                 self.story.attempt_result(0);
             }
         }
@@ -79,13 +129,14 @@ impl Call {
     }
 
     fn next_address(&mut self, cx: &mut Context<'_>) {
-        let next = self.attempts.current.as_mut().and_then(|(hop, addresses)| {
-            let address = addresses.pop_front()?;
-            Some((*hop, address))
-        });
+        let next = self
+            .attempts
+            .current
+            .as_mut()
+            .and_then(|current| Some((current.hop, current.rest.pop_front()?)));
         match next {
             Some((hop, address)) if self.attempts.made < MOST_ATTEMPTS => {
-                self.invite(hop, address, cx)
+                self.invite(hop, address, cx);
             }
             Some(_) | None => self.next_hop(cx),
         }
@@ -127,9 +178,15 @@ impl Call {
         };
         let (call_id, local_tag) = (cx.identifiers)();
         let target = Target { transport, local: face.local, remote, name: Some(name), flow: None };
-        self.story.attempt(format!("{} {remote}", describe(&self.routes, hop)), cx.wall);
+        let name = self.routes.place_name(hop.place());
+        self.story.attempt(format!("{name} {remote}"), cx.wall);
         self.story.callee(&self.routes, hop, &call_id, self.caller.user(), called);
-        self.attempts.silent_since = Some(cx.now + silence(hop, transport));
+        let sent = Sent { transport, remote, at: cx.now };
+        if let Some(current) = &mut self.attempts.current {
+            current.sent = Some(sent);
+        }
+        let silent = when_silent(hop, face.local, sent, cx);
+        self.attempts.timers.set(Timer::Silence, silent);
         let at = self.legs.len();
         cx.out.push(Do::Dialog { tag: local_tag.clone(), leg: leg_number(at) });
         let mut outbox = VecDeque::new();
@@ -174,20 +231,60 @@ impl Call {
         true
     }
 
-    /// An attempt said nothing in time.
-    pub(super) fn attempt_silent(&mut self, cx: &mut Context<'_>) {
-        self.attempts.silent_since = None;
+    /// What is due among the timers of the attempts.
+    pub(super) fn attempt_timeout(&mut self, cx: &mut Context<'_>) {
+        while let Some(timer) = self.attempts.timers.take_due(cx.now) {
+            match timer {
+                Timer::Silence => self.attempt_silent(cx),
+                Timer::Search => self.search_over(cx),
+                Timer::Progress => self.progress(cx),
+                Timer::Ring => self.conclude("gateway", Cause::NoAnswer, None, cx),
+            }
+        }
+    }
+
+    /// An attempt said nothing in time, unless its connection has opened only lately.
+    fn attempt_silent(&mut self, cx: &mut Context<'_>) {
+        let Some(at) = self.callee else { return };
+        let local = self.legs[at].leg.identity().local_id;
+        if let Some(Current { hop, sent: Some(sent), .. }) = &self.attempts.current {
+            let due = when_silent(*hop, local, *sent, cx);
+            if due > cx.now {
+                return self.attempts.timers.set(Timer::Silence, due);
+            }
+        }
+        self.give_up_attempt(cx);
+        self.trouble(Trouble::Silent, cx);
+        self.next_hop(cx);
+    }
+
+    /// All the time there is for a first sign of life has passed.
+    fn search_over(&mut self, cx: &mut Context<'_>) {
+        if self.callee.is_some() {
+            self.give_up_attempt(cx);
+        }
+        let cause = self.attempts.last;
+        self.conclude("gateway", cause, None, cx);
+    }
+
+    fn give_up_attempt(&mut self, cx: &mut Context<'_>) {
         self.attempts.last = Cause::Silent;
         self.story.attempt_result(408);
         if let Some(at) = self.callee.take() {
             self.on_leg(at, cx, |leg, now, out| leg.cancel(None, now, out));
         }
-        self.next_address(cx);
+    }
+
+    /// The caller would give up soon, having heard nothing: it hears that the call goes on.
+    fn progress(&mut self, cx: &mut Context<'_>) {
+        if self.phase == Phase::Trying && self.rung.is_none() {
+            self.on_leg(CALLER, cx, |leg, now, out| leg.ring(183, None, &[], now, out));
+        }
     }
 
     /// An attempt is alive.
-    pub(super) const fn attempt_alive(&mut self, rings: bool) {
-        self.attempts.silent_since = None;
+    pub(super) fn attempt_alive(&mut self, rings: bool, now: Instant) {
+        self.attempts.timers.heard(now);
         self.attempts.rang |= rings;
     }
 
@@ -199,7 +296,6 @@ impl Call {
         why: Rejection,
         cx: &mut Context<'_>,
     ) {
-        self.attempts.silent_since = None;
         self.callee = None;
         let (cause, elsewhere) = match why {
             Rejection::Response => (Cause::Peer(status), self.tries_elsewhere(status)),
@@ -209,6 +305,7 @@ impl Call {
             Rejection::NoAnswer => (Cause::BadOffer, false),
         };
         self.attempts.last = cause;
+        self.attempts.refused_by = self.attempts.current.as_ref().map(|current| current.hop.end());
         self.story.attempt_result(match why {
             Rejection::Transport => 0,
             Rejection::Response
@@ -216,22 +313,84 @@ impl Call {
             | Rejection::Cancelled
             | Rejection::NoAnswer => status,
         });
+        match why {
+            Rejection::Timeout => self.trouble(Trouble::Silent, cx),
+            Rejection::Transport => self.trouble(Trouble::Unreachable, cx),
+            Rejection::Response => {
+                if let Some(wait) = message.filter(|_| status == 503).and_then(retry_after) {
+                    self.trouble(Trouble::Busy(wait), cx);
+                }
+            }
+            Rejection::Cancelled | Rejection::NoAnswer => {}
+        }
         if elsewhere && !self.attempts.rang {
-            self.next_address(cx);
+            self.next_hop(cx);
         } else {
             self.conclude("callee", cause, message, cx);
         }
     }
 
+    /// What the caller is told of this end: what its trunk's `status_map` makes of a status of the callee.
+    pub(super) fn status_for_caller(&self, cause: Cause) -> u16 {
+        match (cause, self.attempts.refused_by) {
+            (Cause::Peer(status), Some(End::Trunk(trunk))) => {
+                let map = &self.routes.config().trunks[trunk.0].status_map;
+                map.get(&status).copied().unwrap_or_else(|| cause.status_for_caller())
+            }
+            _ => cause.status_for_caller(),
+        }
+    }
+
+    /// Tells what is wrong with the hop being tried, for later calls.
+    fn trouble(&self, trouble: Trouble, cx: &mut Context<'_>) {
+        let Some(Current { hop, rest, sent: Some(sent) }) = &self.attempts.current else { return };
+        cx.out.push(Do::Trouble {
+            place: self.routes.place_name(hop.place()),
+            address: sent.remote,
+            all: rest.is_empty(),
+            trouble,
+        });
+    }
+
+    /// Where the INVITE of this leg went, while it is the one being tried.
+    pub fn tried(&self, leg: usize) -> Option<Place> {
+        let current = self.attempts.current.as_ref().filter(|_| self.callee == Some(leg))?;
+        Some(current.hop.place())
+    }
+
+    /// The configuration under which the call lives.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
     /// Whether a final status means that another hop may do better. A tenant's proxies say so by 503 alone: every
     /// other answer is the phone system's word on the call.
     fn tries_elsewhere(&self, status: u16) -> bool {
-        match self.attempts.current {
-            Some((Hop::Proxy { .. }, _)) => status == 503,
-            Some((Hop::Peer { .. }, _)) => matches!(status, 408 | 500 | 502..=504),
+        match self.attempts.current.as_ref().map(|current| current.hop) {
+            Some(Hop::Proxy { .. }) => status == 503,
+            Some(Hop::Peer { .. }) => matches!(status, 408 | 500 | 502..=504),
             None => false,
         }
     }
+}
+
+fn when_silent(
+    hop: Hop,
+    local: sip_stack::transport::LocalId,
+    sent: Sent,
+    cx: &Context<'_>,
+) -> Instant {
+    let reliable = sent.transport.is_reliable();
+    let opened = (cx.opened)(local, sent.remote).filter(|_| reliable);
+    silent_at(hop, reliable, sent.at, opened, cx.now)
+}
+
+/// Retry-After in seconds, with a comment or parameters behind it or not (RFC 3261 §20.33).
+pub fn retry_after(message: &Message) -> Option<Duration> {
+    let value = message.value(HeaderId::RetryAfter)?.trim_ascii();
+    let end = value.iter().position(|b| !b.is_ascii_digit()).unwrap_or(value.len());
+    let seconds: u64 = std::str::from_utf8(&value[..end]).ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds)).filter(|wait| !wait.is_zero())
 }
 
 /// The profile by which a hop is spoken to.
@@ -248,49 +407,6 @@ fn profile(routes: &Routes, hop: Hop, transport: Transport, ipv6: bool) -> Profi
 pub fn tenant_name(routes: &Routes, tenant: TenantId, edge: EdgeId) -> &str {
     let names = &routes.config().tenants[tenant.0].names;
     names.iter().find(|name| name.edge == edge.0).map_or("", |name| name.fqdn.as_str())
-}
-
-fn destination(routes: &Routes, hop: Hop) -> Destination {
-    let config = routes.config();
-    match hop {
-        Hop::Proxy { edge, proxy, .. } => {
-            let edge = &config.edges[edge.0];
-            Destination {
-                host: edge.proxies[proxy].clone(),
-                port: Some(edge.port),
-                transport: Some(Transport::Tls),
-                secure: false,
-                family: Family::Any,
-            }
-        }
-        Hop::Peer { trunk, peer } => {
-            let peer = &config.trunks[trunk.0].peers[peer];
-            Destination {
-                host: peer.host.to_string().trim_matches(['[', ']']).to_owned(),
-                port: peer.port,
-                transport: Some(trunk::from_config(peer.transport)),
-                secure: false,
-                family: Family::Any,
-            }
-        }
-    }
-}
-
-fn describe(routes: &Routes, hop: Hop) -> String {
-    match hop {
-        Hop::Proxy { edge, proxy, .. } => routes.config().edges[edge.0].proxies[proxy].clone(),
-        Hop::Peer { trunk, peer } => routes.config().trunks[trunk.0].peers[peer].to_string(),
-    }
-}
-
-/// How long an attempt may say nothing, not even 100; with time to connect where there is a connection to make.
-const fn silence(hop: Hop, transport: Transport) -> Duration {
-    let connect = if transport.is_reliable() { 1500 } else { 0 };
-    let quiet = match hop {
-        Hop::Proxy { .. } => 1000,
-        Hop::Peer { .. } => 2500,
-    };
-    Duration::from_millis(connect + quiet)
 }
 
 const MOST_ADDRESSES: usize = 4;

@@ -46,7 +46,7 @@ impl Call {
         if self.phase != Phase::Trying {
             return;
         }
-        self.attempt_alive(status > 100);
+        self.attempt_alive(status > 100, cx.now);
         if status == 100 {
             return;
         }
@@ -81,7 +81,7 @@ impl Call {
         sdp: Option<&Bytes>,
         cx: &mut Context<'_>,
     ) {
-        self.attempt_alive(true);
+        self.attempts.timers.stop_all();
         self.story.attempt_result(message.status());
         self.note_correlation(at, message);
         let offers = self.legs[CALLER].leg.remote_offer().is_none();
@@ -101,7 +101,6 @@ impl Call {
             Err(cause) => return self.conclude("gateway", cause, None, cx),
         };
         self.phase = Phase::Talking;
-        self.ring_deadline = None;
         if offers {
             self.exchange = Exchange::InAck(CALLER);
         }
@@ -230,8 +229,7 @@ impl Call {
         }
         let answered = self.phase == Phase::Talking;
         self.phase = Phase::Over;
-        self.attempts.silent_since = None;
-        self.ring_deadline = None;
+        self.attempts.timers.stop_all();
         let reason = message.map(reasons).filter(|reason| !reason.is_empty()).map(Bytes::from);
         if self.callee.is_some() && !answered {
             self.story.attempt_result(487);
@@ -247,8 +245,8 @@ impl Call {
         if answered {
             self.on_leg(CALLER, cx, |leg, now, out| leg.bye(&extra, now, out));
         } else {
-            let status = cause.status_for_caller();
-            if status == 503 {
+            let status = self.status_for_caller(cause);
+            if cause.asks_to_wait() {
                 extra.push((HeaderId::RetryAfter, RETRY_AFTER.into()));
             }
             self.on_leg(CALLER, cx, |leg, _, out| leg.reject(status, None, &extra, out));

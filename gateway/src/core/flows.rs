@@ -7,7 +7,7 @@
 //!
 //! Bounded by the driver, which opens and accepts no more than its own limits.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ pub enum Retired {
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     open: HashMap<FlowId, Flow>,
+    /// Those that we opened, by both ends.
+    dialled: BTreeSet<(LocalId, SocketAddr, FlowId)>,
     retiring: BTreeMap<FlowId, Retiring>,
     /// When the retiring ones are looked at next.
     check: Option<Instant>,
@@ -67,13 +69,18 @@ impl Flows {
     /// A connection is ready. Why it has to be retired at once, when it was begun under settings that hold no more.
     fn open(&mut self, flow: FlowId, opened: Opened, now: Instant) -> Option<Retired> {
         self.open.entry(flow).or_insert(Flow { opened, since: now });
+        if !opened.inbound {
+            self.dialled.insert((opened.local, opened.remote, flow));
+        }
         let (last, why) = self.outdated.get(&opened.local)?;
         (flow <= *last).then_some(*why)
     }
 
     /// A connection is gone.
     pub(super) fn close(&mut self, flow: FlowId) {
-        self.open.remove(&flow);
+        if let Some(Flow { opened, .. }) = self.open.remove(&flow) {
+            self.dialled.remove(&(opened.local, opened.remote, flow));
+        }
         self.retiring.remove(&flow);
         if self.retiring.is_empty() {
             self.check = None;
@@ -95,26 +102,20 @@ impl Flows {
         self.retiring.len()
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "failover will ask"))]
     /// The connections that we opened to that address and that are in use for what is new, oldest first.
-    pub(super) fn to(&self, local: LocalId, remote: SocketAddr) -> Vec<FlowId> {
-        let mut flows: Vec<FlowId> = self
-            .open
-            .iter()
-            .filter(|(flow, known)| {
-                let Opened { local: own, remote: peer, inbound } = known.opened;
-                !inbound && own == local && peer == remote && !self.retiring.contains_key(flow)
-            })
-            .map(|(flow, _)| *flow)
-            .collect();
-        flows.sort_unstable();
-        flows
+    pub(super) fn to(
+        &self,
+        local: LocalId,
+        remote: SocketAddr,
+    ) -> impl DoubleEndedIterator<Item = FlowId> {
+        let ends = (local, remote, FlowId(0))..=(local, remote, FlowId(u64::MAX));
+        let flows = self.dialled.range(ends).map(|(_, _, flow)| *flow);
+        flows.filter(|flow| !self.retiring.contains_key(flow))
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "failover will ask"))]
     /// Since when the newest of [`Flows::to`] is open.
     pub(super) fn opened_at(&self, local: LocalId, remote: SocketAddr) -> Option<Instant> {
-        let newest = self.to(local, remote).pop()?;
+        let newest = self.to(local, remote).next_back()?;
         self.open.get(&newest).map(|flow| flow.since)
     }
 

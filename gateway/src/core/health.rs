@@ -1,223 +1,386 @@
-//! OPTIONS: an edge shows each of its proxies that it is alive, and learns which of them are.
+//! Which of the places that calls go to are well: orders them, and says when they are to be asked.
 //!
-//! One set of probes per edge, in the name of the edge alone: its health covers every tenant derived from it. The
-//! first probes leave at once, later ones each interval plus up to 5 s, never sooner.
+//! ```text
+//! state   | well when asked        | ill when asked, or in a call | later
+//! --------+------------------------+------------------------------+--------------------------------
+//! Unknown | → Up                   | → Down                       |
+//! Up      |                        | → Down                       |
+//! Down    | → Up; a peer: 3 times  |                              | a peer that is not asked while
+//!         | in a row               |                              | well: → Unknown after 5 min
+//! ```
+//!
+//! A proxy is asked each `options_interval`, never sooner (only where no OPTIONS could leave, every 10 s); a peer each
+//! `options_interval` if its trunk has one, and every 5 s while it is down. A place that asked for no further calls
+//! (Retry-After) is held until then, at most [`LONGEST_HOLD`], whatever it answers to OPTIONS.
+//!
+//! Nothing is ever left out for being down: it is tried last. Keyed by name, so that knowledge outlives a change of the
+//! configuration. As large as the configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::Config;
-use sip_stack::endpoint::{Failure, Owner, Request};
-use sip_stack::locate::{Destination, Family, Located};
-use sip_stack::message::{HeaderId, Message};
-use sip_stack::transport::{Target, Transport};
 
-use super::{Asker, Core, HEALTH, Output};
-use crate::event::Event;
-use crate::locals;
-use crate::profile::teams;
+use crate::call::Trouble;
 use crate::random::Random;
-use crate::routing::EdgeId;
+use crate::routing::{EdgeId, Place, PlaceName, Routes, TrunkId};
 
-/// One proxy of one edge: a position in [`Health::proxies`].
+/// One place; never reused within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ProxyId(usize);
+pub(super) struct PlaceId(pub(super) u64);
 
-/// What is known of a proxy.
+/// What is known of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Unknown,
     Up,
     Down,
 }
 
-#[derive(Debug)]
-struct Proxy {
-    edge: EdgeId,
-    place: usize,
-    name: Arc<str>,
-    edge_name: Arc<str>,
-    interval: Duration,
-    state: State,
-    /// Where the last probe went.
-    remote: Option<SocketAddr>,
-    /// Counts the probes, so that a late answer is not taken for the newest.
-    probe: u32,
+/// Why a place is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    NotLocated,
+    NoConnection,
+    /// OPTIONS were not answered.
+    Unanswered,
+    /// OPTIONS were answered with this status.
+    Refused(u16),
+    /// An INVITE was not answered.
+    Silent,
 }
 
-/// All proxies of all edges.
+/// One place.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) place: Place,
+    pub(super) name: PlaceName,
+    /// Time between two OPTIONS while all is well; `None`: not asked then.
+    interval: Option<Duration>,
+    jitter: Duration,
+    pub(super) state: State,
+    why: Option<Why>,
+    since: Instant,
+    /// Good answers in a row since it is down.
+    good: u8,
+    held: Option<Instant>,
+    timer: Option<Instant>,
+    /// Where the last OPTIONS went.
+    pub(super) remote: Option<SocketAddr>,
+    /// Counts the OPTIONS, so that a late answer is not taken for the newest.
+    pub(super) probe: u32,
+}
+
+/// What changed, for the log and the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    /// It is up.
+    Up,
+    /// It is down, or down for another reason than before.
+    Down(Why),
+}
+
+/// All places.
 #[derive(Debug)]
 pub(super) struct Health {
-    proxies: Vec<Proxy>,
-    timers: BTreeSet<(Instant, ProxyId)>,
-    jitter: Vec<Duration>,
+    places: BTreeMap<PlaceId, Watched>,
+    names: HashMap<PlaceName, PlaceId>,
+    /// By position in the configuration.
+    edges: Vec<Vec<PlaceId>>,
+    trunks: Vec<Vec<PlaceId>>,
+    timers: BTreeSet<(Instant, PlaceId)>,
+    last: u64,
+    /// How many are down or were held: while there are none, nothing needs to be looked up.
+    troubled: BTreeSet<PlaceId>,
 }
 
 impl Health {
-    pub(super) fn new(config: &Config, now: Instant, random: &mut Random) -> Self {
-        let mut proxies = Vec::new();
+    pub(super) fn new(routes: &Routes, now: Instant, random: &mut Random) -> Self {
+        let mut health = Self {
+            places: BTreeMap::new(),
+            names: HashMap::new(),
+            edges: Vec::new(),
+            trunks: Vec::new(),
+            timers: BTreeSet::new(),
+            last: 0,
+            troubled: BTreeSet::new(),
+        };
+        health.replace(routes, now, random);
+        health
+    }
+
+    /// Another configuration: what it has in common with the last one stays known.
+    pub(super) fn replace(&mut self, routes: &Routes, now: Instant, random: &mut Random) {
+        let before = std::mem::take(&mut self.names);
+        let config = routes.config();
+        (self.edges, self.trunks) = (Vec::new(), Vec::new());
         for (index, edge) in config.edges.iter().enumerate() {
-            for (place, name) in edge.proxies.iter().enumerate() {
-                proxies.push(Proxy {
-                    edge: EdgeId(index),
-                    place,
-                    name: name.as_str().into(),
-                    edge_name: edge.name.as_str().into(),
-                    interval: edge.options_interval,
-                    state: State::Unknown,
-                    remote: None,
-                    probe: 0,
-                });
-            }
+            let places = (0..edge.proxies.len())
+                .map(|proxy| Place::Proxy { edge: EdgeId(index), proxy })
+                .map(|place| self.watch(routes, place, &before, now, random))
+                .collect();
+            self.edges.push(places);
         }
-        let timers = (0..proxies.len()).map(|at| (now, ProxyId(at))).collect();
-        let jitter = (0..proxies.len())
-            .map(|_| Duration::from_millis(random.number() % MOST_JITTER_MS))
-            .collect();
-        Self { proxies, timers, jitter }
-    }
-
-    /// The next proxy to probe; schedules the probe after that.
-    pub(super) fn due(&mut self, now: Instant) -> Option<ProxyId> {
-        let (due, id) = self.timers.first().copied().filter(|(due, _)| *due <= now)?;
-        self.timers.remove(&(due, id));
-        let next = now + self.proxies[id.0].interval + self.jitter[id.0];
-        self.timers.insert((next, id));
-        Some(id)
-    }
-
-    /// No connection could be made to that address, so no OPTIONS left.
-    pub(super) fn not_reached(&mut self, remote: SocketAddr, now: Instant) {
-        for at in 0..self.proxies.len() {
-            if self.proxies[at].remote == Some(remote) {
-                self.again_soon(ProxyId(at), now);
+        for (index, trunk) in config.trunks.iter().enumerate() {
+            let places = (0..trunk.peers.len())
+                .map(|peer| Place::Peer { trunk: TrunkId(index), peer })
+                .map(|place| self.watch(routes, place, &before, now, random))
+                .collect();
+            self.trunks.push(places);
+        }
+        for (name, id) in before {
+            if !self.names.contains_key(&name) {
+                self.schedule(id, None);
+                self.troubled.remove(&id);
+                self.places.remove(&id);
             }
         }
     }
 
-    /// Tries again before the interval is over: only where no OPTIONS left the last time.
-    fn again_soon(&mut self, id: ProxyId, now: Instant) {
-        self.timers.retain(|(_, other)| *other != id);
-        self.timers.insert((now + RECONNECT, id));
+    fn watch(
+        &mut self,
+        routes: &Routes,
+        place: Place,
+        before: &HashMap<PlaceName, PlaceId>,
+        now: Instant,
+        random: &mut Random,
+    ) -> PlaceId {
+        let name = routes.place_name(place);
+        let interval = interval(routes.config(), place);
+        // A trunk may name a peer twice.
+        if let Some(id) = before.get(&name).or_else(|| self.names.get(&name)).copied() {
+            self.names.insert(name, id);
+            if let Some(watched) = self.places.get_mut(&id) {
+                (watched.place, watched.interval) = (place, interval);
+                if watched.timer.is_none() && interval.is_some() {
+                    self.schedule(id, Some(now));
+                }
+            }
+            return id;
+        }
+        self.last += 1;
+        let id = PlaceId(self.last);
+        let watched = Watched {
+            place,
+            name: name.clone(),
+            interval,
+            jitter: Duration::from_millis(random.number() % MOST_JITTER_MS),
+            state: State::Unknown,
+            why: None,
+            since: now,
+            good: 0,
+            held: None,
+            timer: None,
+            remote: None,
+            probe: 0,
+        };
+        self.places.insert(id, watched);
+        self.names.insert(name, id);
+        self.schedule(id, interval.map(|_| now));
+        id
+    }
+
+    pub(super) fn get(&self, id: PlaceId) -> Option<&Watched> {
+        self.places.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: PlaceId) -> Option<&mut Watched> {
+        self.places.get_mut(&id)
+    }
+
+    /// The next place to ask; schedules the question after that.
+    pub(super) fn due(&mut self, now: Instant) -> Option<PlaceId> {
+        loop {
+            let (_, id) = self.timers.first().copied().filter(|(due, _)| *due <= now)?;
+            let watched = self.places.get_mut(&id)?;
+            if watched.is_forgiven(now) {
+                watched.state = State::Unknown;
+                self.troubled.remove(&id);
+                self.schedule(id, None);
+                continue;
+            }
+            let next = watched.next(now);
+            self.schedule(id, next);
+            return Some(id);
+        }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Whether a proxy was found down.
-    pub(super) fn is_down(&self, edge: EdgeId, place: usize) -> bool {
-        self.proxies.iter().any(|p| p.edge == edge && p.place == place && p.state == State::Down)
+    /// No connection could be made to that address, so no OPTIONS left: again before the interval is over.
+    pub(super) fn not_reached(&mut self, remote: SocketAddr, now: Instant) {
+        let there = self.places.iter().filter(|(_, watched)| watched.remote == Some(remote));
+        let there: Vec<_> = there.map(|(id, _)| *id).collect();
+        for id in there {
+            self.again_soon(id, now);
+        }
+    }
+
+    /// Asks a proxy before its interval is over: only where no OPTIONS left the last time.
+    pub(super) fn again_soon(&mut self, id: PlaceId, now: Instant) {
+        if self.places.get(&id).is_some_and(|watched| watched.is_proxy()) {
+            self.schedule(id, Some(now + RECONNECT));
+        }
+    }
+
+    /// The order of trial: lower first. 0: well, or nothing is known; 1: down; 2: wants no calls for now.
+    pub(super) fn rank(&self, place: Place, now: Instant) -> u8 {
+        if self.troubled.is_empty() {
+            return 0;
+        }
+        let ids = match place {
+            Place::Proxy { edge, proxy } => self.edges.get(edge.0).and_then(|e| e.get(proxy)),
+            Place::Peer { trunk, peer } => self.trunks.get(trunk.0).and_then(|t| t.get(peer)),
+        };
+        let Some(watched) = ids.and_then(|id| self.places.get(id)) else { return 0 };
+        match watched.state {
+            _ if watched.held.is_some_and(|until| now < until) => 2,
+            State::Down => 1,
+            State::Unknown | State::Up => 0,
+        }
     }
 
     /// Whether calls can be made: there is no edge, or a proxy that is not known to be down.
     pub(super) fn is_able(&self) -> bool {
-        self.proxies.is_empty() || self.proxies.iter().any(|p| p.state != State::Down)
+        let mut proxies = self.places.values().filter(|watched| watched.is_proxy()).peekable();
+        proxies.peek().is_none() || proxies.any(|watched| watched.state != State::Down)
+    }
+
+    /// The place of that name while something is wrong with it.
+    pub(super) fn troubled(&self, name: impl FnOnce() -> PlaceName) -> Option<PlaceId> {
+        if self.troubled.is_empty() {
+            return None;
+        }
+        self.named(&name()).filter(|id| self.troubled.contains(id))
+    }
+
+    pub(super) fn named(&self, name: &PlaceName) -> Option<PlaceId> {
+        self.names.get(name).copied()
+    }
+
+    /// It asked for no calls for so long.
+    pub(super) fn hold(&mut self, id: PlaceId, wait: Duration, now: Instant) {
+        if let Some(watched) = self.places.get_mut(&id) {
+            let until = now + wait.min(LONGEST_HOLD);
+            watched.held = watched.held.max(Some(until));
+            self.troubled.insert(id);
+        }
+    }
+
+    /// It is ill.
+    pub(super) fn ill(&mut self, id: PlaceId, why: Why, now: Instant) -> Change {
+        let Some(watched) = self.places.get_mut(&id) else { return Change::None };
+        watched.good = 0;
+        let before = watched.state;
+        if before == State::Down && watched.why == Some(why) {
+            return Change::None;
+        }
+        (watched.state, watched.why) = (State::Down, Some(why));
+        self.troubled.insert(id);
+        if before != State::Down {
+            watched.since = now;
+            if !watched.is_proxy() {
+                self.schedule(id, Some(now + DOWN_INTERVAL));
+            }
+        }
+        Change::Down(why)
+    }
+
+    /// It answered as it should; `enough`: no further proof is needed.
+    pub(super) fn well(&mut self, id: PlaceId, enough: bool, now: Instant) -> Change {
+        let Some(watched) = self.places.get_mut(&id) else { return Change::None };
+        watched.good = watched.good.saturating_add(1);
+        let proven = enough || watched.is_proxy() || watched.good >= GOOD_ANSWERS;
+        match watched.state {
+            State::Up => return Change::None,
+            State::Down if !proven => return Change::None,
+            State::Unknown | State::Down => {}
+        }
+        (watched.state, watched.why) = (State::Up, None);
+        let (proxy, interval, jitter) = (watched.is_proxy(), watched.interval, watched.jitter);
+        if watched.held.is_none_or(|until| until <= now) {
+            self.troubled.remove(&id);
+        }
+        if !proxy {
+            self.schedule(id, interval.map(|interval| now + interval + jitter));
+        }
+        Change::Up
+    }
+
+    fn schedule(&mut self, id: PlaceId, at: Option<Instant>) {
+        let Some(watched) = self.places.get_mut(&id) else { return };
+        if let Some(old) = std::mem::replace(&mut watched.timer, at) {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, id));
+        }
     }
 }
 
-impl Core {
-    pub(super) fn probe(&mut self, id: ProxyId, now: Instant) {
-        let proxy = &mut self.health.proxies[id.0];
-        proxy.probe += 1;
-        let port = self.routes.config().edges[proxy.edge.0].port;
-        let destination = Destination {
-            host: proxy.name.to_string(),
-            port: Some(port),
-            transport: Some(Transport::Tls),
-            secure: false,
-            family: Family::Any,
-        };
-        self.locate(Asker::Health(id), destination, now);
+impl Watched {
+    pub(super) const fn is_proxy(&self) -> bool {
+        matches!(self.place, Place::Proxy { .. })
     }
 
-    pub(super) fn probe_located(&mut self, id: ProxyId, located: Located, now: Instant) {
-        let address = match located {
-            Ok(addresses) => addresses.into_iter().next(),
-            Err(error) => {
-                self.health.again_soon(id, now);
-                return self.proxy_is(id, State::Down, &format!("not located: {error}"));
-            }
-        };
-        let Some(address) = address else { return };
-        let proxy = &mut self.health.proxies[id.0];
-        proxy.remote = Some(address.addr);
-        let proxy = &self.health.proxies[id.0];
-        let routes = Arc::clone(&self.routes);
-        let (call_id, tag) = (self.endpoint.new_call_id(), self.endpoint.new_tag());
-        let edge = &routes.config().edges[proxy.edge.0];
-        let face = teams::face(routes.config(), proxy.edge, &edge.fqdn);
-        let request = Request {
-            draft: teams::options(routes.config(), proxy.edge, &proxy.name, call_id, &tag),
-            target: Target {
-                transport: Transport::Tls,
-                local: locals::of_edge(proxy.edge),
-                remote: address.addr,
-                name: Some(Arc::clone(&proxy.name)),
-                flow: None,
-            },
-            sent_by: face.sent_by(),
-            timeout: Some(PATIENCE),
-        };
-        let owner = Owner(HEALTH | id.0 as u64);
-        self.endpoint.request(owner, proxy.probe, request, now);
-    }
-
-    pub(super) fn proxy_answered(
-        &mut self,
-        owner: Owner,
-        token: u32,
-        message: &Message,
-        _now: Instant,
-    ) {
-        let Some(id) = self.proxy_of(owner, token) else { return };
-        match message.status() {
-            100..200 => {}
-            200..300 => self.proxy_is(id, State::Up, "OPTIONS answered"),
-            status => {
-                let reason = message.value(HeaderId::Reason).unwrap_or_default();
-                let words = format!("{status}: {}", String::from_utf8_lossy(reason));
-                self.proxy_is(id, State::Down, &words);
-            }
+    /// When it is asked after now.
+    fn next(&self, now: Instant) -> Option<Instant> {
+        if self.state == State::Down && !self.is_proxy() {
+            return Some(now + DOWN_INTERVAL);
         }
+        self.interval.map(|interval| now + interval + self.jitter)
     }
 
-    pub(super) fn proxy_silent(&mut self, owner: Owner, token: u32, why: Failure) {
-        let Some(id) = self.proxy_of(owner, token) else { return };
-        match why {
-            Failure::Timeout => self.proxy_is(id, State::Down, "OPTIONS not answered"),
-            Failure::Transport => self.proxy_is(id, State::Down, "no connection"),
-        }
-    }
-
-    fn proxy_of(&self, owner: Owner, token: u32) -> Option<ProxyId> {
-        let at = usize::try_from(owner.0 & !HEALTH).ok()?;
-        let proxy = self.health.proxies.get(at)?;
-        (proxy.probe == token).then_some(ProxyId(at))
-    }
-
-    fn proxy_is(&mut self, id: ProxyId, state: State, why: &str) {
-        let proxy = &mut self.health.proxies[id.0];
-        if proxy.state == state {
-            return;
-        }
-        proxy.state = state;
-        let up = state == State::Up;
-        if up {
-            tracing::info!(edge = %proxy.edge_name, proxy = %proxy.name, "proxy is up");
-        } else {
-            tracing::warn!(edge = %proxy.edge_name, proxy = %proxy.name, why, "proxy is down");
-        }
-        let (edge, proxy) = (Arc::clone(&proxy.edge_name), Arc::clone(&proxy.name));
-        self.outputs.push_back(Output::Event(Event::Proxy { edge, proxy, up }));
+    /// A peer that may never answer OPTIONS at all is given calls again after a while.
+    fn is_forgiven(&self, now: Instant) -> bool {
+        let mute = self.interval.is_none() && self.good == 0;
+        mute && self.state == State::Down && now >= self.since + FORGIVEN
     }
 }
 
-/// A probe that is not answered by then has failed; well before the next one.
-const PATIENCE: Duration = Duration::from_secs(10);
+impl Why {
+    /// In words, for the log.
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::NotLocated => "not located".to_owned(),
+            Self::NoConnection => "no connection".to_owned(),
+            Self::Unanswered => "OPTIONS not answered".to_owned(),
+            Self::Refused(status) => format!("OPTIONS refused with {status}"),
+            Self::Silent => "INVITE not answered".to_owned(),
+        }
+    }
+}
+
+impl From<Trouble> for Option<Why> {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Silent => Some(Why::Silent),
+            Trouble::Unreachable => Some(Why::NoConnection),
+            Trouble::Busy(_) => None,
+        }
+    }
+}
+
+fn interval(config: &Config, place: Place) -> Option<Duration> {
+    match place {
+        Place::Proxy { edge, .. } => Some(config.edges[edge.0].options_interval),
+        Place::Peer { trunk, .. } => config.trunks[trunk.0].options_interval,
+    }
+}
+
 /// Between two attempts to reach a proxy that cannot be reached.
 const RECONNECT: Duration = Duration::from_secs(10);
+/// Between two OPTIONS to a peer that is down.
+const DOWN_INTERVAL: Duration = Duration::from_secs(5);
+/// How many good answers bring a peer back.
+const GOOD_ANSWERS: u8 = 3;
+/// After so long a peer that says nothing to OPTIONS either is tried again.
+const FORGIVEN: Duration = Duration::from_secs(300);
+/// No Retry-After is heeded for longer.
+const LONGEST_HOLD: Duration = Duration::from_secs(600);
 /// Not all gateways of an operator ask at the same moment.
 const MOST_JITTER_MS: u64 = 5000;

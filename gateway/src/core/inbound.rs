@@ -73,7 +73,7 @@ impl Core {
             };
             self.record_refusal(source, message, cause, now);
             let mut extra = vec![(HeaderId::Reason, Bytes::from(reason_header(cause)))];
-            if cause.status() == 503 {
+            if cause.asks_to_wait() {
                 extra.push((HeaderId::RetryAfter, RETRY_AFTER.into()));
             }
             self.refuse(server, message, cause.status(), &extra, now);
@@ -151,8 +151,7 @@ impl Core {
             return Err(Refused::With(Box::new(refusal)));
         }
 
-        let plan =
-            routes.plan(entry.from, &called, |edge, proxy| self.health.is_down(edge, proxy))?;
+        let plan = routes.plan(entry.from, &called, |place| self.health.rank(place, now))?;
         let first = *plan.hops.first().ok_or(Cause::NoRoute)?;
         let permit = self.admission.admit(&routes, entry.from, first.end())?;
 

@@ -8,6 +8,7 @@ mod delivery;
 mod flows;
 mod health;
 mod inbound;
+mod probe;
 mod slots;
 
 use std::collections::{HashMap, VecDeque};
@@ -139,8 +140,8 @@ enum Asker {
     Call(CallKey),
     /// A request inside a dialog that has no connection any more.
     Delivery(Box<delivery::Parked>),
-    /// The health of a proxy.
-    Health(health::ProxyId),
+    /// The health of a place.
+    Health(health::PlaceId),
 }
 
 impl Core {
@@ -164,7 +165,7 @@ impl Core {
             ports,
             birth: (now, wall),
             admission: Admission::default(),
-            health: Health::new(routes.config(), now, &mut random),
+            health: Health::new(&routes, now, &mut random),
             delivery: Delivery::default(),
             slots: Slots::default(),
             dialogs: HashMap::new(),
@@ -265,8 +266,8 @@ impl Core {
         while let Some(key) = self.slots.due(now) {
             self.with_call(key, now, |call, cx| call.handle_timeout(cx));
         }
-        while let Some(proxy) = self.health.due(now) {
-            self.probe(proxy, now);
+        while let Some(place) = self.health.due(now) {
+            self.probe(place, now);
         }
         self.check_flows(now);
         self.settle(now);
@@ -404,17 +405,18 @@ impl Core {
             }
             endpoint::Output::Response { owner, token, source, message, .. } => {
                 self.delivery.delivered(owner, token);
+                self.learn(owner, &source, &message, now);
                 match call_of(owner) {
                     Some((key, leg)) => self.with_call(key, now, |call, cx| {
                         let token = leg::Token(token);
                         call.handle_response(usize::from(leg), token, &source, &message, cx);
                     }),
-                    None => self.proxy_answered(owner, token, &message, now),
+                    None => self.probe_answered(owner, token, &message, now),
                 }
             }
             endpoint::Output::Failed { owner, token, why, .. } => {
                 let Some((key, leg)) = call_of(owner) else {
-                    return self.proxy_silent(owner, token, why);
+                    return self.probe_failed(owner, token, why, now);
                 };
                 if why == endpoint::Failure::Transport && self.redeliver(owner, token, now) {
                     return;
@@ -459,7 +461,7 @@ impl Core {
         match asker {
             Asker::Call(key) => self.with_call(key, now, |call, cx| call.located(result, cx)),
             Asker::Delivery(parked) => self.deliver_located(*parked, result, now),
-            Asker::Health(proxy) => self.probe_located(proxy, result, now),
+            Asker::Health(place) => self.probe_located(place, result, now),
         }
     }
 
@@ -494,7 +496,7 @@ impl std::fmt::Debug for Core {
     }
 }
 
-/// The owner of a leg's transactions. The top bit marks those of a proxy's health.
+/// The owner of a leg's transactions. The top bit marks those of a place's health.
 const fn owner(key: CallKey, leg: u8) -> Owner {
     Owner(key.0 << 8 | leg as u64)
 }

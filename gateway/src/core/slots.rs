@@ -172,11 +172,14 @@ impl Core {
         let mut identifiers = || (endpoint.new_call_id(), endpoint.new_tag());
         let mut ports =
             PortBook { ports: &mut self.ports, pools: &self.pools, held: &mut slot.ports };
+        let flows = &self.flows;
+        let opened = |local, remote| flows.opened_at(local, remote);
         let mut context = Context {
             now,
             wall,
             random: &mut self.random,
             identifiers: &mut identifiers,
+            opened: &opened,
             owned: &self.owned,
             ports: &mut ports,
             out: &mut todo,
@@ -223,6 +226,9 @@ impl Core {
             match item {
                 Do::Leg { leg, sent_by, action } => self.act(key, leg, sent_by, *action, now),
                 Do::Locate(destination) => self.locate(Asker::Call(key), destination, now),
+                Do::Trouble { place, address, all, trouble } => {
+                    self.trouble(&place, address, all, trouble, now);
+                }
                 Do::Media(command) => self.media(key, command, now),
                 Do::Event(event) => self.outputs.push_back(Output::Event(event)),
                 Do::Dialog { tag, leg } => {

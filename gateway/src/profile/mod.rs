@@ -8,6 +8,8 @@ pub mod trunk;
 
 pub use face::{Caller, Face, escaped};
 
+use std::time::Duration;
+
 use crate::call::media_plan::MediaRules;
 
 /// How one leg appears to its peer and what it asks of media.
@@ -21,6 +23,8 @@ pub struct Profile {
     pub allow: &'static str,
     /// The Supported value inside dialogs.
     pub supported: &'static str,
+    /// How long it waits as a caller, hearing nothing but 100, before it gives the call to somebody else.
+    pub patience: Option<Duration>,
     /// Whether requests and responses of this peer carry a correlation id, and where.
     pub correlation: Option<fn(&sip_stack::message::Message) -> Option<String>>,
 }

@@ -5,8 +5,11 @@
 //! - Numbers carry "+" and `user=phone`.
 //! - Media are SRTP with SDES keys; hold is `inactive` only; our offers name AES_CM_128_HMAC_SHA1_80 alone (other
 //!   suites first confuse some of its media processors).
+//! - A call of its own that hears neither 18x nor a final response for 10 s goes to the next trunk.
 //! - REFER and NOTIFY in Allow of a dialog make it transfer by REFER: they are listed in answers to OPTIONS, where
 //!   their absence marks a gateway as broken, and in dialogs only once transfers work.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use config::Config;
@@ -29,6 +32,7 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
         },
         allow: "INVITE, ACK, BYE, CANCEL, OPTIONS",
         supported: "timer",
+        patience: Some(FAILOVER_TIME),
         correlation: Some(correlation_id),
     }
 }
@@ -106,4 +110,6 @@ fn after<'a>(text: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
 const OPTIONS_ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, REFER, NOTIFY";
 const OFFERED_SUITES: &[media_relay::srtp::Suite] =
     &[media_relay::srtp::Suite::AesCm128HmacSha1_80];
+/// FailoverTimeSeconds of a gateway that nobody has changed: without a 18x by then the call goes to the next trunk.
+const FAILOVER_TIME: Duration = Duration::from_secs(10);
 const GUID_LENGTH: usize = 36;

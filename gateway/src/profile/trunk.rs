@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use config::{Config, Peer, Srtp};
-use sip_stack::message::{Draft, HeaderId, Message};
+use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::Transport;
 
 use super::{AGENT, Face, Profile, escaped};
@@ -29,6 +29,7 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
         },
         allow: "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE",
         supported: "timer",
+        patience: None,
         correlation: None,
     }
 }
@@ -54,18 +55,24 @@ pub fn face(config: &Config, realm: RealmId, transport: Transport, ipv6: bool) -
 
 /// The Request-URI of a call to `called` by this peer.
 pub fn request_uri(called: &str, peer: &Peer) -> Bytes {
-    let transport = match peer.transport {
-        config::Transport::Udp => String::new(),
-        other @ (config::Transport::Tcp | config::Transport::Tls) => {
-            format!(";transport={}", from_config(other).uri_name())
-        }
-    };
-    let called = escaped(called);
-    match peer.port {
-        Some(port) => format!("sip:{called}@{}:{port}{transport}", peer.host),
-        None => format!("sip:{called}@{}{transport}", peer.host),
-    }
-    .into()
+    uri(&format!("{}@", escaped(called)), peer).into()
+}
+
+/// An OPTIONS by which a peer shows that it is alive.
+pub fn options(face: &Face, peer: &Peer, call_id: Bytes, tag: &[u8]) -> Draft {
+    let target = uri("", peer);
+    let mut draft = Draft::request(Method::Options, target.clone());
+    let mut from = format!("<sip:{}:{}>;tag=", face.host, face.port).into_bytes();
+    from.extend_from_slice(tag);
+    draft.push(HeaderId::MaxForwards, "70");
+    draft.push(HeaderId::From, from);
+    draft.push(HeaderId::To, format!("<{target}>"));
+    draft.push(HeaderId::CallId, call_id);
+    draft.push(HeaderId::CSeq, "1 OPTIONS");
+    draft.push(HeaderId::Contact, face.contact(None));
+    draft.push(HeaderId::Accept, "application/sdp");
+    draft.push(HeaderId::UserAgent, AGENT);
+    draft
 }
 
 /// Our 200 to its OPTIONS.
@@ -95,6 +102,18 @@ pub fn host(address: IpAddr) -> String {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
     }
+}
+
+/// The URI of a peer; `user` ends in "@" or is empty.
+fn uri(user: &str, peer: &Peer) -> String {
+    let port = peer.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let transport = match peer.transport {
+        config::Transport::Udp => String::new(),
+        other @ (config::Transport::Tcp | config::Transport::Tls) => {
+            format!(";transport={}", from_config(other).uri_name())
+        }
+    };
+    format!("sip:{user}{}{port}{transport}", peer.host)
 }
 
 /// One suite, so that an offer of ours is also valid as the answer to a refresh.

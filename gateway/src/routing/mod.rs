@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use config::{Config, Number, NumberRange};
 
-pub use plan::{Hop, Plan};
+pub use plan::{Hop, Place, PlaceName, Plan};
 
 /// A tenant, by its position in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,8 +1,14 @@
 //! The ordered choice made for one call: which hops to try, one after the other.
 
+use std::fmt;
+
+use sip_stack::locate::{Destination, Family};
+use sip_stack::transport::Transport;
+
 use super::{EdgeId, End, Routes, TenantId, TrunkId};
 use crate::failure::Cause;
 use crate::numbers::Number;
+use crate::profile::trunk;
 
 /// A next hop of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +31,44 @@ pub enum Hop {
     },
 }
 
+/// Where a hop leads, whoever is called by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A proxy of an edge.
+    Proxy {
+        /// Of which edge.
+        edge: EdgeId,
+        /// Position in [`config::Edge::proxies`].
+        proxy: usize,
+    },
+    /// A peer of a trunk.
+    Peer {
+        /// Of which trunk.
+        trunk: TrunkId,
+        /// Position in [`config::Trunk::peers`].
+        peer: usize,
+    },
+}
+
+/// What a place is called: the same in every configuration that has it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PlaceName {
+    /// A proxy of an edge.
+    Proxy {
+        /// Name of the edge.
+        edge: String,
+        /// Host name of the proxy.
+        proxy: String,
+    },
+    /// A peer of a trunk.
+    Peer {
+        /// Name of the trunk.
+        trunk: String,
+        /// The peer as configured, such as `udp:192.0.2.50:5060`.
+        peer: String,
+    },
+}
+
 /// Where a call goes: never empty, in the order of preference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -40,28 +84,46 @@ impl Hop {
             Self::Peer { trunk, .. } => End::Trunk(trunk),
         }
     }
+
+    /// Where it leads.
+    pub const fn place(self) -> Place {
+        match self {
+            Self::Proxy { edge, proxy, .. } => Place::Proxy { edge, proxy },
+            Self::Peer { trunk, peer } => Place::Peer { trunk, peer },
+        }
+    }
+}
+
+impl fmt::Display for PlaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proxy { proxy, .. } => f.write_str(proxy),
+            Self::Peer { peer, .. } => f.write_str(peer),
+        }
+    }
 }
 
 impl Routes {
     /// The plan for a call from `from` to `called`.
     ///
-    /// First whoever owns the number and takes calls from there; otherwise the caller's outbound trunks. Proxies for
-    /// which `is_down` holds are tried last, not left out.
+    /// First whoever owns the number and takes calls from there; otherwise the caller's outbound trunks. Places of a
+    /// higher rank are tried later, not left out; among equals the configured order stays.
     pub fn plan(
         &self,
         from: End,
         called: &Number,
-        is_down: impl Fn(EdgeId, usize) -> bool,
+        rank: impl Fn(Place) -> u8,
     ) -> Result<Plan, Cause> {
         let owner = match from {
             End::Tenant(tenant) => self.owner_from_tenant(tenant, called),
             End::Trunk(trunk) => self.owner_from_trunk(trunk, called),
         };
-        let hops = match owner {
-            Some(End::Tenant(tenant)) => self.hops_to_tenant(tenant, is_down),
+        let mut hops: Vec<Hop> = match owner {
+            Some(End::Tenant(tenant)) => self.hops_to_tenant(tenant),
             Some(End::Trunk(trunk)) => self.hops_to_trunk(trunk).collect(),
             None => self.hops_out(from),
         };
+        hops.sort_by_key(|hop| rank(hop.place()));
         if hops.is_empty() {
             return Err(match from {
                 End::Tenant(_) => Cause::NoRoute,
@@ -71,11 +133,47 @@ impl Routes {
         Ok(Plan { hops })
     }
 
-    fn hops_to_tenant(
-        &self,
-        tenant: TenantId,
-        is_down: impl Fn(EdgeId, usize) -> bool,
-    ) -> Vec<Hop> {
+    /// What a place is called.
+    pub fn place_name(&self, place: Place) -> PlaceName {
+        match place {
+            Place::Proxy { edge, proxy } => {
+                let edge = &self.config.edges[edge.0];
+                PlaceName::Proxy { edge: edge.name.clone(), proxy: edge.proxies[proxy].clone() }
+            }
+            Place::Peer { trunk, peer } => {
+                let trunk = &self.config.trunks[trunk.0];
+                PlaceName::Peer { trunk: trunk.name.clone(), peer: trunk.peers[peer].to_string() }
+            }
+        }
+    }
+
+    /// What is to be located to reach a place.
+    pub fn destination(&self, place: Place) -> Destination {
+        match place {
+            Place::Proxy { edge, proxy } => {
+                let edge = &self.config.edges[edge.0];
+                Destination {
+                    host: edge.proxies[proxy].clone(),
+                    port: Some(edge.port),
+                    transport: Some(Transport::Tls),
+                    secure: false,
+                    family: Family::Any,
+                }
+            }
+            Place::Peer { trunk, peer } => {
+                let peer = &self.config.trunks[trunk.0].peers[peer];
+                Destination {
+                    host: peer.host.to_string().trim_matches(['[', ']']).to_owned(),
+                    port: peer.port,
+                    transport: Some(trunk::from_config(peer.transport)),
+                    secure: false,
+                    family: Family::Any,
+                }
+            }
+        }
+    }
+
+    fn hops_to_tenant(&self, tenant: TenantId) -> Vec<Hop> {
         let mut hops = Vec::new();
         for name in &self.config.tenants[tenant.0].names {
             let edge = EdgeId(name.edge);
@@ -83,11 +181,6 @@ impl Routes {
                 hops.push(Hop::Proxy { tenant, edge, proxy });
             }
         }
-        // Stable: the configured order stays within the healthy and within the others.
-        hops.sort_by_key(|hop| match hop {
-            Hop::Proxy { edge, proxy, .. } => is_down(*edge, *proxy),
-            Hop::Peer { .. } => false,
-        });
         hops
     }
 

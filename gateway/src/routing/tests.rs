@@ -128,6 +128,8 @@ fn trunk(
         numbers: self::numbers(numbers),
         trunks: trunks.to_vec(),
         inbound_trunks: inbound.to_vec(),
+        options_interval: None,
+        status_map: [(500, 503), (502, 503)].into(),
     }
 }
 
@@ -160,7 +162,7 @@ const T2: End = End::Tenant(TenantId(1));
 /// The ends that a call would try, in order, without repetition.
 fn ends(from: End, called: &str) -> Result<Vec<End>, Cause> {
     let called = Called::read(called.as_bytes(), None).unwrap();
-    let plan = routes().plan(from, &called, |_, _| false)?;
+    let plan = routes().plan(from, &called, |_| 0)?;
     let mut ends: Vec<End> = plan.hops.iter().map(|hop| hop.end()).collect();
     ends.dedup();
     Ok(ends)
@@ -201,7 +203,7 @@ fn tenants_that_share_a_trunk_reach_each_other() {
     config.tenants[1].inbound_trunks.push(0);
     let routes = Routes::new(Arc::new(config));
     let called = Called::read(b"+12025550100", None).unwrap();
-    let plan = routes.plan(T1, &called, |_, _| false).unwrap();
+    let plan = routes.plan(T1, &called, |_| 0).unwrap();
     assert!(plan.hops.iter().all(|hop| hop.end() == T2));
     assert_eq!(ends(T1, "+12025550100"), Ok(vec![A]), "without a shared trunk it goes out");
 }
@@ -209,7 +211,9 @@ fn tenants_that_share_a_trunk_reach_each_other() {
 #[test]
 fn proxies_that_are_down_come_last() {
     let called = Called::read(b"+442079460001", None).unwrap();
-    let plan = routes().plan(A, &called, |_, proxy| proxy == 0).unwrap();
+    let plan = routes()
+        .plan(A, &called, |place| u8::from(matches!(place, Place::Proxy { proxy: 0, .. })))
+        .unwrap();
     let order: Vec<usize> = plan
         .hops
         .iter()

@@ -107,7 +107,8 @@ fn a_connection_that_is_ready_after_the_settings_changed_is_retired_when_it_was_
     }
     world.drain();
     assert_eq!(world.retired, [FlowId(3), FlowId(4)]);
-    assert_eq!(world.core.flows.to(EDGE, PROXY.parse().unwrap()), [OURS]);
+    let ours: Vec<FlowId> = world.core.flows.to(EDGE, PROXY.parse().unwrap()).collect();
+    assert_eq!(ours, [OURS]);
     assert_eq!(world.core.flows.opened_at(EDGE, PROXY.parse().unwrap()), Some(world.now));
     world.core.handle_closed(FlowId(3), world.now);
     world.wait(Duration::from_secs(1));
