@@ -35,7 +35,7 @@ use crate::cli::{EXIT_CONFIG, EXIT_FAILURE};
 use crate::core::{Core, CoreConfig};
 use crate::logging;
 use crate::metrics::{Exporter, Meters};
-use crate::random::Random;
+use crate::random::{Drawn, Random};
 use crate::routing::Routes;
 use crate::service::Service;
 use crate::state_key::StateKey;
@@ -154,9 +154,10 @@ async fn serve(config: Arc<Config>) -> Result<(), Failure> {
     let relay = relay(&config, &media)?;
     let ports = relay.ports();
     let wall = time_of_day();
+    let mut drawn = Drawn::new(fill_random);
     let core = CoreConfig {
         routes: Arc::new(Routes::new(Arc::clone(&config))),
-        random: Random::new(fill_random),
+        random: Random::new(move |buffer| drawn.fill(buffer)),
         ports,
         node_epoch: epoch(wall),
         mask: key.mask(),
