@@ -45,6 +45,8 @@ pub struct SideSnapshot {
     pub receive: Option<KeySnapshot>,
     /// The newest RTP packet sent under a source of ours.
     pub sent: Option<SentSnapshot>,
+    /// The sequence number of the first one, if none was sent yet.
+    pub first: u16,
     /// Where the peer's RTP came from.
     pub rtp: Option<LatchSnapshot>,
     /// Where its RTCP came from, if not multiplexed.

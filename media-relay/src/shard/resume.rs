@@ -60,6 +60,7 @@ impl SideState {
             send,
             receive,
             sent,
+            first: self.rewriter.first(),
             rtp: self.rtp.snapshot(),
             rtcp: self.rtcp.snapshot(),
             octets: self.reports.octets,
@@ -93,8 +94,12 @@ impl SideState {
                     self.keep(plan, ssrc);
                     self.untold_rtcp = ADVANCE.rtcp;
                     self.reports.resume(state, &self.stats);
-                    if let Some(sequence) = sequence {
-                        self.resume_sent(ssrc, sequence, state.sent.unwrap_or_default(), age, now);
+                    match sequence {
+                        Some(sequence) => {
+                            let sent = state.sent.unwrap_or_default();
+                            self.resume_sent(ssrc, sequence, sent, age, now);
+                        }
+                        None => self.rewriter.resume_unsent(state.first.wrapping_add(ADVANCE.rtp)),
                     }
                 }
             }

@@ -19,7 +19,7 @@ pub(crate) struct Rewriter {
     /// `None`: the source's own numbers pass as they are.
     own: Option<Ssrc>,
     /// The first sequence number of all; below 2^15, so that both ends agree on rollover counter 0
-    /// even if the first packets are lost (RFC 3711 §3.3.1).
+    /// even if the first packets are lost (RFC 3711 §3.3.1). Above it only after a restart.
     first: u16,
     sequence_offset: u16,
     timestamp_offset: u32,
@@ -83,6 +83,17 @@ impl Rewriter {
         self.untold = self.reach;
     }
 
+    /// The same where nothing may have been sent at all: the first packet has this number.
+    pub(crate) const fn resume_unsent(&mut self, first: u16) {
+        self.first = first;
+        self.untold = self.reach;
+    }
+
+    /// The number of the first packet, if none was sent yet.
+    pub(crate) const fn first(&self) -> u16 {
+        self.first
+    }
+
     /// How far the numbers may grow beyond the last checkpoint; packets beyond are not sent.
     pub(crate) const fn set_reach(&mut self, reach: u32) {
         self.reach = reach;
@@ -117,10 +128,8 @@ impl Rewriter {
         clock: u32,
         now: Instant,
     ) -> Option<Rewritten> {
-        let source = match self.source {
-            Some(source) if source.run == run => source,
-            Some(_) | None => self.begin(header, run, now),
-        };
+        let known = self.source.filter(|source| source.run == run && self.is_near(header));
+        let source = known.unwrap_or_else(|| self.begin(header, run, now));
         let rewritten = Rewritten {
             ssrc: self.own.unwrap_or(header.ssrc),
             sequence: header.sequence.wrapping_add(self.sequence_offset),
@@ -128,12 +137,16 @@ impl Rewriter {
         };
         let Rewritten { ssrc, sequence, timestamp } = rewritten;
         let ahead = match self.sent {
-            Some(sent) if sent.ssrc == ssrc => sequence.wrapping_sub(sent.sequence).cast_signed(),
+            Some(sent) if sent.ssrc == ssrc && known.is_some() => {
+                sequence.wrapping_sub(sent.sequence).cast_signed()
+            }
             Some(_) | None => 1,
         };
         if ahead > 0 {
             let step = u32::from(ahead.unsigned_abs());
             if step > self.reach - self.untold.min(self.reach) {
+                // What is not sent leaves no gap, or that would grow until it looked like the past.
+                self.source = None;
                 return None;
             }
             self.untold = self.untold.saturating_add(step);
@@ -166,6 +179,17 @@ impl Rewriter {
     pub(crate) const fn source_highest(&self, reported: u32) -> u32 {
         let sequence = (reported as u16).wrapping_sub(self.sequence_offset);
         (reported & 0xffff_0000) | sequence as u32
+    }
+
+    /// Whether a packet of the same run comes soon after the newest one sent. Where a direction was
+    /// closed for long, it does not, and the numbers go on without the gap: it may be any number of
+    /// rollovers.
+    fn is_near(&self, header: &Header) -> bool {
+        self.sent.is_none_or(|sent| {
+            let sequence = header.sequence.wrapping_add(self.sequence_offset);
+            let ahead = sequence.wrapping_sub(sent.sequence).cast_signed();
+            (-LATE..MAX_DROPOUT).contains(&ahead)
+        })
     }
 
     fn begin(&mut self, header: &Header, run: u32, now: Instant) -> Source {
@@ -211,6 +235,11 @@ pub(super) fn units(time: Duration, clock: u32) -> u32 {
     time.as_secs().wrapping_mul(clock).wrapping_add(part) as u32
 }
 
+/// Any packet that is not too late has a number within this of the newest one's (see
+/// [`observe`](super::observe)).
+const LATE: i16 = 128;
+/// Between two packets of a run.
+const MAX_DROPOUT: i16 = 3000;
 /// Packets after which a checkpoint should not wait for its time.
 const URGENT: u32 = 256;
 
@@ -282,6 +311,59 @@ mod tests {
         assert_eq!(send(2, 5002), Some(103));
         assert_eq!(send(2, 5001), Some(102));
         assert_eq!(send(2, 4998), None);
+    }
+
+    /// Packets were not sent for so long that their numbers came round.
+    #[test]
+    fn a_run_goes_on_after_any_pause_in_sending() {
+        for gap in [3_001_u32, 20_000, 32_768, 40_000, 65_536, 100_000] {
+            for own in [Some(OWN), None] {
+                let mut rewriter = Rewriter::new(own, 100);
+                let now = now();
+                for number in 0..1000 {
+                    rewriter.rewrite(&header(1, number, 0), 1, 8000, now).unwrap();
+                }
+                let sent = rewriter.sent().unwrap().sequence;
+                for number in 0..100 {
+                    let sequence = (1000 + gap + number) as u16;
+                    let out = rewriter.rewrite(&header(1, sequence, 0), 1, 8000, now).unwrap();
+                    let expected = own.map_or(sequence, |_| sent + 1 + number as u16);
+                    assert_eq!(out.sequence, expected, "after {gap}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_jump_back_of_a_source_that_passes_as_it_is_passes_too() {
+        let mut rewriter = Rewriter::new(None, 0);
+        let now = now();
+        for (run, sequence) in [(1, 20_000), (1, 20_001), (2, 10), (2, 11), (2, 9)] {
+            let out = rewriter.rewrite(&header(1, sequence, 0), run, 8000, now);
+            assert_eq!(out.map(|out| out.sequence), (sequence != 9).then_some(sequence));
+        }
+    }
+
+    /// Further than a restart would jump nothing is sent until somebody knows of it.
+    #[test]
+    fn nothing_is_sent_beyond_the_reach_until_it_is_told() {
+        let mut rewriter = Rewriter::new(Some(OWN), 100);
+        rewriter.set_reach(1000);
+        let now = now();
+        let sent = |rewriter: &mut Rewriter, range: std::ops::Range<u32>| {
+            let send = |number: &u32| {
+                rewriter.rewrite(&header(1, *number as u16, 0), 1, 8000, now).is_some()
+            };
+            range.filter(send).count()
+        };
+        assert_eq!(sent(&mut rewriter, 0..200), 200);
+        assert!(!rewriter.is_urgent());
+        assert_eq!(sent(&mut rewriter, 200..100_000), 800);
+        assert!(rewriter.is_urgent());
+        rewriter.told();
+        assert!(!rewriter.is_urgent());
+        assert_eq!(sent(&mut rewriter, 100_000..110_000), 1000);
+        assert_eq!(rewriter.sent().unwrap().sequence, 100 + 1999);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 mod bench;
+mod lives;
 #[cfg(feature = "net")]
 mod loopback;
 mod peer;

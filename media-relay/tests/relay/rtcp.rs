@@ -12,7 +12,12 @@ use crate::peer::{Packet, Peer, security, word};
 const SUITE: Suite = Suite::AesCm128HmacSha1_80;
 
 /// A sender's report, and its CNAME.
-fn sender_report(ssrc: u32, ntp: u64, timestamp: u32, block: Option<[u32; 6]>) -> Vec<u8> {
+pub(crate) fn sender_report(
+    ssrc: u32,
+    ntp: u64,
+    timestamp: u32,
+    block: Option<[u32; 6]>,
+) -> Vec<u8> {
     let mut words = vec![ssrc, (ntp >> 32) as u32, ntp as u32, timestamp, 77, 88];
     words.extend(block.into_iter().flatten());
     let mut bytes = packet(200, usize::from(block.is_some()), &words);
