@@ -47,8 +47,8 @@ pub enum Event {
         /// Whether it says anything.
         up: bool,
     },
-    /// A message was dropped without an answer: an unknown source, or nothing it belongs to.
-    Dropped,
+    /// A message was dropped without an answer.
+    Dropped(Dropped),
     /// A fault of ours was caught; it cost one call or one message.
     Fault,
     /// A connection was refused.
@@ -58,6 +58,38 @@ pub enum Event {
         /// Per side.
         stats: Box<[SideStats; 2]>,
     },
+}
+
+/// Why a message was dropped without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dropped {
+    /// It came from an address that belongs to nobody.
+    Stranger,
+    /// The same, and that address had overdone it before.
+    Banned,
+    /// Its User-Agent is a scanner's.
+    Scanner,
+    /// The ACK of a refusal that nothing is kept of.
+    Absorbed,
+    /// Too many were waiting.
+    Full,
+}
+
+impl Dropped {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Stranger, Self::Banned, Self::Scanner, Self::Absorbed, Self::Full];
+
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Stranger => "stranger",
+            Self::Banned => "banned",
+            Self::Scanner => "scanner",
+            Self::Absorbed => "absorbed",
+            Self::Full => "full",
+        }
+    }
 }
 
 /// Why a connection was refused before any SIP was read.

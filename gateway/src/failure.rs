@@ -29,6 +29,8 @@ pub enum Cause {
     NoPorts,
     /// The daemon takes no new calls: it is stopping.
     Draining,
+    /// More calls come in than can be served.
+    Overload,
     /// Max-Forwards is used up.
     TooManyHops,
     /// The session description cannot be read or asks for something impossible.
@@ -76,7 +78,7 @@ impl Cause {
             Self::Peer(status) => status,
             Self::UnknownTenant | Self::UnknownNumber | Self::NoRoute => 404,
             Self::IncompleteNumber => 484,
-            Self::TenantFull | Self::NoPorts | Self::Draining => 503,
+            Self::TenantFull | Self::NoPorts | Self::Draining | Self::Overload => 503,
             Self::Unreachable | Self::Silent => 503,
             Self::TooManyHops => 483,
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 488,
@@ -101,7 +103,7 @@ impl Cause {
     /// failed it would keep the caller from calling anybody else.
     pub const fn asks_to_wait(self) -> bool {
         match self {
-            Self::TenantFull | Self::NoPorts | Self::Draining => true,
+            Self::TenantFull | Self::NoPorts | Self::Draining | Self::Overload => true,
             Self::Normal
             | Self::CallerGaveUp
             | Self::Peer(_)
@@ -131,7 +133,7 @@ impl Cause {
             Self::UnknownTenant | Self::NoRoute => 3,
             Self::UnknownNumber => 1,
             Self::IncompleteNumber => 28,
-            Self::TenantFull | Self::NoPorts => 34,
+            Self::TenantFull | Self::NoPorts | Self::Overload => 34,
             Self::Draining | Self::Unreachable => 41,
             Self::TooManyHops => 25,
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 65,
@@ -158,7 +160,9 @@ impl Cause {
             | Self::NothingInCommon
             | Self::Unsupported
             | Self::NotConfirmed => Fault::Caller,
-            Self::NoRoute | Self::TenantFull | Self::NoPorts | Self::Draining => Fault::Operator,
+            Self::NoRoute | Self::TenantFull | Self::NoPorts | Self::Draining | Self::Overload => {
+                Fault::Operator
+            }
             Self::Internal => Fault::Us,
         }
     }
@@ -176,6 +180,7 @@ impl Cause {
             Self::TenantFull => "tenant_full",
             Self::NoPorts => "no_ports",
             Self::Draining => "draining",
+            Self::Overload => "overload",
             Self::TooManyHops => "too_many_hops",
             Self::BadOffer => "bad_offer",
             Self::NotEncrypted => "not_encrypted",
@@ -205,6 +210,7 @@ impl fmt::Display for Cause {
             Self::TenantFull => "the tenant has reached max_calls",
             Self::NoPorts => "no media port is free",
             Self::Draining => "the gateway is stopping and takes no new calls",
+            Self::Overload => "more calls come in than can be served",
             Self::TooManyHops => "Max-Forwards is used up",
             Self::BadOffer => "the session description cannot be used",
             Self::NotEncrypted => "no usable SRTP key was offered where encryption is compulsory",
@@ -266,7 +272,7 @@ const fn q850_of_status(status: u16) -> u8 {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 21] = [
+    const ALL: [Cause; 22] = [
         Cause::Normal,
         Cause::CallerGaveUp,
         Cause::Peer(486),
@@ -277,6 +283,7 @@ mod tests {
         Cause::TenantFull,
         Cause::NoPorts,
         Cause::Draining,
+        Cause::Overload,
         Cause::TooManyHops,
         Cause::BadOffer,
         Cause::NotEncrypted,

@@ -11,8 +11,10 @@ pub mod cli;
 pub mod core;
 #[cfg(feature = "lab")]
 pub mod demo;
+pub mod emergency;
 pub mod event;
 pub mod failure;
+pub mod intake;
 #[cfg(feature = "lab")]
 pub mod lab_cmd;
 pub mod locals;
@@ -25,3 +27,4 @@ pub mod routing;
 pub mod run;
 pub mod service;
 pub mod state_key;
+pub mod strangers;

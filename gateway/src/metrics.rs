@@ -16,7 +16,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use self::places::Places;
 use crate::core::Gauges;
-use crate::event::{Event, Refusal};
+use crate::event::{Dropped, Event, Refusal};
 use crate::failure::Cause;
 
 /// Renders what has been counted.
@@ -101,8 +101,10 @@ pub struct Meters {
     transactions: Gauge,
     ports: Gauge,
     connections: Gauge,
+    waiting: Gauge,
+    banned: Gauge,
     retiring_connections: Gauge,
-    dropped: Counter,
+    dropped: [Counter; Dropped::ALL.len()],
     faults: Counter,
     media: [Counter; 6],
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
@@ -127,8 +129,11 @@ impl Meters {
             transactions: gauge!("trunkgate_transactions"),
             ports: gauge!("trunkgate_free_port_pairs"),
             connections: gauge!("trunkgate_open_connections"),
+            waiting: gauge!("trunkgate_waiting_messages"),
+            banned: gauge!("trunkgate_banned_addresses"),
             retiring_connections: gauge!("trunkgate_retiring_connections"),
-            dropped: counter!("trunkgate_messages_dropped_total"),
+            dropped: Dropped::ALL
+                .map(|why| counter!("trunkgate_messages_dropped_total", "cause" => why.label())),
             faults: counter!("trunkgate_faults_total"),
             media: [
                 counter!("trunkgate_media_received_packets_total"),
@@ -163,7 +168,7 @@ impl Meters {
                 self.ended(*cause).increment(1)
             }
             Event::Proxy { .. } | Event::Peer { .. } => self.places.note(event),
-            Event::Dropped => self.dropped.increment(1),
+            Event::Dropped(why) => self.dropped[*why as usize].increment(1),
             Event::Fault => self.faults.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),
             Event::MediaEnded { stats } => {
@@ -191,6 +196,12 @@ impl Meters {
         self.ports.set(count(gauges.free_port_pairs));
         self.connections.set(count(gauges.connections));
         self.retiring_connections.set(count(gauges.retiring_connections));
+    }
+
+    /// Shows what waits at the door, and who does not get in.
+    pub fn show_door(&self, waiting: usize, banned: usize) {
+        self.waiting.set(count(waiting));
+        self.banned.set(count(banned));
     }
 
     /// Shows what the relay threads have done so far.
@@ -255,7 +266,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_calls_started_total", "Initial INVITEs taken"),
     ("trunkgate_calls_answered_total", "Calls that were answered"),
     ("trunkgate_calls_ended_total", "Calls that are over or were refused, by cause"),
-    ("trunkgate_messages_dropped_total", "Messages dropped unanswered"),
+    ("trunkgate_messages_dropped_total", "Messages dropped unanswered, by cause"),
     ("trunkgate_faults_total", "Faults of the gateway that cost one call or one message"),
     ("trunkgate_connections_refused_total", "Connections refused, or not reached, by cause"),
     ("trunkgate_losses_total", "What was lost because a queue was full or a sink failed"),
@@ -275,6 +286,8 @@ const GAUGES: &[(&str, &str)] = &[
     ("trunkgate_free_port_pairs", "Pairs of media ports that are bound and free"),
     ("trunkgate_bound_port_pairs", "Pairs of media ports that are bound"),
     ("trunkgate_open_connections", "TCP and TLS connections now"),
+    ("trunkgate_waiting_messages", "Messages that have come in and are not served yet"),
+    ("trunkgate_banned_addresses", "Unknown addresses left out for knocking too often"),
     ("trunkgate_retiring_connections", "Connections now that only finish what calls owe on them"),
     ("trunkgate_media_sessions", "Sessions of the relay now"),
     ("trunkgate_proxy_up", "1 while OPTIONS to that proxy are answered with 200"),
@@ -302,7 +315,7 @@ mod tests {
             meters.note(&Event::CallStarted);
             meters.note(&Event::CallAnswered { setup: Duration::from_millis(150) });
             meters.note(&Event::CallEnded { cause: Cause::Normal });
-            meters.note(&Event::Dropped);
+            meters.note(&Event::Dropped(Dropped::Stranger));
             meters.note(&Event::Refused(Refusal::Network));
             let (edge, proxy) = ("default".into(), "sip".into());
             meters.note(&Event::Proxy { edge, proxy, up: true, refused: false });

@@ -10,6 +10,7 @@
 pub mod dialog;
 pub mod endpoint;
 pub mod framing;
+pub mod glance;
 pub mod leg;
 pub mod locate;
 pub mod message;

@@ -5,6 +5,7 @@
 //! no file, no task.
 
 mod delivery;
+mod door;
 mod flows;
 mod health;
 mod inbound;
@@ -25,6 +26,7 @@ use sip_stack::message::{Message, ParseError};
 use sip_stack::transport::{FlowId, Source, Target};
 
 use self::delivery::Delivery;
+use self::door::Door;
 use self::flows::Flows;
 pub use self::flows::{Opened, Retired};
 use self::health::Health;
@@ -33,7 +35,7 @@ use crate::admission::Admission;
 use crate::call::media_plan::Owned;
 use crate::call::{CallKey, Pools};
 use crate::cdr::Record;
-use crate::event::{Event, Refusal};
+use crate::event::{Dropped, Event, Refusal};
 use crate::failure::Cause;
 use crate::locals::{self, Side};
 use crate::random::Random;
@@ -121,6 +123,7 @@ pub struct Core {
     admission: Admission,
     health: Health,
     delivery: Delivery,
+    door: Door,
     slots: Slots,
     /// Dialogs by our tag.
     dialogs: HashMap<Bytes, (CallKey, u8)>,
@@ -167,6 +170,7 @@ impl Core {
             admission: Admission::default(),
             health: Health::new(&routes, now, &mut random),
             delivery: Delivery::default(),
+            door: Door::default(),
             slots: Slots::default(),
             dialogs: HashMap::new(),
             flows: Flows::default(),
@@ -184,7 +188,8 @@ impl Core {
     pub fn handle_message(&mut self, source: Source, message: Message, now: Instant) {
         let known = self.is_known(&source) || self.dialog_of(&source, &message).is_some();
         if message.is_request() && !known {
-            self.outputs.push_back(Output::Event(Event::Dropped));
+            self.note_stranger(source.remote.ip(), now);
+            self.outputs.push_back(Output::Event(Event::Dropped(Dropped::Stranger)));
             return;
         }
         self.guarded(|core| {
@@ -199,7 +204,7 @@ impl Core {
             self.endpoint.handle_unreadable(source, error, now);
             self.settle(now);
         } else {
-            self.outputs.push_back(Output::Event(Event::Dropped));
+            self.outputs.push_back(Output::Event(Event::Dropped(Dropped::Stranger)));
         }
     }
 

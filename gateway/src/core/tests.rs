@@ -8,6 +8,7 @@ use sip_stack::transport::{LocalId, Transport};
 use super::*;
 use crate::routing::tests::config;
 
+mod door;
 mod failover;
 mod faults;
 mod flows;

@@ -12,9 +12,7 @@ use crate::numbers::Number;
 impl Routes {
     /// Whether anyone at all may speak to this realm from that address.
     pub fn knows(&self, realm: RealmId, source: IpAddr) -> bool {
-        self.config.trunks.iter().any(|trunk| {
-            trunk.realm == realm.0 && trunk.networks.iter().any(|net| net.contains(&source))
-        })
+        self.sources.of(realm, source).next().is_some()
     }
 
     /// The trunk that sends this request: realm and source network decide; among several, the narrowest network, then
@@ -22,25 +20,19 @@ impl Routes {
     pub fn trunk_of(&self, realm: RealmId, source: IpAddr, request_uri: &[u8]) -> Option<TrunkId> {
         let uri = Uri::parse(request_uri).ok();
         let mut best: Option<((u8, usize, usize), TrunkId)> = None;
-        for (index, trunk) in self.config.trunks.iter().enumerate() {
-            if trunk.realm != realm.0 {
-                continue;
+        for (width, trunks) in self.sources.of(realm, source) {
+            if best.is_some_and(|((narrowest, ..), _)| narrowest > width) {
+                break;
             }
-            let Some(width) = trunk
-                .networks
-                .iter()
-                .filter(|net| net.contains(&source))
-                .map(ipnet::IpNet::prefix_len)
-                .max()
-            else {
-                continue;
-            };
-            let country = trunk.country.as_ref().map(config::Country::as_str);
-            let Some(keys) = fits(&trunk.matches, uri.as_ref(), country) else { continue };
-            let prefix = trunk.matches.called_prefix.as_deref().map_or(0, str::len);
-            let rank = (width, keys, prefix);
-            if best.is_none_or(|(so_far, _)| rank > so_far) {
-                best = Some((rank, TrunkId(index)));
+            for id in trunks {
+                let trunk = &self.config.trunks[id.0];
+                let country = trunk.country.as_ref().map(config::Country::as_str);
+                let Some(keys) = fits(&trunk.matches, uri.as_ref(), country) else { continue };
+                let prefix = trunk.matches.called_prefix.as_deref().map_or(0, str::len);
+                let rank = (width, keys, prefix);
+                if best.is_none_or(|(so_far, _)| rank > so_far) {
+                    best = Some((rank, *id));
+                }
             }
         }
         best.map(|(_, trunk)| trunk)

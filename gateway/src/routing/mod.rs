@@ -6,6 +6,7 @@
 mod identify;
 mod lookup;
 mod plan;
+mod sources;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use config::{Config, Number, NumberRange};
 
 pub use plan::{Hop, Place, PlaceName, Plan};
+use sources::Sources;
 
 /// A tenant, by its position in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +51,7 @@ pub struct Routes {
     public: Owners,
     /// Private numbers, unique per trunk they come from.
     private: HashMap<TrunkId, Owners>,
+    sources: Sources,
 }
 
 impl Routes {
@@ -58,6 +61,7 @@ impl Routes {
             hosts: HashMap::new(),
             public: Owners::default(),
             private: HashMap::new(),
+            sources: Sources::new(&config),
             config,
         };
         let config = Arc::clone(&routes.config);

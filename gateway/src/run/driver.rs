@@ -1,9 +1,9 @@
 //! The event loop of signalling: reads, feeds the core, drains it, writes, sleeps until the
 //! deadline. No protocol knowledge.
 //!
-//! Each turn serves, in this order and each within a budget, so that none starves another:
-//! 1. signals; 2. what the network brought; 3. events of the relay; 4. answers of the resolver;
-//! 5. timers; 6. what the core wants done.
+//! Each turn serves, in this order and each within a budget, so that none starves another: signals;
+//! what the network brought, in the order of [`crate::intake`]; events of the relay; answers of the
+//! resolver; timers; what the core wants done.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,8 @@ use super::stop::{Left, Order, Stop};
 use super::{clock, time_of_day};
 use crate::admin::Health;
 use crate::core::{Core, Opened, Output};
-use crate::event::Refusal;
+use crate::event::{Dropped, Refusal};
+use crate::intake::{Intake, Next, Waiting};
 use crate::logging::Flood;
 use crate::metrics::{GAUGE_INTERVAL, Loss, Meters, Tally};
 use crate::service::Service;
@@ -38,6 +39,7 @@ pub(super) struct Driver {
     stop: Stop,
     gauges_at: Instant,
     inputs: Vec<Input>,
+    intake: Intake,
     events: Vec<media_relay::Event>,
     relay_full: (Tally, Flood),
 }
@@ -75,6 +77,7 @@ impl Driver {
             stop: Stop::Serving,
             gauges_at: clock(),
             inputs: Vec::with_capacity(256),
+            intake: Intake::new(),
             events: Vec::with_capacity(256),
             relay_full: (Tally::of(Loss::MediaCommandDropped), Flood::default()),
         }
@@ -99,6 +102,7 @@ impl Driver {
                 Woken::Work => {}
             }
             self.serve_net(now);
+            self.serve_intake(now);
             self.serve_relay(now);
             self.serve_answers(now);
             self.serve_timers(now);
@@ -125,13 +129,17 @@ impl Driver {
 
     async fn sleep(&mut self, signals: &mut Signals) -> Woken {
         let due = tokio::time::Instant::from_std(self.due());
+        // Without room the peers wait: streams in their connections, datagrams in the kernel.
+        let (room, waiting) = (self.intake.room() >= ROOM, !self.intake.is_empty());
         tokio::select! {
             biased;
             signal = signals.next() => Woken::Signal(signal),
-            () = self.net.receive(&mut self.inputs) => Woken::Work,
+            () = self.net.receive(&mut self.inputs), if room => Woken::Work,
             () = self.media.notified() => Woken::Work,
             (id, answer) = self.service.answer() => Woken::Answer(id, answer),
             () = tokio::time::sleep_until(due) => Woken::Work,
+            // Connections and clocks have their turn before what still waits.
+            () = tokio::task::yield_now(), if waiting => Woken::Work,
         }
     }
 
@@ -171,14 +179,14 @@ impl Driver {
     fn serve_net(&mut self, now: Instant) {
         for input in self.inputs.drain(..) {
             match input {
-                Input::Message { source, raw, .. } => match net::read(raw) {
-                    None => {}
-                    Some(Ok(message)) => self.core.handle_message(source, message, now),
-                    Some(Err(error)) => {
-                        self.net.note_unreadable(&source);
-                        self.core.handle_unreadable(source, error, now);
+                Input::Message { source, received, raw } => {
+                    if let Some(place) = self.core.sort(&source, &raw, now) {
+                        let message = Waiting { source, received, raw };
+                        if self.intake.push(place, message).is_some() {
+                            self.core.note_dropped(Dropped::Full);
+                        }
                     }
-                },
+                }
                 Input::Unreadable { source, error } => {
                     self.core.handle_unreadable(source, error, now);
                 }
@@ -190,6 +198,29 @@ impl Driver {
                 Input::Refused { remote, reason, .. } => {
                     self.core.handle_refused(refusal(reason), remote, now);
                 }
+            }
+        }
+    }
+
+    /// Serves what waits, in its order and within the turn's budgets.
+    fn serve_intake(&mut self, now: Instant) {
+        self.intake.begin_turn(now);
+        while let Some(next) = self.intake.next(now) {
+            match next {
+                Next::Refuse(message) if self.core.shed(&message.source, &message.raw, now) => {}
+                Next::Refuse(message) | Next::Serve(message) => self.serve(message, now),
+            }
+        }
+    }
+
+    fn serve(&mut self, message: Waiting, now: Instant) {
+        let Waiting { source, raw, .. } = message;
+        match net::read(raw) {
+            None => {}
+            Some(Ok(message)) => self.core.handle_message(source, message, now),
+            Some(Err(error)) => {
+                self.net.note_unreadable(&source);
+                self.core.handle_unreadable(source, error, now);
             }
         }
     }
@@ -216,6 +247,7 @@ impl Driver {
             self.gauges_at = now + GAUGE_INTERVAL;
             self.core.set_wall(now, time_of_day());
             self.meters.show(&self.core.gauges());
+            self.meters.show_door(self.intake.len(), self.core.banned(now));
             self.meters.show_relay(self.relay.counters());
             self.health.beat(now);
         }
@@ -281,6 +313,8 @@ const fn refusal(reason: net::Refusal) -> Refusal {
     }
 }
 
+/// More than one turn of the network brings.
+const ROOM: usize = 2048;
 /// How long connections may take to write what was sent last.
 const FAREWELL: Duration = Duration::from_millis(100);
 /// Answers of the resolver that one turn takes.

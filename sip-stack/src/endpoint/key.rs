@@ -10,7 +10,8 @@
 //! carries the tag of our response, which the INVITE does not.
 
 use super::identifier::without_cookie;
-use crate::message::{HeaderId, Message, Method};
+use crate::glance::Glance;
+use crate::message::{HeaderId, Message, Method, Via};
 use crate::transport::Source;
 
 /// Which transaction of its branch a request belongs to.
@@ -48,24 +49,14 @@ impl<'a> Class<'a> {
 
 /// Writes the key of the server transaction that `request` belongs to into `key`.
 pub(super) fn write(key: &mut Vec<u8>, class: Class<'_>, source: &Source, request: &Message) {
-    key.clear();
-    key.extend_from_slice(&source.local.0.to_be_bytes());
-    key.extend_from_slice(&request.cseq().to_be_bytes());
-    match class {
-        Class::Invite => part(key, b"INVITE"),
-        Class::Cancel => part(key, b"CANCEL"),
-        Class::Other(method) => part(key, method.as_bytes()),
-    }
-    part(key, request.call_id());
+    let method = match class {
+        Class::Invite => b"INVITE",
+        Class::Cancel => b"CANCEL",
+        Class::Other(method) => method.as_bytes(),
+    };
+    begin(key, method, source, request.cseq(), request.call_id());
     match without_cookie(request.branch()) {
-        Some(branch) => {
-            let via = request.top_via();
-            part(key, branch);
-            part(key, via.host);
-            let host = key.len() - via.host.len();
-            key[host..].make_ascii_lowercase();
-            key.extend_from_slice(&via.port.unwrap_or(0).to_be_bytes());
-        }
+        Some(branch) => end(key, branch, &request.top_via()),
         None => {
             part(key, request.uri());
             part(key, request.from_tag().unwrap_or_default());
@@ -76,6 +67,33 @@ pub(super) fn write(key: &mut Vec<u8>, class: Class<'_>, source: &Source, reques
             }
         }
     }
+}
+
+/// The key of the transaction of an INVITE that has only been glanced at; false when only reading it
+/// can tell.
+pub(super) fn glance_at(key: &mut Vec<u8>, source: &Source, glance: &Glance<'_>) -> bool {
+    let Some((via, cseq)) = glance.top_via().zip(glance.cseq_number()) else { return false };
+    let Some(branch) = without_cookie(via.branch()) else { return false };
+    begin(key, b"INVITE", source, cseq, glance.call_id);
+    end(key, branch, &via);
+    true
+}
+
+fn begin(key: &mut Vec<u8>, method: &[u8], source: &Source, cseq: u32, call_id: &[u8]) {
+    key.clear();
+    key.extend_from_slice(&source.local.0.to_be_bytes());
+    key.extend_from_slice(&cseq.to_be_bytes());
+    part(key, method);
+    part(key, call_id);
+}
+
+/// What makes an identifier of one peer unique (RFC 3261 §17.2.3): branch and sent-by.
+fn end(key: &mut Vec<u8>, branch: &[u8], via: &Via<'_>) {
+    part(key, branch);
+    part(key, via.host);
+    let host = key.len() - via.host.len();
+    key[host..].make_ascii_lowercase();
+    key.extend_from_slice(&via.port.unwrap_or(0).to_be_bytes());
 }
 
 /// One part with its length before it, so that no two keys of different parts are equal.
@@ -161,6 +179,23 @@ mod tests {
             bye("To: <sip:a@us>;tag=2"),
             "two dialogs of a fork"
         );
+    }
+
+    #[test]
+    fn a_glance_finds_the_same_transaction() {
+        for via in [
+            "Via: SIP/2.0/UDP PEER.example:5070;branch=Z9HG4BKx",
+            "Via: SIP/2.0/UDP b;branch=z9hG4bKy",
+        ] {
+            let request = incoming("INVITE", &[via]);
+            let mut glanced = Vec::new();
+            let glance = Glance::request(request.raw()).unwrap();
+            assert!(glance_at(&mut glanced, &source(Transport::Udp), &glance));
+            assert_eq!(glanced, key(&request));
+        }
+        let old = incoming("INVITE", &[OLD_VIA]);
+        let glance = Glance::request(old.raw()).unwrap();
+        assert!(!glance_at(&mut Vec::new(), &source(Transport::Udp), &glance));
     }
 
     fn key(request: &Message) -> Vec<u8> {

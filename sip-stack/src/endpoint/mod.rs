@@ -26,6 +26,7 @@ mod identifier;
 mod key;
 mod route;
 mod server;
+mod stateless;
 mod timer_queue;
 
 #[cfg(test)]
@@ -44,6 +45,7 @@ use crate::transaction::Timing;
 use crate::transport::{Source, Target};
 
 pub use identifier::Origin;
+pub use stateless::Shed;
 
 use client::{Branch, Client};
 use identifier::Identifiers;
@@ -386,16 +388,6 @@ impl Endpoint {
         self.timers.len()
     }
 
-    fn reply_stateless(&mut self, source: &Source, mut reply: Draft) {
-        let via = reply.value(HeaderId::Via).and_then(first_via);
-        let Some(target) = via.map(|via| route::response_target(source, &via)) else { return };
-        let call = reply.value(HeaderId::CallId).unwrap_or_default();
-        let tag = self.identifiers.derived(call);
-        reply.set_to_tag(&tag);
-        reply.stamp_via(source.remote);
-        self.push_send(target, reply.write());
-    }
-
     fn push_send(&mut self, target: Target, bytes: Bytes) -> SendId {
         let id = SendId(OTHER_SENDS | self.next_send);
         self.next_send += 1;
@@ -407,10 +399,6 @@ impl Endpoint {
         self.next_transaction += 1;
         self.next_transaction
     }
-}
-
-fn first_via(value: &[u8]) -> Option<crate::message::Via<'_>> {
-    crate::message::Via::parse(crate::message::Elements::new(value).next()?)
 }
 
 #[cfg(test)]

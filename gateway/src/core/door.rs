@@ -1,0 +1,209 @@
+//! The door: where a message belongs before it is read, and what is turned away there.
+//!
+//! Strangers get silence (RFC 3261 has no answer that would not tell them that somebody is here). What they send is
+//! looked at only for an identifier that we made: a tag of ours in a request, a branch of ours in a response. Scanners
+//! get silence even in a known network. New calls beyond what we can serve get a stateless 503 (§8.2.7).
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sip_stack::endpoint::Shed;
+use sip_stack::glance::{Glance, response_branch};
+use sip_stack::transport::Source;
+
+use super::{Core, Output};
+use crate::emergency::is_emergency;
+use crate::event::{Dropped, Event};
+use crate::failure::{Cause, RETRY_AFTER};
+use crate::intake::Place;
+use crate::locals::{self, Side};
+use crate::logging::Flood;
+use crate::strangers::Strangers;
+
+/// What the door remembers.
+#[derive(Debug, Default)]
+pub(super) struct Door {
+    strangers: Strangers,
+    knocking: Flood,
+    refusing: Flood,
+    /// When a call was last refused for load: ACKs of refusals are looked for only afterwards.
+    shed: Option<Instant>,
+}
+
+impl Core {
+    /// Where a message belongs that has not been read; `None` when it is dropped.
+    pub fn sort(&mut self, source: &Source, raw: &[u8], now: Instant) -> Option<Place> {
+        let raw = raw.trim_ascii_start();
+        if !self.is_known(source) {
+            return self.sort_stranger(source, raw, now);
+        }
+        let space = raw.iter().take(LONGEST_METHOD).position(|b| *b == b' ').unwrap_or(0);
+        match &raw[..space] {
+            b"SIP/2.0" | b"BYE" | b"CANCEL" | b"PRACK" | b"UPDATE" | b"INFO" => Some(Place::First),
+            b"ACK" if self.may_be_ack_of_shed(now) && self.endpoint.is_ack_of_shed(raw) => {
+                self.turned_away(Dropped::Absorbed)
+            }
+            b"ACK" => Some(Place::First),
+            method => match Glance::request(raw) {
+                Some(glance) if is_scanner(glance.agent) => self.turned_away(Dropped::Scanner),
+                Some(glance) if glance.to_tag().is_some() => Some(Place::First),
+                Some(_) if method != b"INVITE" => Some(Place::Priority),
+                Some(glance) if is_emergency(glance.uri) => Some(Place::Priority),
+                Some(glance) => Some(Place::Call(self.lane(source, glance.uri))),
+                // Perhaps inside a dialog; whoever has to refuse it reads it first.
+                None if method == b"INVITE" => Some(Place::Call(self.lane(source, b""))),
+                None => Some(Place::Priority),
+            },
+        }
+    }
+
+    /// Refuses a new call for load. False when it is none, and has to be served.
+    pub fn shed(&mut self, source: &Source, raw: &Bytes, now: Instant) -> bool {
+        let retry_after = RETRY_AFTER.parse().unwrap_or(1);
+        match self.endpoint.shed(source, raw, retry_after) {
+            Shed::Refused => {
+                self.door.shed = Some(now);
+                self.settle(now);
+                self.outputs
+                    .push_back(Output::Event(Event::CallRefused { cause: Cause::Overload }));
+                if let Some(count) = self.door.refusing.note(now) {
+                    tracing::warn!(count, "overload: new calls are refused");
+                }
+                true
+            }
+            Shed::NotNew | Shed::Unreadable => false,
+        }
+    }
+
+    /// A message was dropped because too many were waiting.
+    pub fn note_dropped(&mut self, dropped: Dropped) {
+        self.outputs.push_back(Output::Event(Event::Dropped(dropped)));
+    }
+
+    /// How many addresses are left out for knocking too often.
+    pub fn banned(&self, now: Instant) -> usize {
+        self.door.strangers.banned(now)
+    }
+
+    /// A stranger did what nobody we know does.
+    pub(super) fn note_stranger(&mut self, address: IpAddr, now: Instant) {
+        if self.door.strangers.note(address, now) {
+            tracing::debug!(%address, "knocks too often: left out for a while");
+        }
+        if let Some(count) = self.door.knocking.note(now) {
+            let banned = self.door.strangers.banned(now);
+            tracing::info!(count, %address, banned, "unknown sources get no answer");
+        }
+    }
+
+    /// What a stranger sends is taken when it carries an identifier of ours.
+    fn sort_stranger(&mut self, source: &Source, raw: &[u8], now: Instant) -> Option<Place> {
+        let address = source.remote.ip();
+        let ours = if raw.starts_with(b"SIP/2.0 ") {
+            response_branch(raw)
+        } else {
+            Glance::request(raw).and_then(|glance| glance.to_tag())
+        };
+        if ours.is_some_and(|identifier| self.endpoint.origin(identifier).is_some()) {
+            return Some(Place::First);
+        }
+        let banned = self.door.strangers.is_banned(address, now);
+        self.note_stranger(address, now);
+        self.turned_away(if banned { Dropped::Banned } else { Dropped::Stranger })
+    }
+
+    fn turned_away(&mut self, why: Dropped) -> Option<Place> {
+        self.outputs.push_back(Output::Event(Event::Dropped(why)));
+        None
+    }
+
+    fn may_be_ack_of_shed(&self, now: Instant) -> bool {
+        self.door.shed.is_some_and(|at| now.saturating_duration_since(at) < ACK_COMES)
+    }
+
+    /// Callers are kept apart by address; at an edge, where a few addresses speak for all, by tenant.
+    fn lane(&self, source: &Source, uri: &[u8]) -> u8 {
+        let (host, address) = match locals::side(self.routes.config(), source.local) {
+            Side::Edge(_) => (host(uri), source.remote.ip()),
+            Side::Realm(_) => (&[][..], source.remote.ip()),
+        };
+        let mut hash = fnv(FNV, &source.local.0.to_be_bytes());
+        hash = match address {
+            _ if !host.is_empty() => fnv(hash, host),
+            IpAddr::V4(v4) => fnv(hash, &v4.octets()),
+            IpAddr::V6(v6) => fnv(hash, &v6.octets()[..8]),
+        };
+        (hash ^ (hash >> 8) ^ (hash >> 16) ^ (hash >> 24)) as u8
+    }
+}
+
+/// Tools that only ever look for open doors. They change their names, and then meet the other rules.
+fn is_scanner(agent: &[u8]) -> bool {
+    !agent.is_empty()
+        && SCANNERS.iter().any(|name| {
+            agent.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name.as_bytes()))
+        })
+}
+
+/// The host of a URI as it stands there.
+fn host(uri: &[u8]) -> &[u8] {
+    let start = uri.iter().position(|b| *b == b'@').map_or(0, |at| at + 1);
+    let rest = &uri[start..];
+    let end = rest.iter().position(|b| matches!(b, b':' | b';' | b'?')).unwrap_or(rest.len());
+    &rest[..end]
+}
+
+/// FNV-1a.
+fn fnv(hash: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(hash, |hash, byte| {
+        (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    })
+}
+
+const FNV: u32 = 0x811c_9dc5;
+const SCANNERS: [&str; 10] = [
+    "friendly-scanner",
+    "sipvicious",
+    "sipcli",
+    "vaxsipuseragent",
+    "pplsip",
+    "sundayddr",
+    "sip-scan",
+    "iwar",
+    "sipsak",
+    "smap",
+];
+/// Longer methods are nothing that comes first.
+const LONGEST_METHOD: usize = 16;
+/// 64 × T1: after that no ACK comes any more.
+const ACK_COMES: Duration = Duration::from_secs(32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scanners_are_known_by_any_part_of_their_name() {
+        for agent in
+            ["friendly-scanner", "SIPVicious/0.3", "sipcli/v1.8", "VaxSIPUserAgent/3.1", "pplsip"]
+        {
+            assert!(is_scanner(agent.as_bytes()), "{agent}");
+        }
+        for agent in ["", "Asterisk PBX 18", "Grandstream", "Microsoft.PSTNHub.SIPProxy", "sip"] {
+            assert!(!is_scanner(agent.as_bytes()), "{agent}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_uris() {
+        for (uri, expected) in [
+            ("sip:+1@a.test:5061;transport=tls", "a.test"),
+            ("sip:+1;phone-context=x@b.test", "b.test"),
+            ("sip:b.test", "sip"),
+            ("", ""),
+        ] {
+            assert_eq!(host(uri.as_bytes()), expected.as_bytes(), "{uri}");
+        }
+    }
+}
