@@ -43,11 +43,20 @@ pub(super) struct Worker {
     /// Commands came in the last turn, and more may follow.
     pub(super) busy: bool,
     pub(super) send_failed: u64,
+    /// In a row.
+    pub(super) failed_turns: u32,
+    /// So many turns fail, in unit tests.
+    #[cfg(test)]
+    pub(super) faults: Arc<AtomicUsize>,
 }
 
 /// What one turn works with.
 struct Space {
     ready: [epoll::Event; READY],
+    /// How many are ready, and how many of these were served: the rest stays to be served when one
+    /// of them fails.
+    batch: usize,
+    served: usize,
     packet: [u8; MAX_PACKET],
 }
 
@@ -59,24 +68,42 @@ impl Worker {
         }
         let nothing =
             epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
-        let mut space = Box::new(Space { ready: [nothing; READY], packet: [0; MAX_PACKET] });
+        let (ready, packet) = ([nothing; READY], [0; MAX_PACKET]);
+        let mut space = Box::new(Space { ready, batch: 0, served: 0, packet });
         while !self.stop.load(Ordering::Acquire) {
-            if catch_unwind(AssertUnwindSafe(|| self.turn(&mut space))).is_err() {
-                error!(worker = self.number, "a relay thread failed on a session, which is ended");
-                self.shard.handle_fault();
+            if catch_unwind(AssertUnwindSafe(|| self.turn(&mut space))).is_ok() {
+                self.failed_turns = 0;
+                continue;
             }
+            self.shard.handle_fault();
+            self.failed_turns += 1;
+            if self.failed_turns.is_power_of_two() {
+                let turns = self.failed_turns;
+                error!(worker = self.number, turns, "a relay thread failed; its session is ended");
+            }
+            // What fails in every turn shall not fail a million times a second.
+            std::thread::sleep(PENANCE * (self.failed_turns - 1).min(100));
         }
     }
 
     fn turn(&mut self, space: &mut Space) {
-        let ready = self.sleep(&mut space.ready);
+        if space.served == space.batch {
+            (space.batch, space.served) = (0, 0);
+            space.batch = self.sleep(&mut space.ready);
+        }
         let now = clock();
-        let ready = &space.ready[..ready];
         self.take_commands(now);
         self.work_off_timers(&mut space.packet, now);
-        for token in ready.iter().map(|event| event.data.u64()).filter(|token| *token != ALARM) {
-            self.relay(token, &mut space.packet, now);
+        while let Some(event) = space.ready[..space.batch].get(space.served) {
+            space.served += 1;
+            let token = event.data.u64();
+            if token != ALARM {
+                self.relay(token, &mut space.packet, now);
+            }
         }
+        self.work_sockets(now);
+        #[cfg(test)]
+        self.strike();
         self.pool.refill(now);
         self.counters.store(&ThreadCounters {
             shard: self.shard.counters(),
@@ -84,6 +111,13 @@ impl Worker {
             bound: self.pool.bound(),
         });
         self.tell(now);
+    }
+
+    #[cfg(test)]
+    fn strike(&self) {
+        let faults = &self.faults;
+        let left = faults.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        assert!(left.is_err(), "a fault on purpose");
     }
 
     /// Waits for sockets, the alarm or the next deadline; how many are ready.
@@ -247,6 +281,8 @@ const READY: usize = 256;
 const COMMANDS: usize = 64;
 /// Ends of sessions that nobody took before no more commands are done.
 const BACKLOG: usize = 4096;
+/// The pause after the second failed turn in a row, longer after each.
+const PENANCE: Duration = Duration::from_millis(1);
 /// How long to wait for more commands before they have to ring.
 const NAP: Duration = Duration::from_millis(2);
 /// How soon an event that found no room is tried again.

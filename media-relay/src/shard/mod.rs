@@ -9,6 +9,7 @@
 //! No packet allocates. A packet that is refused changes nothing but a counter.
 
 mod checkpoint;
+mod fault;
 mod keys;
 mod latch;
 mod observe;
@@ -32,6 +33,9 @@ pub(crate) use self::random::Random;
 pub use self::refusal::Counters;
 
 use self::checkpoint::Checkpoints;
+#[cfg(test)]
+pub(crate) use self::fault::FAULTY;
+use self::fault::{Moment, strike};
 use self::refusal::Refusal;
 use self::report::Epoch;
 use self::session::Session;
@@ -101,6 +105,10 @@ pub struct Shard {
     counters: Counters,
     /// The session that is being worked on, in case that fails.
     current: Option<usize>,
+    /// The session that a command asks for, in case that fails before there is one.
+    asked: Option<SessionId>,
+    /// The batch of checkpoints that is being made.
+    telling: Vec<(SessionId, SessionState)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +152,8 @@ impl Shard {
             epoch: Epoch::new(wall, now),
             counters: Counters::default(),
             current: None,
+            asked: None,
+            telling: Vec::new(),
         }
     }
 
@@ -168,8 +178,7 @@ impl Shard {
         };
         self.current = Some(key);
         let session = self.sessions.get_mut(key)?;
-        #[cfg(test)]
-        assert!(session.id != FAULTY, "a fault on purpose");
+        strike(session.id, Moment::Packet);
         let epoch = self.epoch;
         let datagram = buf.get(..len).filter(|_| len <= MAX_DATAGRAM).unwrap_or_default();
         let relayed = match arrival(datagram, socket.rtcp, &session.sides[side.index()]) {
@@ -235,6 +244,7 @@ impl Shard {
             self.timers.pop_first();
             self.current = Some(key);
             let Some(session) = self.sessions.get_mut(key) else { continue };
+            strike(session.id, Moment::Timer);
             for side in [Side::A, Side::B] {
                 let reports = &mut session.sides[side.index()].reports;
                 if reports.due() <= now {
@@ -296,22 +306,23 @@ impl Shard {
     /// How some sessions stand, if that is to be told. May be left for later, but not for long: see
     /// [`Event::Checkpoint`].
     pub fn poll_checkpoint(&mut self, now: Instant) -> Option<Event> {
-        let mut sessions = Vec::new();
-        while sessions.len() < CHECKPOINTS {
+        while self.telling.len() < CHECKPOINTS {
             let Some(id) = self.checkpoints.pop() else { break };
             let Some(key) = self.by_id.get(&id).copied() else { continue };
             self.current = Some(key);
             if let Some(session) = self.sessions.get_mut(key) {
-                sessions.push((id, session.checkpoint(self.epoch, now)));
+                strike(id, Moment::Checkpoint);
+                self.telling.push((id, session.checkpoint(self.epoch, now)));
             }
             self.current = None;
         }
+        let sessions = std::mem::take(&mut self.telling);
         (!sessions.is_empty()).then_some(Event::Checkpoint { sessions })
     }
 
     /// Whether [`Shard::poll_checkpoint`] has something to tell.
     pub fn has_checkpoint(&self) -> bool {
-        self.checkpoints.waiting()
+        self.checkpoints.waiting() || !self.telling.is_empty()
     }
 
     /// Ends of sessions that wait for [`Shard::poll_event`]. An owner takes no more commands while
@@ -320,11 +331,19 @@ impl Shard {
         self.ended.len()
     }
 
-    /// Ends the session that was being worked on when this shard's code panicked.
+    /// Something panicked: ends the session that was being worked on, if it was one.
     pub fn handle_fault(&mut self) {
-        if let Some(key) = self.current.take() {
-            self.counters.faults += 1;
-            self.end(key, End::Failed);
+        self.counters.faults += 1;
+        let (current, asked) = (self.current.take(), self.asked.take());
+        let known = asked.and_then(|id| self.by_id.get(&id).copied());
+        match (current.or(known), asked) {
+            (Some(key), _) => self.end(key, End::Failed),
+            (None, Some(session)) => self.ended.push_back(Event::Ended {
+                session,
+                why: End::Failed,
+                stats: Box::default(),
+            }),
+            (None, None) => {}
         }
     }
 
@@ -347,7 +366,10 @@ impl Shard {
     /// `resumed`: the session is another process's, perhaps with its state.
     fn apply(&mut self, plan: &Plan, resumed: Option<Option<&SessionState>>, now: Instant) {
         let known = self.by_id.get(&plan.session).copied();
+        self.asked = Some(plan.session);
+        strike(plan.session, Moment::Plan);
         let Some(slots) = self.slots(plan, known) else {
+            self.asked = None;
             self.refuse(plan.session, known);
             return;
         };
@@ -389,7 +411,7 @@ impl Shard {
         }
         self.attend(key, now);
         self.note(key, now);
-        self.current = None;
+        (self.current, self.asked) = (None, None);
     }
 
     /// Sees to it that the session's next checkpoint is told in time.
@@ -534,93 +556,3 @@ const TICK: Duration = Duration::from_millis(1);
 /// Sessions in one checkpoint.
 const CHECKPOINTS: usize = 32;
 const STRAY_INTERVAL: Duration = Duration::from_secs(1);
-/// A packet of this session panics, in unit tests.
-#[cfg(test)]
-pub(crate) const FAULTY: SessionId = SessionId(u64::MAX);
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use super::*;
-    use crate::plan::{PoolConfig, PoolId, SidePlan};
-
-    /// Architecture: a panic ends one session, not the thread.
-    #[test]
-    fn a_fault_ends_the_session_it_struck_and_no_other() {
-        let (mut shard, now) = shard();
-        for (session, ports) in [(SessionId(1), [20000, 20002]), (FAULTY, [20004, 20006])] {
-            let plan = Plan { session, sides: ports.map(side) };
-            shard.handle_command(&Command::Apply(Box::new(plan)), now);
-        }
-        while shard.poll_output().is_some() {}
-        let mut buf = packet();
-        let faulty = shard.socket(port(20004), false).unwrap();
-        let struck = catch_unwind(AssertUnwindSafe(|| {
-            shard.handle_packet(faulty, peer(), &mut buf, 172, now);
-        }));
-        assert!(struck.is_err());
-        shard.handle_fault();
-        let outputs: Vec<_> = std::iter::from_fn(|| shard.poll_output()).collect();
-        let other = shard.socket(port(20006), false).unwrap();
-        assert_eq!(outputs, [Output::Idle(faulty.slot), Output::Idle(other.slot)]);
-        let Some(Event::Ended { session: FAULTY, why: End::Failed, .. }) = shard.poll_event()
-        else {
-            panic!("the end is told");
-        };
-        let good = shard.socket(port(20000), false).unwrap();
-        assert!(shard.handle_packet(good, peer(), &mut buf, 172, now).is_some());
-        // Nothing was at work: nothing more to end.
-        shard.handle_fault();
-        let Counters { faults, sessions, .. } = shard.counters();
-        assert_eq!((faults, sessions), (1, 1));
-    }
-
-    #[test]
-    fn a_pair_that_cannot_be_had_ends_its_session() {
-        let (mut shard, now) = shard();
-        let plan = Plan { session: SessionId(1), sides: [20000, 20002].map(side) };
-        shard.handle_command(&Command::Apply(Box::new(plan)), now);
-        let slot = shard.socket(port(20002), false).unwrap().slot;
-        shard.handle_lost(slot);
-        shard.handle_lost(slot);
-        let Some(Event::Ended { why: End::Refused, .. }) = shard.poll_event() else {
-            panic!("the end is told");
-        };
-        assert_eq!((shard.poll_event(), shard.poll_timeout()), (None, None));
-    }
-
-    /// The hot part of a session stays small: keys lie apart.
-    #[test]
-    fn a_session_fits_into_little() {
-        assert!(size_of::<Session>() <= 3072, "{}", size_of::<Session>());
-    }
-
-    fn shard() -> (Shard, Instant) {
-        #[allow(clippy::disallowed_methods, reason = "a test may begin at any time")]
-        let now = Instant::now();
-        let address = Ipv4Addr::LOCALHOST.into();
-        let pool = PoolConfig { id: PoolId(0), address, ports: 20000..=20019, dscp: None };
-        let map = PortMap::new(1, &[pool]);
-        (Shard::new(map, 0, [7; 32], now, SystemTime::UNIX_EPOCH), now)
-    }
-
-    fn side(number: u16) -> SidePlan {
-        SidePlan { rtp: Some(peer()), ..SidePlan::new(port(number)) }
-    }
-
-    fn port(number: u16) -> Port {
-        Port { shard: 0, pool: PoolId(0), index: 0, number }
-    }
-
-    fn peer() -> SocketAddr {
-        "192.0.2.1:4000".parse().unwrap()
-    }
-
-    fn packet() -> Vec<u8> {
-        let mut bytes = vec![0; 2048];
-        bytes[0] = 0x80;
-        bytes
-    }
-}

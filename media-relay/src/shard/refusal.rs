@@ -47,7 +47,7 @@ pub struct Counters {
     pub held: u64,
     /// See [`SideStats::dropped`].
     pub dropped: u64,
-    /// Sessions ended by a fault of the relay's own code. Always a bug.
+    /// Panics of the relay's own code: each ended a session, or cut a turn short. Always a bug.
     pub faults: u64,
     /// Plans that named a port they may not use. Always a bug of the owner.
     pub refused: u64,
