@@ -292,8 +292,9 @@ pub struct SideStats {
     pub unlisted: u64,
     /// Not passed on because a direction is closed or the other side's address is unknown.
     pub held: u64,
-    /// Not passed on for any other cause: late from a source already replaced, or on probation
-    /// after a jump of the sequence.
+    /// Not passed on for any other cause: late from a source already replaced, on probation after a
+    /// jump of the sequence, beyond a thousand packets (or fifty reports) in a second, or beyond what
+    /// a restart could make good (see [`state`](crate::state)).
     pub dropped: u64,
     /// How often the peer changed its SSRC or jumped in sequence.
     pub restarts: u64,

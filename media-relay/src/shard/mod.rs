@@ -13,6 +13,7 @@ mod fault;
 mod keys;
 mod latch;
 mod observe;
+mod pace;
 mod path;
 mod payload;
 mod random;

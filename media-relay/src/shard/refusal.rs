@@ -18,7 +18,8 @@ pub(crate) enum Refusal {
     Unlisted,
     /// A direction is closed, or the other side's address or key is unknown.
     Held,
-    /// Late from a source that was replaced, on probation after a jump, or nothing in it to relay.
+    /// Late from a source that was replaced, on probation after a jump, nothing in it to relay, or more
+    /// than a peer may send.
     Dropped,
 }
 

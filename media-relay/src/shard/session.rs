@@ -94,6 +94,9 @@ impl Session {
         }
         this.stats.received += 1;
         this.stats.received_bytes += len as u64;
+        if !this.pace.admits(now) {
+            return Err(Refusal::Dropped);
+        }
         let payload_type = this.payloads.map(header.payload_type).ok_or(Refusal::Unlisted)?;
         if !this.receive || !other.send {
             return Err(Refusal::Held);
@@ -148,6 +151,9 @@ impl Session {
             self.news = News::Urgent;
         }
         this.stats.received_rtcp += 1;
+        if !this.rtcp_pace.admits(now) {
+            return Err(Refusal::Dropped);
+        }
         let relayable = relayable.ok_or(Refusal::Dropped)?;
         let to = other.rtcp_path().destination().ok_or(Refusal::Held)?;
         let len = report::relay(other, &relayable, buf, epoch, now).ok_or(Refusal::Dropped)?;

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::keys::Keys;
 use super::observe::Observer;
+use super::pace::Pace;
 use super::path::Path;
 use super::payload::Payloads;
 use super::random::Random;
@@ -32,6 +33,8 @@ pub(crate) struct SideState {
     pub(crate) observer: Observer,
     pub(crate) rewriter: Rewriter,
     pub(crate) reports: Reports,
+    pub(crate) pace: Pace,
+    pub(crate) rtcp_pace: Pace,
     pub(crate) stats: SideStats,
     /// The source that a resumed session keeps.
     pub(super) kept: Option<Kept>,
@@ -63,6 +66,8 @@ impl SideState {
             observer: Observer::new(),
             rewriter: Rewriter::new(None, random.next_u32() as u16),
             reports: Reports::new(random, now),
+            pace: Pace::new(Pace::RTP, now),
+            rtcp_pace: Pace::new(Pace::RTCP, now),
             stats: SideStats::default(),
             kept: None,
             untold_rtcp: 0,

@@ -248,7 +248,6 @@ fn claimed_pairs_are_bound_for_their_sessions() {
 fn a_burst_of_calls_finds_ports() {
     let [inside, outside] = [INSIDE, OUTSIDE].map(|id| pool(id, address(21, id), 1000));
     let mut rig = Rig::reserving(1, vec![inside, outside], 500);
-    assert!(rig.warm.len() < 50, "a start binds few");
     let free = |rig: &Rig| rig.ports.capacity(INSIDE).free.min(rig.ports.capacity(OUTSIDE).free);
     let start = clock();
     while free(&rig) < 500 {

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
+mod attacks;
 mod bench;
 mod lives;
 #[cfg(feature = "net")]

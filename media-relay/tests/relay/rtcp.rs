@@ -31,20 +31,20 @@ fn receiver_report(ssrc: u32, block: [u32; 6]) -> Vec<u8> {
     packet(201, 1, &words)
 }
 
-fn source_description(ssrc: u32) -> Vec<u8> {
+pub(crate) fn source_description(ssrc: u32) -> Vec<u8> {
     let mut bytes = packet(202, 1, &[ssrc, 0, 0, 0]);
     bytes[8..18].copy_from_slice(b"\x01\x08me@10.0.");
     bytes
 }
 
-fn packet(kind: u8, count: usize, words: &[u32]) -> Vec<u8> {
+pub(crate) fn packet(kind: u8, count: usize, words: &[u32]) -> Vec<u8> {
     let mut bytes = vec![0x80 | count as u8, kind, 0, words.len() as u8];
     bytes.extend(words.iter().flat_map(|word| word.to_be_bytes()));
     bytes
 }
 
 /// The packets of a compound as type and bytes; fails the test if lengths do not add up.
-fn compound(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
+pub(crate) fn compound(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     let mut packets = Vec::new();
     while !bytes.is_empty() {
         let end = 4 + 4 * usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));

@@ -87,6 +87,7 @@ fn a_new_key_begins_at_rollover_zero_and_the_old_one_goes_on() {
         let (_, heard) = bench.talk(Side::A, &mut a, &mut b);
         ours = Some(heard);
         bench.talk(Side::B, &mut b, &mut a);
+        bench.now += ms(20);
     }
     b.rekey(SUITE, Some(3), None);
     set_receive(&mut bench.plan.sides[1], SUITE, 3);
@@ -243,6 +244,7 @@ fn closed_directions_hold_packets_and_keep_count() {
     for _ in 0..2000 {
         assert_eq!(bench.rtp(Side::B, &b.say().1), None);
         bench.talk(Side::A, &mut a, &mut b);
+        bench.now += ms(20);
     }
     bench.plan.sides[1].receive = true;
     bench.plan.sides[1].send = false;
@@ -250,6 +252,7 @@ fn closed_directions_hold_packets_and_keep_count() {
     for _ in 0..70_000 {
         bench.talk(Side::B, &mut b, &mut a);
         assert_eq!(bench.rtp(Side::A, &a.say().1), None);
+        bench.now += ms(20);
     }
     bench.plan.sides[1].send = true;
     bench.apply();
