@@ -83,6 +83,7 @@ fn node(config: &Config) -> Vec<Block<'_>> {
                 set(&gateway::STATE, path(&own.state)),
                 set(&gateway::DRAIN, text(Patience(own.drain))),
                 set(&gateway::UPGRADE_DRAIN, text(Patience(own.upgrade_drain))),
+                set(&gateway::WATCH, own.watch.to_string()),
             ],
         ),
         table(

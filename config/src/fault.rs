@@ -8,6 +8,7 @@ use std::fmt;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity};
 
 use crate::excerpt::Excerpt;
+use crate::footprint::Footprint;
 use crate::source::{SourceId, Sources, Span};
 
 /// All that was found in one reading, in the order of files and lines.
@@ -58,6 +59,7 @@ pub(crate) struct Draft {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) sources: Sources,
+    pub(crate) files: Footprint,
     faults: Vec<Draft>,
     warnings: Vec<Draft>,
     more: usize,

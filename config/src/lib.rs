@@ -9,12 +9,15 @@
 //! [`effective`] and [`diff`]. A key's name, type, default and meaning stand once, in `section`;
 //! the JSON schema comes from there too.
 
+mod align;
 mod block;
 mod country;
+mod credentials;
 mod diff;
 mod effective;
 mod excerpt;
 mod fault;
+mod footprint;
 mod key;
 mod load;
 mod model;
@@ -29,8 +32,10 @@ mod text;
 use std::path::Path;
 
 pub use country::Country;
+pub use credentials::Credentials;
 pub use diff::{Change, ChangeKind, diff};
 pub use fault::{Fault, Faults, Place};
+pub use footprint::Footprint;
 pub use model::*;
 pub use numbers::{Number, NumberRange, Numbers};
 pub use surroundings::Surroundings;
@@ -42,6 +47,17 @@ pub struct Loaded {
     pub config: Config,
     /// Nothing that forbids a start: a readable key, a certificate about to expire.
     pub warnings: Faults,
+    /// The certificates, keys and roots that it names.
+    pub credentials: Credentials,
+}
+
+/// What came of a reading, and of which files.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The configuration, or everything that is wrong with it.
+    pub outcome: Result<Loaded, Faults>,
+    /// Every file that it depends on, also when it is wrong.
+    pub files: Footprint,
 }
 
 /// Reads the configuration whose main file is `path`.
@@ -51,18 +67,31 @@ pub fn load(path: &Path) -> Result<Loaded, Faults> {
     load_in(path, &Surroundings::of_process())
 }
 
+/// [`load`], with the files that were looked at.
+pub fn read(path: &Path) -> Reading {
+    read_in(path, &Surroundings::of_process())
+}
+
 /// [`load`] with clock, host name, cores and environment given.
 pub fn load_in(path: &Path, around: &Surroundings) -> Result<Loaded, Faults> {
+    read_in(path, around).outcome
+}
+
+/// [`read`] with clock, host name, cores and environment given.
+pub fn read_in(path: &Path, around: &Surroundings) -> Reading {
     let mut out = fault::Findings::default();
     let raw = load::read(path, &mut out);
     let config = raw.and_then(|raw| resolve::resolve(&raw, around, &mut out));
     let clean = out.is_clean();
+    let files = std::mem::take(&mut out.files);
     let (faults, warnings) = out.finish();
-    if !clean {
-        return Err(faults);
-    }
-    let config = config.expect("what could not be resolved has left a fault");
-    Ok(Loaded { config, warnings })
+    let outcome = if clean {
+        let (config, credentials) = config.expect("what could not be resolved has left a fault");
+        Ok(Loaded { config, warnings, credentials })
+    } else {
+        Err(faults)
+    };
+    Reading { outcome, files }
 }
 
 /// The whole configuration as TOML with every default shown: the main file, then each tenant's,

@@ -50,6 +50,7 @@ const MOST_PER_FILE: usize = 20;
 
 /// Reads everything. `None` when too little could be read to check one thing against another.
 pub(crate) fn read(path: &Path, out: &mut Findings) -> Option<Raw> {
+    out.files.note(path);
     let (main, mut whole) = match read_text(path, TOML_LIMIT) {
         Ok(text) => parse::<RawMain>(path, text, out),
         Err(error) => {
@@ -67,6 +68,7 @@ pub(crate) fn read(path: &Path, out: &mut Findings) -> Option<Raw> {
         None => Vec::new(),
     };
     for path in files {
+        out.files.note(&path);
         let read = match read_text(&path, TOML_LIMIT) {
             Ok(text) => parse::<RawTenantFile>(&path, text, out),
             Err(error) => {
@@ -112,6 +114,7 @@ fn parse<T: Value>(path: &Path, text: Arc<str>, out: &mut Findings) -> (Option<T
 /// The files of the tenants' directory, by name.
 fn tenant_files(directory: &At<FilePath>, written: bool, out: &mut Findings) -> Vec<PathBuf> {
     let path = &directory.value.0;
+    out.files.note(path);
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if written => {
@@ -148,16 +151,19 @@ fn numbers(entries: &[At<NumbersEntry>], out: &mut Findings) -> Vec<At<NumberRan
     for entry in entries {
         match &entry.value {
             NumbersEntry::Range(range) => numbers.push(At { value: *range, span: entry.span }),
-            NumbersEntry::File(FilePath(path)) => match read_text(path, NUMBERS_LIMIT) {
-                Ok(text) => {
-                    let source = out.sources.add(path, Arc::clone(&text));
-                    number_file(source, &text, &mut numbers, out);
+            NumbersEntry::File(FilePath(path)) => {
+                out.files.note(path);
+                match read_text(path, NUMBERS_LIMIT) {
+                    Ok(text) => {
+                        let source = out.sources.add(path, Arc::clone(&text));
+                        number_file(source, &text, &mut numbers, out);
+                    }
+                    Err(error) => {
+                        let help = "Create it, or change the path; it is relative to this file.";
+                        unreadable(path, &error, Some(entry.span), help, out);
+                    }
                 }
-                Err(error) => {
-                    let help = "Create it, or change the path; it is relative to this file.";
-                    unreadable(path, &error, Some(entry.span), help, out);
-                }
-            },
+            }
         }
     }
     numbers

@@ -55,6 +55,8 @@ pub struct Gateway {
     pub drain: Duration,
     /// How long calls may go on in a process that another has taken over from.
     pub upgrade_drain: Duration,
+    /// Whether files are watched, and a change of one is a reload.
+    pub watch: bool,
 }
 
 /// `[log]`.

@@ -264,6 +264,27 @@ impl<T: Value> Value for Vec<At<T>> {
     }
 }
 
+impl Value for bool {
+    fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
+        match node.value {
+            DeValue::Boolean(value) => Some(*value),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
+                node.wrong_kind("true or false", out);
+                None
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "boolean" })
+    }
+}
+
 impl Value for Later {
     fn read(_: Node<'_>, _: &mut Findings) -> Option<Self> {
         None

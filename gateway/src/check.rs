@@ -25,7 +25,7 @@ pub fn command(options: &Check, out: &mut impl Write, err: &mut impl Write) -> u
 fn in_words(options: &Check, out: &mut impl Write, err: &mut impl Write) -> std::io::Result<u8> {
     let colour = std::io::stderr().is_terminal();
     let file = &options.file.config;
-    let Loaded { config, warnings } = match read(file) {
+    let Loaded { config, warnings, .. } = match read(file) {
         Ok(loaded) => loaded,
         Err(Failure::Configuration(faults)) => {
             write!(err, "{}", faults.render(colour))?;
@@ -47,7 +47,7 @@ fn in_words(options: &Check, out: &mut impl Write, err: &mut impl Write) -> std:
 
 fn in_json(file: &Path, out: &mut impl Write) -> std::io::Result<u8> {
     let (answer, code) = match read(file) {
-        Ok(Loaded { config, warnings }) => {
+        Ok(Loaded { config, warnings, .. }) => {
             let Capacity { by_ports, by_descriptors, .. } =
                 Capacity::new(&config, run::descriptors());
             let calls = json!({ "ports": by_ports, "descriptors": by_descriptors });

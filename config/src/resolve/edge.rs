@@ -61,7 +61,7 @@ fn one(
         identity::check_name(presented, &subject, fqdn, out);
     }
     if let Some(roots) = &raw.roots {
-        identity::check_roots(roots, out);
+        identities.roots(roots, out);
     }
     empty(&subject, "proxies", raw.proxies.as_ref(), out);
     empty(&subject, "certificate_names", raw.certificate_names.as_ref(), out);

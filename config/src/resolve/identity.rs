@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use certs::{Identity, Usage};
+use certs::{Identity, Roots, Usage};
 
 use crate::Surroundings;
+use crate::credentials::Credentials;
 use crate::fault::{Draft, Findings};
 use crate::load::unreadable;
 use crate::model::Key;
@@ -18,6 +19,8 @@ use crate::text::file::FilePath;
 pub(crate) struct Identities<'a> {
     around: &'a Surroundings,
     loaded: Vec<(PathBuf, Key, Option<Arc<Identity>>)>,
+    roots: Vec<(PathBuf, Option<Roots>)>,
+    system: Option<Result<Roots, certs::Error>>,
 }
 
 /// What an edge or realm presents.
@@ -36,7 +39,39 @@ const SOON: i64 = 30;
 
 impl<'a> Identities<'a> {
     pub(crate) fn new(around: &'a Surroundings) -> Self {
-        Self { around, loaded: Vec::new() }
+        Self { around, loaded: Vec::new(), roots: Vec::new(), system: None }
+    }
+
+    /// All that could be loaded.
+    pub(crate) fn credentials(self) -> Credentials {
+        let loaded = self.loaded.into_iter();
+        Credentials {
+            identities: loaded.filter_map(|(path, key, own)| Some((path, key, own?))).collect(),
+            roots: self.roots.into_iter().filter_map(|(path, own)| Some((path, own?))).collect(),
+            system: self.system.and_then(Result::ok),
+        }
+    }
+
+    /// Reads and checks a file of roots.
+    pub(crate) fn roots(&mut self, roots: &At<FilePath>, out: &mut Findings) {
+        let path = &roots.value.0;
+        if self.roots.iter().any(|(known, _)| known == path) {
+            return;
+        }
+        let text = read(path, roots.span, out);
+        let read = text.and_then(|text| match Roots::from_pem(&text, path) {
+            Ok(roots) => Some(roots),
+            Err(error) => {
+                out.fault(unusable(&error, roots.span, roots.span));
+                None
+            }
+        });
+        self.roots.push((path.clone(), read));
+    }
+
+    /// The system's roots, or why there are none.
+    pub(crate) fn system(&mut self) -> Result<&Roots, &certs::Error> {
+        self.system.get_or_insert_with(Roots::system).as_ref()
     }
 
     /// What is presented: the own certificate and key, or those of `[tls]`.
@@ -153,16 +188,8 @@ pub(crate) fn check_name(
     );
 }
 
-/// Checks a file of roots.
-pub(crate) fn check_roots(roots: &At<FilePath>, out: &mut Findings) {
-    let path = &roots.value.0;
-    let Some(text) = read(path, roots.span, out) else { return };
-    if let Err(error) = certs::Roots::from_pem(&text, path) {
-        out.fault(unusable(&error, roots.span, roots.span));
-    }
-}
-
 fn read(path: &Path, span: Span, out: &mut Findings) -> Option<Vec<u8>> {
+    out.files.note(path);
     match read_bytes(path, PEM_LIMIT) {
         Ok(bytes) => Some(bytes),
         Err(error) => {

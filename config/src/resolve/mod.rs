@@ -16,6 +16,7 @@ mod tenant;
 mod trunk;
 
 use crate::Surroundings;
+use crate::credentials::Credentials;
 use crate::fault::{Draft, Findings};
 use crate::load::Raw;
 use crate::model::{Config, Dns, Gateway, Host, Log};
@@ -28,7 +29,11 @@ use crate::section::{edge as edge_keys, realm as realm_keys};
 use crate::text::scalar::LogNumbers;
 
 /// Resolves and checks; the result is good when no fault was noted.
-pub(crate) fn resolve(raw: &Raw, around: &Surroundings, out: &mut Findings) -> Option<Config> {
+pub(crate) fn resolve(
+    raw: &Raw,
+    around: &Surroundings,
+    out: &mut Findings,
+) -> Option<(Config, Credentials)> {
     let main = &raw.main;
     roles(main, out);
     let gateway = main.gateway.as_ref().and_then(|raw| gateway(raw, around, out));
@@ -45,7 +50,7 @@ pub(crate) fn resolve(raw: &Raw, around: &Surroundings, out: &mut Findings) -> O
     route::check(raw, &trunks, out);
     tenant::check_use(raw, &tenants, &trunks, out);
     let tenants: Option<Vec<_>> = tenants.into_iter().collect();
-    Some(Config {
+    let config = Config {
         gateway: gateway?,
         log: log(main),
         edges: edges.into_iter().map(|edge| edge.resolved).collect::<Option<_>>()?,
@@ -60,8 +65,8 @@ pub(crate) fn resolve(raw: &Raw, around: &Surroundings, out: &mut Findings) -> O
         dns: dns(&main.dns, out),
         trunks: trunks.into_iter().collect::<Option<_>>()?,
         tenants: tenants?,
-    })
-    .filter(|_| out.is_clean())
+    };
+    out.is_clean().then(|| (config, identities.credentials()))
 }
 
 /// The names of everything that others refer to.
@@ -153,6 +158,7 @@ fn gateway(raw: &RawGateway, around: &Surroundings, out: &mut Findings) -> Optio
         state: raw.state.value.0.clone(),
         drain: raw.drain.0,
         upgrade_drain: raw.upgrade_drain.0,
+        watch: raw.watch,
     })
 }
 

@@ -7,7 +7,7 @@ use crate::load::Raw;
 use crate::model::{Realm, RealmTls, Transport};
 use crate::resolve::Names;
 use crate::resolve::edge::{empty, mark};
-use crate::resolve::identity::{self, Identities};
+use crate::resolve::identity::Identities;
 use crate::resolve::media::Pools;
 use crate::resolve::name::subject;
 use crate::section::realm::RawRealm;
@@ -79,9 +79,9 @@ fn tls(
     let own = (raw.certificate.as_ref(), raw.key.as_ref());
     let presented = identities.presented(subject, raw.span, own, main.tls.as_ref(), out);
     match &raw.roots {
-        Some(roots) => identity::check_roots(roots, out),
+        Some(roots) => identities.roots(roots, out),
         None => {
-            if let Err(error) = certs::Roots::system() {
+            if let Err(error) = identities.system() {
                 let help = "Install ca-certificates, or name a file by `roots`; until then no peer is verified as a server.";
                 let message = format!("{subject}: {error}");
                 out.warn(Draft::new(message, help).at(raw.span, "uses TLS"));

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use crate::fault::Findings;
-use crate::key::{Key, Later, Section};
+use crate::key::{Key, Section};
 use crate::model::{Key as KeySource, LogFormat, LogLevel};
 use crate::read::{Node, Table, Text, Value};
 use crate::source::{At, Span};
@@ -36,7 +36,11 @@ pub(crate) static UPGRADE_DRAIN: Key<Patience> = Key::default(
     "\"4h\"",
     "The same for the calls of a process that another has taken over from.",
 );
-static WATCH: Key<Later> = Key::later("watch", "Reload when a file changes.");
+pub(crate) static WATCH: Key<bool> = Key::default(
+    "watch",
+    "false",
+    "Reload when this file, the tenants' directory or a file that is named changes.",
+);
 
 pub(crate) static GATEWAY: Section = Section {
     title: "[gateway]",
@@ -119,6 +123,7 @@ pub(crate) struct RawGateway {
     pub(crate) tenants_written: bool,
     pub(crate) drain: Patience,
     pub(crate) upgrade_drain: Patience,
+    pub(crate) watch: bool,
     pub(crate) span: Span,
 }
 
@@ -165,6 +170,7 @@ impl Value for RawGateway {
             tenants_written: table.has(TENANTS.name),
             drain: table.value(&DRAIN).value,
             upgrade_drain: table.value(&UPGRADE_DRAIN).value,
+            watch: table.value(&WATCH).value,
             span: node.span,
         };
         table.finish();

@@ -128,3 +128,42 @@ fn a_long_value_is_cut_in_its_line_and_whole_in_its_data() {
     assert!(changes[0].to_string().ends_with('…'));
     assert!(changes[0].after.as_ref().unwrap().contains(":6049"));
 }
+
+#[test]
+fn what_a_running_gateway_has_numbered_keeps_its_numbers() {
+    let scratch = Scratch::new();
+    let running = scratch.config("long.toml");
+    let text = scratch.read("long.toml");
+    let (head, tail) = text.split_at(text.find("[[edge]]").unwrap());
+    let second = "[[edge]]\nname = \"second\"\nfqdn = \"second.example.com\"\nlisten = \"192.0.2.13:5061\"\n\
+                  certificate = \"certs/second.pem\"\nkey = \"certs/second.key\"\n\n";
+    scratch.certificate("second", "second.example.com");
+    scratch.write("long.toml", format!("{head}{second}{tail}"));
+    let mut grown = scratch.config("long.toml");
+    let name = |config: &config::Config, index: usize| config.edges[index].name.clone();
+    let edges = |config: &config::Config| -> Vec<_> {
+        config.edges.iter().map(|edge| edge.name.clone()).collect()
+    };
+    let known = edges(&running);
+    assert_ne!(edges(&grown)[..known.len()], known);
+    let of = |config: &config::Config| -> Vec<_> {
+        let names = config.tenants.iter().flat_map(|tenant| &tenant.names);
+        names.map(|of| (of.fqdn.clone(), name(config, of.edge))).collect()
+    };
+    let (tenants, realms) = (of(&grown), grown.trunks.len());
+    grown.align(&running);
+    assert_eq!(edges(&grown)[..known.len()], known);
+    assert_eq!(edges(&grown).last().map(String::as_str), Some("second"));
+    assert_eq!((of(&grown), grown.trunks.len()), (tenants, realms));
+
+    let mut other = running.clone();
+    other.realms.reverse();
+    other.media.reverse();
+    let (realms, media) = (other.realms.len() - 1, other.media.len() - 1);
+    other.trunks.iter_mut().for_each(|trunk| trunk.realm = realms - trunk.realm);
+    other.realms.iter_mut().for_each(|realm| realm.media = media - realm.media);
+    other.edges.iter_mut().for_each(|edge| edge.media = media - edge.media);
+    assert_ne!(other, running);
+    other.align(&running);
+    assert_eq!(other, running);
+}

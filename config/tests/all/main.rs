@@ -10,6 +10,7 @@ mod bad;
 mod contract;
 mod diff;
 mod documents;
+mod files;
 mod good;
 mod hostile;
 mod schema;

@@ -23,7 +23,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
     for (from, to) in [
         ("node = \"a\"", "nod = \"a\""),
         ("node = \"a\"", "node = 1"),
-        ("node = \"a\"", "node = \"a\"\nwatch = true"),
+        ("node = \"a\"", "node = \"a\"\nwatch = 1"),
         ("listen = \"192.0.2.10:5061\"", ""),
         ("listen = \"192.0.2.10:5061\"", "listen = \"192.0.2.10:5061\"\nport = 0"),
         ("listen = \"192.0.2.10:5061\"", "listen = \"192.0.2.10:5061\"\nmode = \"bypass\""),

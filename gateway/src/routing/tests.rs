@@ -24,6 +24,7 @@ pub(crate) fn config() -> Config {
             fqdn: "sbc.test".into(),
             state: PathBuf::from("state"),
             drain: Duration::from_secs(30),
+            watch: false,
             upgrade_drain: Duration::from_secs(14_400),
         },
         log: Log { level: LogLevel::Info, format: LogFormat::Text, mask_numbers: true },
