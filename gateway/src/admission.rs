@@ -1,14 +1,19 @@
 //! Admission: a call goes on only with a [`Permit`], which counts it against every tenant at its ends.
+//!
+//! Tenants are counted by name, so that a limit holds across configurations: a call that began under a former one
+//! still takes its place.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::failure::Cause;
-use crate::routing::{End, Routes, TenantId};
+use crate::routing::{End, Routes};
 
-/// How many calls each tenant has, and whether new ones are taken at all.
+/// How many calls each tenant has, and whether new ones are taken at all. Bounded by the calls: a tenant without any is
+/// not kept.
 #[derive(Debug, Default)]
 pub struct Admission {
-    calls: HashMap<TenantId, u32>,
+    calls: HashMap<Arc<str>, u32>,
     draining: bool,
 }
 
@@ -16,8 +21,7 @@ pub struct Admission {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a permit that is not given back counts for ever"]
 pub struct Permit {
-    from: End,
-    to: End,
+    tenants: [Option<Arc<str>>; 2],
 }
 
 impl Admission {
@@ -36,53 +40,52 @@ impl Admission {
         if self.draining {
             return Err(Cause::Draining);
         }
-        let permit = Permit { from, to };
-        for tenant in permit.tenants() {
-            let limit = routes.config().tenants[tenant.0].max_calls.unwrap_or(u32::MAX);
-            if self.calls(tenant) >= limit {
+        let config = routes.config();
+        for tenant in tenants(from, to).into_iter().flatten() {
+            let tenant = &config.tenants[tenant];
+            if self.calls(&tenant.name) >= tenant.max_calls.unwrap_or(u32::MAX) {
                 return Err(Cause::TenantFull);
             }
         }
-        for tenant in permit.tenants() {
-            *self.calls.entry(tenant).or_default() += 1;
+        let name = |tenant: usize| Arc::from(config.tenants[tenant].name.as_str());
+        let permit = Permit { tenants: tenants(from, to).map(|tenant| tenant.map(name)) };
+        for tenant in permit.tenants.iter().flatten() {
+            *self.calls.entry(Arc::clone(tenant)).or_default() += 1;
         }
         Ok(permit)
     }
 
     /// Takes a permit back when its call is over.
     pub fn release(&mut self, permit: &Permit) {
-        for tenant in permit.tenants() {
-            if let Some(calls) = self.calls.get_mut(&tenant) {
-                *calls = calls.saturating_sub(1);
+        for tenant in permit.tenants.iter().flatten() {
+            if let Some(calls) = self.calls.get_mut(tenant) {
+                *calls -= 1;
+                if *calls == 0 {
+                    self.calls.remove(tenant);
+                }
             }
         }
     }
 
     /// How many calls a tenant has now.
-    pub fn calls(&self, tenant: TenantId) -> u32 {
-        self.calls.get(&tenant).copied().unwrap_or(0)
+    pub fn calls(&self, tenant: &str) -> u32 {
+        self.calls.get(tenant).copied().unwrap_or(0)
     }
 }
 
-impl Permit {
-    /// Who calls.
-    pub const fn from(&self) -> End {
-        self.from
-    }
-
-    fn tenants(&self) -> impl Iterator<Item = TenantId> + use<> {
-        let second = (self.to != self.from).then_some(self.to);
-        std::iter::once(self.from).chain(second).filter_map(|end| match end {
-            End::Tenant(id) => Some(id),
-            End::Trunk(_) => None,
-        })
-    }
+/// The tenants at both ends, each once, by their positions.
+fn tenants(from: End, to: End) -> [Option<usize>; 2] {
+    let tenant = |end| match end {
+        End::Tenant(id) => Some(id.0),
+        End::Trunk(_) => None,
+    };
+    [tenant(from), tenant(to).filter(|_| to != from)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::TrunkId;
+    use crate::routing::{TenantId, TrunkId};
     use crate::routing::tests::routes;
 
     #[test]
@@ -95,10 +98,30 @@ mod tests {
         let _second = admission.admit(&routes, full, trunk).unwrap();
         assert_eq!(admission.admit(&routes, trunk, full), Err(Cause::TenantFull));
         assert_eq!(admission.admit(&routes, other, full), Err(Cause::TenantFull));
-        assert_eq!(admission.calls(TenantId(1)), 0, "a refused call counts for nobody");
+        assert_eq!(admission.calls("t002"), 0, "a refused call counts for nobody");
         assert!(admission.admit(&routes, trunk, other).is_ok());
         admission.release(&first);
         assert!(admission.admit(&routes, trunk, full).is_ok());
+    }
+
+    #[test]
+    fn r05_a_tenant_counts_by_its_name_whatever_its_place_is() {
+        let before = routes();
+        let mut config = before.config().clone();
+        config.tenants.reverse();
+        config.tenants[1].max_calls = Some(1);
+        let after = Routes::new(Arc::new(config));
+        let trunk = End::Trunk(TrunkId(0));
+        let mut admission = Admission::default();
+        let permit = admission.admit(&before, trunk, End::Tenant(TenantId(0))).unwrap();
+        assert_eq!(admission.calls("t001"), 1);
+        let full = admission.admit(&after, trunk, End::Tenant(TenantId(1)));
+        assert_eq!(full, Err(Cause::TenantFull), "another limit, the same tenant");
+        let other = admission.admit(&after, trunk, End::Tenant(TenantId(0))).unwrap();
+        admission.release(&permit);
+        assert_eq!((admission.calls("t001"), admission.calls("t002")), (0, 1));
+        admission.release(&other);
+        assert!(admission.calls.is_empty());
     }
 
     #[test]
