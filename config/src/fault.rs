@@ -88,6 +88,21 @@ impl Faults {
 
     /// The report for people; `colour` when it goes to a terminal.
     pub fn render(&self, colour: bool) -> String {
+        let mut out = String::new();
+        for fault in &self.list {
+            out.push_str(&fault.render(colour));
+            out.push('\n');
+        }
+        if self.more > 0 {
+            out.push_str(&format!("… and {} more\n", self.more));
+        }
+        out
+    }
+}
+
+impl Fault {
+    /// This one for people, with its snippet; `colour` when it goes to a terminal.
+    pub fn render(&self, colour: bool) -> String {
         let theme =
             if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
         let handler = GraphicalReportHandler::new_themed(theme)
@@ -96,14 +111,8 @@ impl Faults {
             .with_context_lines(1)
             .without_syntax_highlighting();
         let mut out = String::new();
-        for fault in &self.list {
-            // Writing into a String cannot fail, and a report is worth having in part.
-            let _ = handler.render_report(&mut out, &Shown(fault));
-            out.push('\n');
-        }
-        if self.more > 0 {
-            out.push_str(&format!("… and {} more\n", self.more));
-        }
+        // Writing into a String cannot fail, and a report is worth having in part.
+        let _ = handler.render_report(&mut out, &Shown(self));
         out
     }
 }

@@ -85,8 +85,8 @@ fn tenants(from: End, to: End) -> [Option<usize>; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::{TenantId, TrunkId};
     use crate::routing::tests::routes;
+    use crate::routing::{TenantId, TrunkId};
 
     #[test]
     fn a_full_tenant_is_refused_and_its_neighbour_is_not() {

@@ -69,7 +69,7 @@ fn in_json(file: &Path, out: &mut impl Write) -> std::io::Result<u8> {
 /// Reads everything that a start would read.
 fn read(file: &Path) -> Result<Loaded, Failure> {
     let loaded = config::load(file).map_err(Failure::Configuration)?;
-    run::local_configs(&loaded.config)?;
+    run::Locals::new(&loaded.config, &loaded.credentials, None)?;
     Ok(loaded)
 }
 

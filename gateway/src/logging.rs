@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::reload;
 
 /// Keeps the log's thread; what is queued is written when this is dropped.
 #[must_use = "the log ends when this is dropped"]
@@ -27,23 +29,39 @@ enum Line {
     End,
 }
 
+/// Changes the level while the program runs.
+#[derive(Clone, Debug)]
+pub struct Levels(reload::Handle<LevelFilter, tracing_subscriber::Registry>);
+
 /// Starts logging as configured. Call once.
-pub fn start(log: config::Log) -> io::Result<Log> {
-    let level = match log.level {
+pub fn start(log: config::Log) -> io::Result<(Log, Levels)> {
+    let (handle, queue) = open(io::stderr())?;
+    let (level, levels) = reload::Layer::new(filter(log.level));
+    let registry = tracing_subscriber::registry().with(level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(queue).with_ansi(false);
+    match log.format {
+        config::LogFormat::Text => registry.with(lines.with_target(false)).init(),
+        config::LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
+    }
+    Ok((handle, Levels(levels)))
+}
+
+impl Levels {
+    /// From now on, nothing less severe is written.
+    pub fn set(&self, level: config::LogLevel) {
+        // It fails only when the log is gone.
+        let _ = self.0.modify(|now| *now = filter(level));
+    }
+}
+
+const fn filter(level: config::LogLevel) -> LevelFilter {
+    match level {
         config::LogLevel::Error => LevelFilter::ERROR,
         config::LogLevel::Warn => LevelFilter::WARN,
         config::LogLevel::Info => LevelFilter::INFO,
         config::LogLevel::Debug => LevelFilter::DEBUG,
         config::LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let (handle, queue) = open(io::stderr())?;
-    let builder =
-        tracing_subscriber::fmt().with_max_level(level).with_writer(queue).with_ansi(false);
-    match log.format {
-        config::LogFormat::Text => builder.with_target(false).init(),
-        config::LogFormat::Json => builder.json().flatten_event(true).init(),
     }
-    Ok(handle)
 }
 
 impl Drop for Log {

@@ -4,6 +4,8 @@
 
 mod places;
 
+mod configuration;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
+pub use self::configuration::{ConfigurationMeters, Reload};
 use self::places::Places;
 use crate::core::Gauges;
 use crate::event::{Dropped, Event, Refusal};
@@ -268,6 +271,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_calls_ended_total", "Calls that are over or were refused, by cause"),
     ("trunkgate_messages_dropped_total", "Messages dropped unanswered, by cause"),
     ("trunkgate_faults_total", "Faults of the gateway that cost one call or one message"),
+    ("trunkgate_reloads_total", "Reloads, by what came of them"),
     ("trunkgate_connections_refused_total", "Connections refused, or not reached, by cause"),
     ("trunkgate_losses_total", "What was lost because a queue was full or a sink failed"),
     ("trunkgate_media_received_packets_total", "RTP packets taken from peers, of ended sessions"),
@@ -285,6 +289,9 @@ const GAUGES: &[(&str, &str)] = &[
     ("trunkgate_transactions", "Client and server transactions now"),
     ("trunkgate_free_port_pairs", "Pairs of media ports that are bound and free"),
     ("trunkgate_bound_port_pairs", "Pairs of media ports that are bound"),
+    ("trunkgate_reload_ok", "1 when the last reload was good, 0 when it was refused"),
+    ("trunkgate_configuration_timestamp_seconds", "Since when the configuration is in force"),
+    ("trunkgate_certificate_days_left", "Days until a certificate of ours expires"),
     ("trunkgate_open_connections", "TCP and TLS connections now"),
     ("trunkgate_waiting_messages", "Messages that have come in and are not served yet"),
     ("trunkgate_banned_addresses", "Unknown addresses left out for knocking too often"),
@@ -321,6 +328,8 @@ mod tests {
             meters.note(&Event::Proxy { edge, proxy, up: true, refused: false });
             meters.note(&Event::Peer { trunk: "a".into(), peer: "udp:b".into(), up: false });
             meters.show(&Gauges::default());
+            let mut configuration = ConfigurationMeters::new(std::time::UNIX_EPOCH);
+            configuration.certificates(std::iter::once((std::path::Path::new("a"), 30)));
         });
         for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
             let name = line.split(' ').nth(2).unwrap();

@@ -7,6 +7,7 @@ mod capacity;
 mod driver;
 mod identities;
 mod records;
+mod reload;
 mod signals;
 mod stop;
 
@@ -16,24 +17,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use config::Config;
+use config::{Config, Footprint, Loaded, Reading};
 use media_relay::{Relay, RelayConfig};
 use sip_stack::net::{Limits, Net};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 pub use self::capacity::{Capacity, descriptors};
-pub(crate) use self::identities::local_configs;
+pub(crate) use self::identities::Locals;
 pub(crate) use self::signals::Signals;
 
 use self::driver::Driver;
 use self::records::Records;
+use self::reload::{InForce, Reloader};
 use crate::admin::{self, Health};
 use crate::call::Pools;
 use crate::cdr;
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE};
 use crate::core::{Core, CoreConfig};
-use crate::logging;
+use crate::logging::{self, Levels};
 use crate::metrics::{Exporter, Meters};
 use crate::random::{Drawn, Random};
 use crate::routing::Routes;
@@ -124,29 +126,35 @@ pub fn command(path: &Path) -> u8 {
 
 /// Runs the gateway configured in `path` until a signal stops it.
 fn run(path: &Path) -> Result<(), Failure> {
-    let loaded = config::load(path).map_err(Failure::Configuration)?;
-    let config = Arc::new(loaded.config);
-    let _log = logging::start(config.log).map_err(system("a thread"))?;
-    for warning in loaded.warnings.iter() {
-        warn!(help = warning.help, "{}", warning.message);
-    }
+    let Reading { outcome, files } = config::read(path);
+    let Loaded { config, warnings, credentials } = outcome.map_err(Failure::Configuration)?;
+    let config = Arc::new(config);
+    let (_log, levels) = logging::start(config.log).map_err(system("a thread"))?;
+    reload::tell_warnings(&warnings);
     let capacity = Capacity::new(&config, capacity::raise_descriptors());
     tell(&config, capacity);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("an event queue"))?;
-    runtime.block_on(serve(config))
+    let locals = Locals::new(&config, &credentials, None)?;
+    let in_force = InForce { config, credentials: Arc::new(credentials), locals: Arc::new(locals) };
+    runtime.block_on(serve(path, in_force, files, levels))
 }
 
 /// Opens everything, runs, closes everything.
-async fn serve(config: Arc<Config>) -> Result<(), Failure> {
+async fn serve(
+    path: &Path,
+    in_force: InForce,
+    files: Footprint,
+    levels: Levels,
+) -> Result<(), Failure> {
     let mut signals = Signals::open().map_err(system("signals"))?;
-    let locals = local_configs(&config)?;
+    let config = Arc::clone(&in_force.config);
     let exporter = Exporter::install()?;
     let health = Arc::new(Health::new(clock()));
     let service = Service::start(&config.dns).map_err(system("a thread"))?;
-    let net = Net::bind(locals, Limits::default(), service.handle())?;
+    let net = Net::bind(in_force.locals.configs(), Limits::default(), service.handle())?;
     let state = &config.gateway.state;
     let key = state_key(state)?;
     let records = records(state)?;
@@ -174,7 +182,10 @@ async fn serve(config: Arc<Config>) -> Result<(), Failure> {
             }
         });
     }
-    let mut driver = Driver::new(core, net, service, relay, media, records, Meters::new(), health);
+    let meters = Meters::new();
+    let reloader = Reloader::start(&service.handle(), path.to_owned(), in_force, files, levels);
+    let mut driver =
+        Driver::new(core, net, service, relay, media, records, meters, health, reloader);
     driver.begin();
     crate::numbers::warm_up();
     ready();

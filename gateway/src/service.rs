@@ -72,6 +72,11 @@ impl Service {
         true
     }
 
+    /// Asks by another resolver from now on; what is asked already is answered by the former one.
+    pub fn set_resolver(&mut self, resolver: Arc<Resolver>) {
+        self.resolver = resolver;
+    }
+
     /// The next answer; nothing is lost when this is dropped.
     pub async fn answer(&mut self) -> (QueryId, Answer) {
         self.answers.recv().await.expect("a sender lives as long as the receiver, in this struct")

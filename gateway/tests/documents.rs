@@ -1,12 +1,14 @@
 //! docs/operating.md names every figure and every field of a record, and no other.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::iter::once;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use gateway::cdr::Record;
 use gateway::event::{Event, Refusal};
 use gateway::failure::Cause;
-use gateway::metrics::{Exporter, Meters};
+use gateway::metrics::{ConfigurationMeters, Exporter, Meters};
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("../../docs/operating.md");
@@ -21,6 +23,7 @@ fn every_figure_is_described() {
     let (edge, proxy) = ("default".into(), "sip.test".into());
     meters.note(&Event::Proxy { edge, proxy, up: true, refused: false });
     meters.note(&Event::Peer { trunk: "a".into(), peer: "udp:b".into(), up: true });
+    ConfigurationMeters::new(UNIX_EPOCH).certificates(once((Path::new("sbc.pem"), 90)));
     let rendered = exporter.render();
     let shown: BTreeSet<&str> = rendered
         .lines()

@@ -138,6 +138,19 @@ impl Flows {
         }
     }
 
+    /// Whether we opened it.
+    pub(super) fn is_ours(&self, flow: FlowId) -> bool {
+        self.open.get(&flow).is_some_and(|known| !known.opened.inbound)
+    }
+
+    /// The connections that peers opened, oldest first.
+    pub(super) fn inbound(&self) -> Vec<(FlowId, Opened)> {
+        let inbound = self.open.iter().filter(|(_, known)| known.opened.inbound);
+        let mut flows: Vec<_> = inbound.map(|(flow, known)| (*flow, known.opened)).collect();
+        flows.sort_unstable_by_key(|(flow, _)| *flow);
+        flows
+    }
+
     fn of(&self, local: LocalId) -> Vec<FlowId> {
         let mut flows: Vec<FlowId> =
             self.open.iter().filter(|(_, f)| f.opened.local == local).map(|(id, _)| *id).collect();

@@ -10,6 +10,7 @@ mod flows;
 mod health;
 mod inbound;
 mod probe;
+mod reload;
 mod slots;
 
 use std::collections::{HashMap, VecDeque};
@@ -30,6 +31,7 @@ use self::door::Door;
 use self::flows::Flows;
 pub use self::flows::{Opened, Retired};
 use self::health::Health;
+pub use self::reload::Renewal;
 use self::slots::Slots;
 use crate::admission::Admission;
 use crate::call::media_plan::Owned;
@@ -37,7 +39,6 @@ use crate::call::{CallKey, Pools};
 use crate::cdr::Record;
 use crate::event::{Dropped, Event, Refusal};
 use crate::failure::Cause;
-use crate::locals::{self, Side};
 use crate::random::Random;
 use crate::routing::Routes;
 
@@ -186,7 +187,10 @@ impl Core {
 
     /// A message came. Requests of strangers are dropped unanswered, before anything is kept of them.
     pub fn handle_message(&mut self, source: Source, message: Message, now: Instant) {
-        let known = self.is_known(&source) || self.dialog_of(&source, &message).is_some();
+        let known = self.is_known(&source)
+            || self.dialog_of(&source, &message).is_some()
+            // A CANCEL, an ACK, a repeat of somebody who was known a moment ago.
+            || self.endpoint.knows(&source, &message);
         if message.is_request() && !known {
             self.note_stranger(source.remote.ip(), now);
             self.outputs.push_back(Output::Event(Event::Dropped(Dropped::Stranger)));
@@ -363,14 +367,6 @@ impl Core {
 
     fn wall(&self, now: Instant) -> SystemTime {
         self.birth.1 + now.saturating_duration_since(self.birth.0)
-    }
-
-    /// Whether anyone at that address may speak to us. An edge has checked network and certificate by itself.
-    fn is_known(&self, source: &Source) -> bool {
-        match locals::side(self.routes.config(), source.local) {
-            Side::Edge(_) => true,
-            Side::Realm(realm) => self.routes.knows(realm, source.remote.ip()),
-        }
     }
 
     /// Passes on what endpoint and locator have to say, until both are silent.

@@ -12,6 +12,7 @@ mod door;
 mod failover;
 mod faults;
 mod flows;
+mod reload;
 
 const CARRIER: &str = "127.0.0.50:5070";
 const PROXY: &str = "127.0.0.20:5061";

@@ -146,7 +146,7 @@ fn tenant(name: &str, trunks: &[usize], numbers: &str, max_calls: Option<u32>) -
     }
 }
 
-fn numbers(text: &str) -> Numbers {
+pub(crate) fn numbers(text: &str) -> Numbers {
     let ranges = text.split_whitespace().map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         NumberRange { first: Number::parse(first).unwrap(), last: Number::parse(last).unwrap() }

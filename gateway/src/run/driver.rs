@@ -1,9 +1,9 @@
 //! The event loop of signalling: reads, feeds the core, drains it, writes, sleeps until the
 //! deadline. No protocol knowledge.
 //!
-//! Each turn serves, in this order and each within a budget, so that none starves another: signals;
-//! what the network brought, in the order of [`crate::intake`]; events of the relay; answers of the
-//! resolver; timers; what the core wants done.
+//! Each turn serves, in this order and each within a budget, so that none starves another: signals
+//! and a reloaded configuration; what the network brought, in the order of [`crate::intake`]; events
+//! of the relay; answers of the resolver; timers; what the core wants done.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,14 +12,15 @@ use media_relay::{Command, Full, Relay};
 use sip_stack::locate::{Answer, QueryId};
 use sip_stack::net::{self, Input, Net};
 use tokio::sync::Notify;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::records::Records;
+use super::reload::{self, Handover, Reloader};
 use super::signals::{Signal, Signals};
 use super::stop::{Left, Order, Stop};
 use super::{clock, time_of_day};
 use crate::admin::Health;
-use crate::core::{Core, Opened, Output};
+use crate::core::{Core, Opened, Output, Renewal};
 use crate::event::{Dropped, Refusal};
 use crate::intake::{Intake, Next, Waiting};
 use crate::logging::Flood;
@@ -36,6 +37,7 @@ pub(super) struct Driver {
     records: Records,
     meters: Meters,
     health: Arc<Health>,
+    reloader: Reloader,
     stop: Stop,
     gauges_at: Instant,
     inputs: Vec<Input>,
@@ -48,6 +50,7 @@ pub(super) struct Driver {
 enum Woken {
     Signal(Signal),
     Answer(QueryId, Answer),
+    Reloaded(Box<Handover>),
     /// The network, the relay or time.
     Work,
 }
@@ -64,6 +67,7 @@ impl Driver {
         records: Records,
         meters: Meters,
         health: Arc<Health>,
+        reloader: Reloader,
     ) -> Self {
         Self {
             core,
@@ -74,6 +78,7 @@ impl Driver {
             records,
             meters,
             health,
+            reloader,
             stop: Stop::Serving,
             gauges_at: clock(),
             inputs: Vec::with_capacity(256),
@@ -98,6 +103,7 @@ impl Driver {
             let now = clock();
             match woken {
                 Woken::Signal(signal) => self.obey(signal, now),
+                Woken::Reloaded(handover) => self.put_in_force(*handover, now),
                 Woken::Answer(id, answer) => self.core.handle_answer(id, answer, now),
                 Woken::Work => {}
             }
@@ -134,6 +140,7 @@ impl Driver {
         tokio::select! {
             biased;
             signal = signals.next() => Woken::Signal(signal),
+            handover = self.reloader.next() => Woken::Reloaded(Box::new(handover)),
             () = self.net.receive(&mut self.inputs), if room => Woken::Work,
             () = self.media.notified() => Woken::Work,
             (id, answer) = self.service.answer() => Woken::Answer(id, answer),
@@ -152,13 +159,29 @@ impl Driver {
 
     fn obey(&mut self, signal: Signal, now: Instant) {
         match signal {
-            Signal::Reload => warn!("reload is not supported yet; restart"),
+            Signal::Reload => self.reloader.ask(),
             Signal::Stop => {
                 let drain = self.core.routes().config().gateway.drain;
                 let order = self.stop.signal(drain, now);
                 self.order(order, now);
             }
         }
+    }
+
+    /// Another configuration, in one turn: the transport layer and the core go by it from the next message on, or
+    /// neither does.
+    fn put_in_force(&mut self, handover: Handover, now: Instant) {
+        let Handover { next, done } = handover;
+        let reload::Next { routes, locals, renewed, resolver } = next;
+        let former = self.net.reconfigure(locals).map(|reconfigured| {
+            if let Some(resolver) = resolver {
+                self.service.set_resolver(resolver);
+            }
+            let renewal = Renewal { locals: renewed, last: reconfigured.last };
+            self.core.replace(routes, renewal, now)
+        });
+        // Nobody waits for it only when the service thread is gone.
+        let _ = done.send(former);
     }
 
     fn order(&mut self, order: Option<Order>, now: Instant) {

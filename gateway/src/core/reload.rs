@@ -1,0 +1,66 @@
+//! Another configuration while calls go on: one swap, between two messages.
+//!
+//! A call holds the configuration under which it began and keeps to it. Everything the core knows beside the calls is
+//! kept by name, since positions mean nothing in another configuration: tenants' counts in `admission`, places in
+//! `health`. Edges, realms and media pools neither come nor go and keep their order (`config::Config::align`), so that
+//! identities of the transport layer and pools of ports mean the same before and after.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sip_stack::transport::{FlowId, LocalId, Source};
+
+use super::{Core, Retired, listeners};
+use crate::call::media_plan::Owned;
+use crate::locals::{self, Side};
+use crate::routing::Routes;
+
+/// Which connections a new configuration puts out of use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// The identities with another certificate or less trust than before.
+    pub locals: Vec<(LocalId, Retired)>,
+    /// The newest connection that was begun under their former settings.
+    pub last: FlowId,
+}
+
+impl Core {
+    /// Puts a configuration in force. Calls that are up go on under theirs. The former one comes back: dropping it may
+    /// take a while, and is not for the thread that owns the core.
+    pub fn replace(&mut self, routes: Arc<Routes>, renewal: Renewal, now: Instant) -> Arc<Routes> {
+        debug_assert_eq!(listeners(&self.routes), listeners(&routes), "listeners take a restart");
+        let config = routes.config();
+        self.locator.set_hosts(config.dns.hosts.clone().into_iter().collect());
+        self.owned = Owned::new(config);
+        self.health.replace(&routes, now, &mut self.random);
+        let former = std::mem::replace(&mut self.routes, routes);
+        for (local, why) in renewal.locals {
+            self.retire_up_to(local, renewal.last, why, now);
+        }
+        // Whoever may not call any more keeps the connection for the calls that are up.
+        for (flow, opened) in self.flows.inbound() {
+            if !self.lets_in(opened.local, opened.remote.ip()) {
+                self.retire(flow, Retired::Replaced, now);
+            }
+        }
+        self.settle(now);
+        former
+    }
+
+    /// Whether anyone at that address may speak to us. At an edge it has shown a certificate as well, unless we opened
+    /// the connection.
+    pub(super) fn is_known(&self, source: &Source) -> bool {
+        self.lets_in(source.local, source.remote.ip())
+            || source.flow.is_some_and(|flow| self.flows.is_ours(flow))
+    }
+
+    fn lets_in(&self, local: LocalId, address: std::net::IpAddr) -> bool {
+        let config = self.routes.config();
+        match locals::side(config, local) {
+            Side::Edge(edge) => {
+                config.edges[edge.0].networks.iter().any(|network| network.contains(&address))
+            }
+            Side::Realm(realm) => self.routes.knows(realm, address),
+        }
+    }
+}
