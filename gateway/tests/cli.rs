@@ -141,7 +141,7 @@ fn a_taken_listener_is_1_and_named() {
 }
 
 #[test]
-fn run_says_ready_serves_its_pages_ignores_sighup_and_ends_on_sigterm() {
+fn run_says_ready_serves_its_pages_reloads_and_ends_on_sigterm() {
     let scene = Scene::new(8);
     let mut gateway = scene.run();
     assert_eq!(gateway.line(), "ready\n");
@@ -159,7 +159,7 @@ fn run_says_ready_serves_its_pages_ignores_sighup_and_ends_on_sigterm() {
     }
 
     gateway.signal(Signal::HUP);
-    let log = gateway.wait_for("reload is not supported yet");
+    let log = gateway.wait_for("reload: nothing has changed");
     assert!(page("/live").starts_with("HTTP/1.1 200 "), "{log}");
 
     let stopped = Instant::now();

@@ -108,6 +108,9 @@ impl Core {
         if ours.is_some_and(|identifier| self.endpoint.origin(identifier).is_some()) {
             return Some(Place::First);
         }
+        if self.departed.holds(source, now) {
+            return Some(Place::First);
+        }
         let banned = self.door.strangers.is_banned(address, now);
         self.note_stranger(address, now);
         self.turned_away(if banned { Dropped::Banned } else { Dropped::Stranger })

@@ -31,6 +31,7 @@ use self::door::Door;
 use self::flows::Flows;
 pub use self::flows::{Opened, Retired};
 use self::health::Health;
+use self::reload::Departed;
 pub use self::reload::Renewal;
 use self::slots::Slots;
 use crate::admission::Admission;
@@ -125,6 +126,7 @@ pub struct Core {
     health: Health,
     delivery: Delivery,
     door: Door,
+    departed: Departed,
     slots: Slots,
     /// Dialogs by our tag.
     dialogs: HashMap<Bytes, (CallKey, u8)>,
@@ -172,6 +174,7 @@ impl Core {
             health: Health::new(&routes, now, &mut random),
             delivery: Delivery::default(),
             door: Door::default(),
+            departed: Departed::default(),
             slots: Slots::default(),
             dialogs: HashMap::new(),
             flows: Flows::default(),

@@ -5,15 +5,17 @@
 //! `health`. Edges, realms and media pools neither come nor go and keep their order (`config::Config::align`), so that
 //! identities of the transport layer and pools of ports mean the same before and after.
 
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use sip_stack::transport::{FlowId, LocalId, Source};
 
 use super::{Core, Retired, listeners};
 use crate::call::media_plan::Owned;
 use crate::locals::{self, Side};
-use crate::routing::Routes;
+use crate::routing::{EdgeId, RealmId, Routes};
 
 /// Which connections a new configuration puts out of use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,49 @@ pub struct Renewal {
     pub locals: Vec<(LocalId, Retired)>,
     /// The newest connection that was begun under their former settings.
     pub last: FlowId,
+}
+
+/// Networks from which new requests are no longer taken, while what began before may still be cancelled, repeated and
+/// acknowledged. Bounded: the oldest are forgotten first.
+#[derive(Debug, Default)]
+pub(super) struct Departed(VecDeque<(LocalId, IpNet, Instant)>);
+
+impl Departed {
+    fn note(&mut self, before: &Routes, after: &Routes, now: Instant) {
+        let stays: HashSet<(LocalId, IpNet)> = networks(after).collect();
+        let gone: BTreeSet<(LocalId, IpNet)> =
+            networks(before).filter(|network| !stays.contains(network)).collect();
+        for (local, network) in gone {
+            if self.0.len() >= MOST_DEPARTED {
+                self.0.pop_front();
+            }
+            self.0.push_back((local, network, now + FAREWELL));
+        }
+    }
+
+    /// Whether that source was let in a moment ago.
+    pub(super) fn holds(&mut self, source: &Source, now: Instant) -> bool {
+        while self.0.front().is_some_and(|(.., until)| *until <= now) {
+            self.0.pop_front();
+        }
+        let address = source.remote.ip();
+        self.0
+            .iter()
+            .any(|(local, network, _)| *local == source.local && network.contains(&address))
+    }
+}
+
+/// Everything from which requests are taken.
+fn networks(routes: &Routes) -> impl Iterator<Item = (LocalId, IpNet)> {
+    let config = routes.config();
+    let edges = config.edges.iter().enumerate().flat_map(|(index, edge)| {
+        edge.networks.iter().map(move |network| (locals::of_edge(EdgeId(index)), *network))
+    });
+    let trunks = config.trunks.iter().flat_map(move |trunk| {
+        let local = locals::of_realm(config, RealmId(trunk.realm));
+        trunk.networks.iter().map(move |network| (local, *network))
+    });
+    edges.chain(trunks)
 }
 
 impl Core {
@@ -33,6 +78,7 @@ impl Core {
         self.locator.set_hosts(config.dns.hosts.clone().into_iter().collect());
         self.owned = Owned::new(config);
         self.health.replace(&routes, now, &mut self.random);
+        self.departed.note(&self.routes, &routes, now);
         let former = std::mem::replace(&mut self.routes, routes);
         for (local, why) in renewal.locals {
             self.retire_up_to(local, renewal.last, why, now);
@@ -64,3 +110,7 @@ impl Core {
         }
     }
 }
+
+const MOST_DEPARTED: usize = 1024;
+/// A call may ring for two minutes, and an INVITE that was refused is acknowledged within 32 s.
+const FAREWELL: Duration = Duration::from_secs(160);

@@ -162,7 +162,7 @@ impl World {
     /// A message from the carrier (UDP) or the proxy (a TLS connection of its own making).
     fn hear(&mut self, from: &str, text: &str) {
         let text = text.replace('\n', "\r\n");
-        let message = Message::parse(Bytes::from(text)).unwrap();
+        let message = Message::parse(Bytes::from(text.clone())).unwrap();
         let remote: SocketAddr = from.parse().unwrap();
         let tls = remote.port() == 5061;
         let source = Source {
@@ -176,7 +176,9 @@ impl World {
             let opened = Opened { local: source.local, remote, inbound: true };
             self.core.handle_opened(flow, opened, self.now);
         }
-        self.core.handle_message(source, message, self.now);
+        if self.core.sort(&source, text.as_bytes(), self.now).is_some() {
+            self.core.handle_message(source, message, self.now);
+        }
         self.drain();
     }
 
