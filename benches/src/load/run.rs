@@ -209,13 +209,15 @@ impl Load {
     fn turn(&mut self, now: Instant, until: Instant) -> io::Result<()> {
         self.write_flows();
         let until = self.caller.poll_timeout().map_or(until, |due| due.min(until));
-        let left = until.saturating_duration_since(now);
-        let timeout =
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let left = until.saturating_duration_since(now).min(LOOK);
+        if !left.is_zero() {
+            std::thread::sleep(left);
+        }
         let nothing =
             epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
         let mut events = [nothing; 16];
-        let ready = match epoll::wait(&self.epoll, &mut events[..], Some(&timeout)) {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let ready = match epoll::wait(&self.epoll, &mut events[..], Some(&at_once)) {
             Ok(ready) => ready,
             Err(rustix::io::Errno::INTR) => 0,
             Err(error) => return Err(error.into()),
@@ -352,6 +354,9 @@ const BUFFER: usize = 8 << 20;
 const BURST: u64 = 64;
 /// Datagrams read in one turn.
 const READS: usize = 256;
+/// How often the sockets are looked at. They do not wake the generator: that would be paid by the
+/// server that sends, with an interrupt of another CPU, which a network card does not ask of it.
+const LOOK: Duration = Duration::from_micros(200);
 /// Between two calls that shall stand.
 const STANDING_PACE: Duration = Duration::from_millis(2);
 const TICK: Duration = Duration::from_millis(20);

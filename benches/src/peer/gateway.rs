@@ -43,7 +43,8 @@ impl Gateway {
         let arguments = ["run", "--config", &config.to_string_lossy()];
         let process = Process::start(binary, &arguments, &log)?;
         let mut gateway = Self { process, dir };
-        for _ in 0..100 {
+        // A second as a rule; a minute under an instrument.
+        for _ in 0..600 {
             load.idle(Duration::from_millis(100))?;
             if load.is_connected() {
                 // The answer to its OPTIONS arrives.

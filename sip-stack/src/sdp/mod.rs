@@ -8,6 +8,7 @@ mod attribute;
 mod crypto;
 mod media;
 mod payload;
+mod writer;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,6 +19,7 @@ pub use attribute::{Direction, RtpMap};
 pub use crypto::{Crypto, KeyParam};
 pub use media::Media;
 pub use payload::static_payload;
+pub use writer::Writer;
 
 use attribute::address;
 

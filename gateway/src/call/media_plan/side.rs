@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use media_relay::srtp::{MasterKey, Suite};
 use media_relay::{Port, Security};
-use sip_stack::sdp::{Crypto, Direction, Media, Origin, Sdp};
+use sip_stack::sdp::{Crypto, Direction, Writer};
 
 use super::description::StreamLine;
 use super::{Description, Format, Holds, MediaRules, Secure};
@@ -318,39 +318,33 @@ impl MediaSide {
     /// Writes our SDP. The version rises with each change (RFC 3264 §8), not with each repetition.
     fn write(&mut self, cryptos: Vec<Crypto>, ptime: Option<u16>) -> Vec<u8> {
         let text = self.render(&cryptos, ptime);
-        if text != self.sdp {
-            if !self.sdp.is_empty() {
-                self.version += 1;
-            }
+        if self.sdp.is_empty() {
+            self.sdp = text;
+        } else if text != self.sdp {
+            self.version += 1;
             self.sdp = self.render(&cryptos, ptime);
         }
         self.sdp.clone()
     }
 
     fn render(&self, cryptos: &[Crypto], ptime: Option<u16>) -> Vec<u8> {
-        let origin = Origin {
-            username: "-".to_owned(),
-            session_id: self.session_id.to_string(),
-            version: self.version,
-            address: self.address.to_string(),
-        };
-        let mut sdp = Sdp::new(&origin, self.address);
+        let mut sdp = Writer::new(self.session_id, self.version, self.address);
         for (place, stream) in self.streams.iter().enumerate() {
-            let port = if place == self.place { self.port.number } else { 0 };
-            let mut media = Media::new(&stream.kind, port, &stream.protocol);
-            match &self.local {
-                Some(local) if place == self.place => describe(&mut media, local, self.port.rtcp()),
-                Some(_) | None => media.formats.push(stream.format.clone().into()),
+            let StreamLine { kind, protocol, format } = stream;
+            let Some(local) = self.local.as_ref().filter(|_| place == self.place) else {
+                let port = if place == self.place { self.port.number } else { 0 };
+                sdp.media(kind, port, protocol, [format]);
+                continue;
+            };
+            let payloads = local.formats.iter().map(|format| format.payload);
+            sdp.media(kind, self.port.number, protocol, payloads);
+            describe(&mut sdp, local, self.port.rtcp());
+            cryptos.iter().for_each(|crypto| sdp.crypto(crypto));
+            if let Some(ptime) = ptime {
+                sdp.attribute("ptime", format_args!("{ptime}"));
             }
-            if place == self.place {
-                cryptos.iter().for_each(|crypto| media.push_crypto(crypto));
-                if let Some(ptime) = ptime {
-                    media.push_attribute("ptime", ptime.to_string());
-                }
-            }
-            sdp.media.push(media);
         }
-        sdp.write().to_vec()
+        sdp.finish()
     }
 }
 
@@ -364,23 +358,22 @@ impl std::fmt::Debug for MediaSide {
     }
 }
 
-fn describe(media: &mut Media, local: &Local, rtcp: u16) {
-    for format in &local.formats {
-        media.formats.push(format.payload.to_string().into());
-    }
-    for format in &local.formats {
-        let Format { payload, name, clock, channels, fmtp } = format;
-        let more = if *channels > 1 { format!("/{channels}") } else { String::new() };
-        media.push_attribute("rtpmap", format!("{payload} {name}/{clock}{more}"));
+fn describe(sdp: &mut Writer, local: &Local, rtcp: u16) {
+    for Format { payload, name, clock, channels, fmtp } in &local.formats {
+        if *channels > 1 {
+            sdp.attribute("rtpmap", format_args!("{payload} {name}/{clock}/{channels}"));
+        } else {
+            sdp.attribute("rtpmap", format_args!("{payload} {name}/{clock}"));
+        }
         if let Some(parameters) = fmtp {
-            media.push_attribute("fmtp", format!("{payload} {parameters}"));
+            sdp.attribute("fmtp", format_args!("{payload} {parameters}"));
         }
     }
-    media.set_direction(local.direction);
+    sdp.direction(local.direction);
     if local.mux {
-        media.push_attribute("rtcp-mux", "");
+        sdp.flag("rtcp-mux");
     }
-    media.push_attribute("rtcp", rtcp.to_string());
+    sdp.attribute("rtcp", format_args!("{rtcp}"));
 }
 
 /// Each payload type once (RFC 3264 §5.1; a doubled one is refused by some peers): who comes second moves to a free
