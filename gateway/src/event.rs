@@ -97,12 +97,30 @@ impl Dropped {
 pub enum Refusal {
     /// Its source address is not admitted.
     Network,
-    /// The TLS handshake failed: no or wrong client certificate, version, time-out.
+    /// It does not speak TLS where TLS is spoken.
+    NotTls,
+    /// No TLS version or cipher in common.
+    Version,
+    /// It showed no client certificate.
+    NoCertificate,
+    /// Its certificate comes from an authority that is not trusted.
+    Issuer,
+    /// Its certificate is expired, or not valid yet.
+    Date,
+    /// Its certificate is another's.
+    Name,
+    /// Its certificate is for another purpose.
+    Purpose,
+    /// The TLS handshake took too long.
+    Slow,
+    /// The TLS handshake failed for anything else.
     Handshake,
     /// As many connections as there may be.
     Limit,
-    /// One that we wanted to open: not reached, not trusted, or not ready in time.
+    /// One that we wanted to open: not reached, or not ready in time.
     Dial,
+    /// One that we wanted to open: its certificate does not prove who it is.
+    Untrusted,
 }
 
 impl Refusal {
@@ -110,9 +128,36 @@ impl Refusal {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Network => "network",
+            Self::NotTls => "not_tls",
+            Self::Version => "tls_version",
+            Self::NoCertificate => "no_certificate",
+            Self::Issuer => "certificate_issuer",
+            Self::Date => "certificate_date",
+            Self::Name => "certificate_name",
+            Self::Purpose => "certificate_purpose",
+            Self::Slow => "slow_handshake",
             Self::Handshake => "handshake",
             Self::Limit => "limit",
             Self::Dial => "dial",
+            Self::Untrusted => "untrusted",
+        }
+    }
+
+    /// Whether it is about a connection of ours.
+    pub const fn is_ours(self) -> bool {
+        match self {
+            Self::Dial | Self::Untrusted => true,
+            Self::Network
+            | Self::NotTls
+            | Self::Version
+            | Self::NoCertificate
+            | Self::Issuer
+            | Self::Date
+            | Self::Name
+            | Self::Purpose
+            | Self::Slow
+            | Self::Handshake
+            | Self::Limit => false,
         }
     }
 }

@@ -225,7 +225,7 @@ impl Core {
 
     /// A connection from or to that address was refused.
     pub fn handle_refused(&mut self, refusal: Refusal, remote: SocketAddr, now: Instant) {
-        if refusal == Refusal::Dial {
+        if refusal.is_ours() {
             self.health.not_reached(remote, now);
         }
         self.outputs.push_back(Output::Event(Event::Refused(refusal)));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use media_relay::{Command, Full, Relay};
 use sip_stack::locate::{Answer, QueryId};
-use sip_stack::net::{self, Input, Net};
+use sip_stack::net::{self, Flaw, Input, Net};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
@@ -330,9 +330,20 @@ impl Driver {
 const fn refusal(reason: net::Refusal) -> Refusal {
     match reason {
         net::Refusal::Network => Refusal::Network,
-        net::Refusal::Handshake | net::Refusal::HandshakeTimeout => Refusal::Handshake,
+        net::Refusal::Handshake(flaw) => match flaw {
+            Flaw::NotTls => Refusal::NotTls,
+            Flaw::Version => Refusal::Version,
+            Flaw::NoCertificate => Refusal::NoCertificate,
+            Flaw::Issuer => Refusal::Issuer,
+            Flaw::Date => Refusal::Date,
+            Flaw::Name => Refusal::Name,
+            Flaw::Purpose => Refusal::Purpose,
+            Flaw::Slow => Refusal::Slow,
+            Flaw::Ours | Flaw::Other => Refusal::Handshake,
+        },
         net::Refusal::PerAddress | net::Refusal::Full | net::Refusal::Busy => Refusal::Limit,
-        net::Refusal::Unreachable | net::Refusal::Untrusted | net::Refusal::Silent => Refusal::Dial,
+        net::Refusal::Unreachable | net::Refusal::Silent => Refusal::Dial,
+        net::Refusal::Untrusted(_) => Refusal::Untrusted,
     }
 }
 

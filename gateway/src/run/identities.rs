@@ -5,11 +5,13 @@
 //! alone that it concerns.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use certs::{Certificate, ClientAuth, ClientVerifier, Identities, Identity, Roots, ServerVerifier};
 use config::{Config, Credentials, Edge, Key, Realm, RealmTls};
-use sip_stack::net::{LocalConfig, TlsIdentity};
+use ipnet::IpNet;
+use sip_stack::net::{Limits, LocalConfig, TlsIdentity};
 use sip_stack::transport::{LocalId, Transport};
 
 use super::Failure;
@@ -56,9 +58,8 @@ impl Locals {
                 id: locals::of_edge(EdgeId(index)),
                 listen: vec![(Transport::Tls, edge.listen)],
                 tls,
-                networks: Some(
-                    edge.networks.iter().map(|net| (net.addr(), net.prefix_len())).collect(),
-                ),
+                networks: Some(edge.networks.iter().map(network).collect()),
+                reserve: reserve(config),
                 dscp: edge.dscp_sip,
             });
         }
@@ -69,8 +70,8 @@ impl Locals {
                 id: locals::of_realm(config, RealmId(index)),
                 listen: realm.listen.iter().map(|l| (transport(l.transport), l.address)).collect(),
                 tls,
-                // Who calls is found out by the trunks' networks.
-                networks: None,
+                networks: Some(networks_of(config, RealmId(index))),
+                reserve: reserve(config),
                 dscp: realm.dscp_sip,
             });
         }
@@ -209,6 +210,25 @@ fn own(
     let missing = || certs::Error::NoCertificate { path: certificate.to_owned() };
     Ok(Arc::clone(credentials.identity(certificate, key).ok_or_else(missing)?))
 }
+
+/// Those of the realm's trunks, each once.
+fn networks_of(config: &Config, realm: RealmId) -> Vec<(IpAddr, u8)> {
+    let trunks = config.trunks.iter().filter(|trunk| trunk.realm == realm.0);
+    let networks: BTreeSet<IpNet> = trunks.flat_map(|trunk| trunk.networks.clone()).collect();
+    networks.iter().map(network).collect()
+}
+
+fn network(network: &IpNet) -> (IpAddr, u8) {
+    (network.addr(), network.prefix_len())
+}
+
+/// Connections that each edge and realm can always accept: half of all there may be, in equal parts.
+fn reserve(config: &Config) -> usize {
+    let identities = config.edges.len() + config.realms.len();
+    (Limits::default().total / 2 / identities.max(1)).min(MOST_RESERVED)
+}
+
+const MOST_RESERVED: usize = 64;
 
 const fn transport(transport: config::Transport) -> Transport {
     match transport {

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::guard::guarded;
-use super::{CloseReason, Input, Limits, Refusal, socket};
+use super::pending::Pending;
+use super::{CloseReason, Flaw, Input, Limits, Refusal, socket};
 use crate::endpoint::SendId;
 use crate::framing::{Frame, Framer};
 use crate::transport::{FlowId, LocalId, Source, Transport};
@@ -82,6 +84,7 @@ pub(super) struct Task {
     pub(super) service: Handle,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) queue: mpsc::Receiver<Queued>,
+    pub(super) pending: Arc<Pending>,
     /// The way into our own queue, for keep-alives; it does not keep the queue open.
     pub(super) pongs: mpsc::WeakSender<Queued>,
 }
@@ -90,14 +93,17 @@ impl Task {
     /// The life of an accepted connection.
     pub(super) async fn accept(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         let Some(acceptor) = tls else { return self.run(stream).await };
-        let shake = elsewhere(&self.service, acceptor.accept(stream));
+        let shake = async {
+            speaks_tls(&stream).await?;
+            elsewhere(&self.service, acceptor.accept(stream)).await
+        };
         match timeout(self.limits.handshake, shake).await {
             Ok(Ok(stream)) => self.run(TlsStream::from(stream)).await,
             Ok(Err(error)) => {
                 tracing::debug!(remote = %self.remote, %error, "handshake failed");
-                self.refuse(Refusal::Handshake).await;
+                self.refuse(Refusal::Handshake(Flaw::of(&error))).await;
             }
-            Err(_) => self.refuse(Refusal::HandshakeTimeout).await,
+            Err(_) => self.refuse(Refusal::Handshake(Flaw::Slow)).await,
         }
     }
 
@@ -119,7 +125,7 @@ impl Task {
             Ok(Ok(stream)) => self.run(TlsStream::from(stream)).await,
             Ok(Err(error)) => {
                 tracing::debug!(remote = %self.remote, %error, "handshake failed");
-                self.refuse(Refusal::Untrusted).await;
+                self.refuse(Refusal::Untrusted(Flaw::of(&error))).await;
             }
             Err(_) => self.refuse(Refusal::Silent).await,
         }
@@ -159,6 +165,7 @@ impl Task {
         let mut writer = Writer {
             half: write,
             queue: self.queue,
+            pending: &self.pending,
             buffer: BytesMut::new(),
             leaving: Vec::new(),
             unproven: Vec::new(),
@@ -173,6 +180,8 @@ impl Task {
             source,
             events: self.events,
             pongs: self.pongs,
+            pending: &self.pending,
+            allowance: Allowance::new(limits.keep_alives),
             heard: &heard,
             limits,
         };
@@ -193,6 +202,7 @@ impl Task {
             | CloseReason::Idle
             | CloseReason::Slow
             | CloseReason::Stalled
+            | CloseReason::Flood
             | CloseReason::Local => {}
         }
         let _ = timeout(limits.grace, writer.half.shutdown()).await;
@@ -219,6 +229,17 @@ impl Stream for TcpStream {
 impl Stream for TlsStream<TcpStream> {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.get_ref().0.local_addr()
+    }
+}
+
+/// Whether the first byte is that of a TLS record with a handshake in it. Who speaks anything else is
+/// not answered, not even with an alert.
+async fn speaks_tls(stream: &TcpStream) -> io::Result<()> {
+    let mut first = [0];
+    match stream.peek(&mut first).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ if first[0] == TLS_HANDSHAKE => Ok(()),
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
@@ -255,6 +276,8 @@ struct Reader<'a, S> {
     source: Source,
     events: mpsc::Sender<Event>,
     pongs: mpsc::WeakSender<Queued>,
+    pending: &'a Pending,
+    allowance: Allowance,
     /// How often something was read, for the writer.
     heard: &'a AtomicU32,
     limits: Limits,
@@ -266,6 +289,8 @@ impl<S: Stream> Reader<'_, S> {
         let mut first = stranger.then(|| Instant::now() + self.limits.first_message);
         let mut whole = None;
         loop {
+            // Who asks and does not read waits. It is closed when nothing of ours leaves for too long.
+            self.pending.falls_to(self.limits.queue_bytes / 2).await;
             let idle = Instant::now() + self.limits.idle;
             let deadline = [first, whole].into_iter().flatten().fold(idle, Instant::min);
             let read = match timeout_at(deadline, self.half.read(&mut self.scratch)).await {
@@ -318,10 +343,16 @@ impl<S: Stream> Reader<'_, S> {
         let (input, then) = match frame {
             Frame::Message(raw) => (Input::Message { source, received, raw }, Ok(())),
             Frame::KeepAlive => {
+                if !self.allowance.take(Instant::now()) {
+                    return Err(CloseReason::Flood);
+                }
                 if let Some(queue) = self.pongs.upgrade() {
                     let bytes = Bytes::from_static(b"\r\n");
+                    self.pending.add(bytes.len());
                     // With a full queue there is traffic enough.
-                    let _ = queue.try_send(Queued { id: None, bytes, again: false });
+                    if queue.try_send(Queued { id: None, bytes, again: false }).is_err() {
+                        self.pending.left(2);
+                    }
                 }
                 return Ok(());
             }
@@ -337,6 +368,7 @@ impl<S: Stream> Reader<'_, S> {
 struct Writer<'a, S> {
     half: WriteHalf<S>,
     queue: mpsc::Receiver<Queued>,
+    pending: &'a Pending,
     buffer: BytesMut,
     /// Whose bytes are in the buffer, or have left it in part; and whether they call for an answer.
     leaving: Vec<(SendId, bool)>,
@@ -361,8 +393,12 @@ impl<S: Stream> Writer<'_, S> {
                     self.take(queued);
                 }
             }
+            let bytes = self.buffer.len();
             match timeout(self.limits.message, self.write()).await {
-                Ok(Ok(())) => self.left(),
+                Ok(Ok(())) => {
+                    self.pending.left(bytes);
+                    self.left();
+                }
                 Ok(Err(_)) => return CloseReason::Reset,
                 Err(_) => return CloseReason::Stalled,
             }
@@ -415,12 +451,40 @@ impl<S: Stream> Writer<'_, S> {
             CloseReason::Idle
             | CloseReason::Slow
             | CloseReason::Unreadable
+            | CloseReason::Flood
             | CloseReason::Local => {}
         }
         (failed, unsent)
     }
 }
 
+/// What a peer may do at once, and one more each second.
+struct Allowance {
+    left: u32,
+    most: u32,
+    since: Instant,
+}
+
+impl Allowance {
+    fn new(most: u32) -> Self {
+        Self { left: most, most, since: Instant::now() }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let seconds = now.saturating_duration_since(self.since).as_secs();
+        if seconds > 0 {
+            let more = u32::try_from(seconds).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(more).min(self.most);
+            self.since += Duration::from_secs(seconds);
+        }
+        let Some(left) = self.left.checked_sub(1) else { return false };
+        self.left = left;
+        true
+    }
+}
+
+/// The content type of a TLS record that holds a part of a handshake (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 22;
 /// Bytes read at once: a typical message.
 const READ: usize = 4096;
 /// Bytes above which no more messages join a write.

@@ -19,6 +19,13 @@ pub struct Limits {
     pub outbound: usize,
     /// Messages waiting to be written on one connection; above, the newest fails.
     pub queue: usize,
+    /// Bytes waiting to be written on one connection since before this turn; above, the newest message
+    /// fails. Above half of it, nothing more is read from that peer.
+    pub queue_bytes: usize,
+    /// Bytes waiting to be written on one connection, whatever one turn brings.
+    pub turn_bytes: usize,
+    /// Keep-alives that may come at once on one connection; more, and more than one a second, close it.
+    pub keep_alives: u32,
     /// Unreadable messages on one connection whose framing is whole, before it is closed.
     pub faults: usize,
     /// A TLS handshake of an accepted connection takes no longer.
@@ -45,7 +52,10 @@ impl Default for Limits {
             total: 4096,
             handshakes: 256,
             outbound: 1024,
-            queue: 256,
+            queue: 4096,
+            queue_bytes: 256 * 1024,
+            turn_bytes: 4 << 20,
+            keep_alives: 8,
             faults: 10,
             handshake: Duration::from_secs(5),
             connect: Duration::from_millis(1500),

@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
 
 use super::datagrams::{Arrival, Datagrams};
-use super::{BindError, Inherited, Input, Local, LocalConfig, Net, Refusal, socket};
+use super::networks::Networks;
+use super::{BindError, Inherited, Input, Local, LocalConfig, Net, socket};
 use crate::endpoint::SendId;
 use crate::transport::{LocalId, Source, Target, Transport};
 
@@ -34,7 +35,7 @@ impl Net {
         config: LocalConfig,
         inherited: &mut Inherited,
     ) -> Result<(), BindError> {
-        let LocalConfig { id, listen, tls, networks, dscp } = config;
+        let LocalConfig { id, listen, tls, networks, dscp, reserve } = config;
         let mut from: Vec<IpAddr> = Vec::new();
         for (transport, address) in listen.iter().copied() {
             let failed = |source| BindError::Listen { transport, address, source };
@@ -69,7 +70,9 @@ impl Net {
             let (idle, rest) = (false, None);
             self.listeners.push(Listener { local: id, transport, address, socket, idle, rest });
         }
-        let local = Local { listen, tls, networks, dscp, from, accepted: 0 };
+        let networks = networks.as_deref().map(Networks::new);
+        let local = Local { listen, tls, networks, dscp, reserve, from, accepted: 0 };
+        self.held.reserved += reserve;
         match self.locals.insert(id, local) {
             Some(_) => Err(BindError::Duplicate(id)),
             None => Ok(()),
@@ -115,12 +118,11 @@ impl Net {
             if datagrams.idle {
                 continue;
             }
-            let Some(local) = self.locals.get(&datagrams.local) else { continue };
             let (heard, arrivals) = (&mut self.heard, &mut self.arrivals);
             let mut left = DATAGRAMS;
             while left > 0 {
                 let read = datagrams.poll_read(context, arrivals, |arrival| {
-                    let input = input(datagrams, local, arrival);
+                    let input = input(datagrams, arrival);
                     if count > 1 && matches!(input, Some(Input::Message { .. })) {
                         heard.note(datagrams.local, arrival.remote, index);
                     }
@@ -191,21 +193,20 @@ impl Net {
 
 impl Local {
     pub(super) fn admits(&self, address: IpAddr) -> bool {
-        self.networks.as_ref().is_none_or(|networks| {
-            networks.iter().any(|&(network, length)| contains(network, length, address))
-        })
+        self.networks.as_ref().is_none_or(|networks| networks.contains(address))
+    }
+
+    /// What it has in reserve and does not use.
+    pub(super) const fn unused_reserve(&self) -> usize {
+        self.reserve.saturating_sub(self.accepted)
     }
 }
 
 /// What a datagram is; `None` for one without content, a keep-alive of a client behind NAT.
-fn input(datagrams: &Datagrams, local: &Local, arrival: Arrival<'_>) -> Option<Input> {
+fn input(datagrams: &Datagrams, arrival: Arrival<'_>) -> Option<Input> {
     let Arrival { bytes, remote, received } = arrival;
     if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | 0)) {
         return None;
-    }
-    if !local.admits(remote.ip()) {
-        let reason = Refusal::Network;
-        return Some(Input::Refused { local: datagrams.local, remote, reason });
     }
     let source = Source {
         transport: Transport::Udp,
@@ -241,20 +242,6 @@ impl Listener {
                 }
             }
         }
-    }
-}
-
-pub(super) fn contains(network: IpAddr, length: u8, address: IpAddr) -> bool {
-    match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
-            (network.to_bits() ^ address.to_bits()) & mask == 0
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
-            (network.to_bits() ^ address.to_bits()) & mask == 0
-        }
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
 }
 

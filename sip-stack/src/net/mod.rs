@@ -7,11 +7,14 @@
 
 mod connection;
 mod datagrams;
+mod flaw;
 mod guard;
 mod heard;
 mod inherit;
 mod limits;
 mod listen;
+mod networks;
+mod pending;
 mod pool;
 mod reconfigure;
 pub mod resolver;
@@ -30,10 +33,12 @@ use tokio::sync::mpsc;
 
 use self::connection::{Event, Queued};
 use self::datagrams::{Arrivals, Datagrams};
+pub use self::flaw::Flaw;
 use self::heard::Heard;
 pub use self::inherit::{Inherited, Listening};
 pub use self::limits::Limits;
 use self::listen::Listener;
+use self::networks::Networks;
 use self::pool::{Connection, Peer};
 pub use self::reconfigure::{ReconfigureError, Reconfigured};
 use crate::endpoint::SendId;
@@ -49,8 +54,11 @@ pub struct LocalConfig {
     pub listen: Vec<(Transport, SocketAddr)>,
     /// Its TLS settings; without them it neither listens nor connects by TLS.
     pub tls: Option<TlsIdentity>,
-    /// Networks (address, prefix length) whose datagrams and connections are taken; `None`: all.
+    /// Networks (address, prefix length) whose connections are taken; `None`: all. Datagrams are taken
+    /// from everywhere: they cost nothing before they are read.
     pub networks: Option<Vec<(IpAddr, u8)>>,
+    /// Accepted connections for which there is always room, whatever the others hold.
+    pub reserve: usize,
     /// The code point of what we send (RFC 2474).
     pub dscp: Option<u8>,
 }
@@ -135,6 +143,8 @@ pub enum CloseReason {
     Stalled,
     /// It cannot be read any further.
     Unreadable,
+    /// It sent keep-alives without end.
+    Flood,
     /// We closed it.
     Local,
 }
@@ -151,13 +161,11 @@ pub enum Refusal {
     /// Too many handshakes are in progress.
     Busy,
     /// The peer's TLS handshake failed.
-    Handshake,
-    /// The peer's TLS handshake took too long.
-    HandshakeTimeout,
+    Handshake(Flaw),
     /// We could not connect.
     Unreachable,
     /// The TLS handshake failed on a connection that we opened.
-    Untrusted,
+    Untrusted(Flaw),
     /// A connection that we wanted to open was not ready in time.
     Silent,
 }
@@ -199,6 +207,7 @@ pub struct Net {
     pool: HashMap<Peer, FlowId>,
     /// Accepted connections, by address.
     addresses: HashMap<IpAddr, usize>,
+    held: Held,
     ready: VecDeque<Input>,
     /// Connections to be closed at the end of the turn.
     doomed: Vec<FlowId>,
@@ -209,10 +218,23 @@ pub struct Net {
     limits: Limits,
     arrivals: Arrivals,
     last_flow: u64,
+    /// Counts the turns.
+    turn: u64,
     /// Where the next turn over the sockets begins.
     first: usize,
     /// Whether the tasks and the driver of the runtime are to run before more is read.
     owes_turn: bool,
+}
+
+/// How many connections there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    accepted: usize,
+    /// Of these, in their handshake.
+    shaking: usize,
+    /// What the identities have in reserve and do not use.
+    reserved: usize,
+    opened: usize,
 }
 
 #[derive(Debug)]
@@ -220,8 +242,9 @@ struct Local {
     /// As it was configured, port 0 included.
     listen: Vec<(Transport, SocketAddr)>,
     tls: Option<TlsIdentity>,
-    networks: Option<Vec<(IpAddr, u8)>>,
+    networks: Option<Networks>,
     dscp: Option<u8>,
+    reserve: usize,
     /// Addresses that connections leave from, at most one for each family.
     from: Vec<IpAddr>,
     accepted: usize,
@@ -260,6 +283,7 @@ impl Net {
             connections: HashMap::new(),
             pool: HashMap::new(),
             addresses: HashMap::new(),
+            held: Held::default(),
             ready: VecDeque::new(),
             doomed: Vec::new(),
             events,
@@ -268,6 +292,7 @@ impl Net {
             limits,
             arrivals: Arrivals::new(),
             last_flow: 0,
+            turn: 0,
             first: 0,
             owes_turn: false,
         };
@@ -294,6 +319,7 @@ impl Net {
     /// [`Self::receive`] does so as well before it waits.
     pub fn flush(&mut self) {
         self.flush_datagrams();
+        self.turn += 1;
         for flow in std::mem::take(&mut self.doomed) {
             self.close(flow);
         }

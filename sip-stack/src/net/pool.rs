@@ -10,7 +10,8 @@ use tokio::task::AbortHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::connection::{Dial, End, Event, Queued, Task};
-use super::{Input, Net, Refusal, socket};
+use super::pending::Pending;
+use super::{Flaw, Input, Local, Net, Refusal, socket};
 use crate::transport::{FlowId, LocalId, Target, Transport};
 
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub(super) struct Connection {
     pub(super) faults: usize,
     /// `None` once we close it.
     pub(super) queue: Option<mpsc::Sender<Queued>>,
+    /// What waits to be written on it.
+    pending: Arc<Pending>,
+    /// A turn, and how many bytes waited when it began.
+    before: (u64, usize),
     pub(super) task: AbortHandle,
 }
 
@@ -46,37 +51,23 @@ impl Net {
         remote: SocketAddr,
     ) -> Result<(), Refusal> {
         let local = self.locals.get(&id).ok_or(Refusal::Network)?;
-        if !local.admits(remote.ip()) {
-            return Err(Refusal::Network);
-        }
-        let total: usize = self.locals.values().map(|local| local.accepted).sum();
-        if local.accepted >= self.limits.per_local || total >= self.limits.total {
-            return Err(Refusal::Full);
-        }
-        let from_there = self.addresses.get(&holder(remote.ip())).copied().unwrap_or(0);
-        if from_there >= self.limits.per_address {
-            return Err(Refusal::PerAddress);
-        }
+        self.room_for(local, remote.ip())?;
         let acceptor = match transport {
             Transport::Udp | Transport::Tcp => None,
             Transport::Tls => {
-                let half_open = |c: &&Connection| c.inbound && !c.open;
-                if self.connections.values().filter(half_open).count() >= self.limits.handshakes {
+                if self.held.shaking >= self.limits.handshakes {
                     return Err(Refusal::Busy);
                 }
                 let server = local.tls.as_ref().and_then(|tls| tls.server.clone());
-                Some(TlsAcceptor::from(server.ok_or(Refusal::Handshake)?))
+                Some(TlsAcceptor::from(server.ok_or(Refusal::Handshake(Flaw::Other))?))
             }
         };
         socket::tune(&stream, local.dscp);
         let peer = Peer { transport, local: id, remote, name: None };
         let (task, queue) = self.task(&peer, true);
-        let flow = task.flow;
+        let (flow, pending) = (task.flow, Arc::clone(&task.pending));
         let task = tokio::spawn(task.accept(stream, acceptor)).abort_handle();
-        *self.addresses.entry(holder(remote.ip())).or_default() += 1;
-        if let Some(local) = self.locals.get_mut(&id) {
-            local.accepted += 1;
-        }
+        self.count(id, remote.ip());
         let connection = Connection {
             transport,
             local: id,
@@ -86,10 +77,45 @@ impl Net {
             target: None,
             faults: 0,
             queue: Some(queue),
+            pending,
+            before: (0, 0),
             task,
         };
         self.connections.insert(flow, connection);
         Ok(())
+    }
+
+    /// Whether an identity may take one more connection from there. Every answer costs the same,
+    /// however many connections there are.
+    fn room_for(&self, local: &Local, remote: IpAddr) -> Result<(), Refusal> {
+        if !local.admits(remote) {
+            return Err(Refusal::Network);
+        }
+        // What the others have in reserve is not there for this one.
+        let others = self.held.reserved - local.unused_reserve();
+        let full = self.held.accepted + others >= self.limits.total;
+        if full || local.accepted >= self.limits.per_local {
+            return Err(Refusal::Full);
+        }
+        let from_there = self.addresses.get(&holder(remote)).copied().unwrap_or(0);
+        if from_there >= self.limits.per_address {
+            return Err(Refusal::PerAddress);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, id: LocalId, remote: IpAddr) {
+        *self.addresses.entry(holder(remote)).or_default() += 1;
+        self.held.accepted += 1;
+        self.held.shaking += 1;
+        self.reaccept(id, |accepted| accepted + 1);
+    }
+
+    fn reaccept(&mut self, id: LocalId, change: impl FnOnce(usize) -> usize) {
+        let Some(local) = self.locals.get_mut(&id) else { return };
+        self.held.reserved -= local.unused_reserve();
+        local.accepted = change(local.accepted);
+        self.held.reserved += local.unused_reserve();
     }
 
     /// A new connection's task and the way into its queue.
@@ -106,6 +132,7 @@ impl Net {
             service: self.service.clone(),
             events: self.reports.clone(),
             queue,
+            pending: Arc::default(),
             pongs: sender.downgrade(),
         };
         (task, sender)
@@ -118,6 +145,7 @@ impl Net {
                     && let Some(connection) = self.connections.get_mut(flow)
                 {
                     connection.open = true;
+                    self.held.shaking -= usize::from(connection.inbound);
                 }
                 batch.push(input);
             }
@@ -146,11 +174,12 @@ impl Net {
 
     fn uncount(&mut self, connection: &Connection) {
         if !connection.inbound {
+            self.held.opened -= 1;
             return;
         }
-        if let Some(local) = self.locals.get_mut(&connection.local) {
-            local.accepted -= 1;
-        }
+        self.held.accepted -= 1;
+        self.held.shaking -= usize::from(!connection.open);
+        self.reaccept(connection.local, |accepted| accepted - 1);
         let holder = holder(connection.remote.ip());
         if let Some(count) = self.addresses.get_mut(&holder) {
             *count -= 1;
@@ -194,17 +223,34 @@ impl Net {
         }
     }
 
-    fn offer(&self, flow: FlowId, queued: Queued) -> Result<(), mpsc::error::TrySendError<Queued>> {
-        match self.connections.get(&flow).and_then(|connection| connection.queue.as_ref()) {
-            Some(queue) => queue.try_send(queued),
-            None => Err(mpsc::error::TrySendError::Closed(queued)),
+    fn offer(
+        &mut self,
+        flow: FlowId,
+        queued: Queued,
+    ) -> Result<(), mpsc::error::TrySendError<Queued>> {
+        let Some(connection) = self.connections.get_mut(&flow) else {
+            return Err(mpsc::error::TrySendError::Closed(queued));
+        };
+        let Some(queue) = &connection.queue else {
+            return Err(mpsc::error::TrySendError::Closed(queued));
+        };
+        let waiting = connection.pending.bytes();
+        if connection.before.0 != self.turn {
+            connection.before = (self.turn, waiting);
         }
+        let (_, before) = connection.before;
+        if before > self.limits.queue_bytes || waiting > self.limits.turn_bytes {
+            return Err(mpsc::error::TrySendError::Full(queued));
+        }
+        let bytes = queued.bytes.len();
+        queue.try_send(queued)?;
+        connection.pending.add(bytes);
+        Ok(())
     }
 
     /// Begins to open a connection; `None` when that cannot be.
     fn dial(&mut self, target: Target) -> Option<FlowId> {
-        let outbound = self.connections.values().filter(|connection| !connection.inbound).count();
-        if outbound >= self.limits.outbound {
+        if self.held.opened >= self.limits.outbound {
             return None;
         }
         let local = self.locals.get(&target.local)?;
@@ -221,8 +267,9 @@ impl Net {
         let dial = Dial { remote, from, dscp: local.dscp, tls };
         let peer = Peer::of(&target);
         let (task, queue) = self.task(&peer, false);
-        let flow = task.flow;
+        let (flow, pending) = (task.flow, Arc::clone(&task.pending));
         let task = tokio::spawn(task.dial(dial)).abort_handle();
+        self.held.opened += 1;
         self.pool.insert(peer, flow);
         let connection = Connection {
             transport: target.transport,
@@ -233,6 +280,8 @@ impl Net {
             target: Some(Target { flow: None, ..target }),
             faults: 0,
             queue: Some(queue),
+            pending,
+            before: (0, 0),
             task,
         };
         self.connections.insert(flow, connection);
@@ -241,6 +290,14 @@ impl Net {
 
     fn fail(&mut self, queued: &Queued) {
         self.ready.extend(queued.id.map(|id| Input::SendFailed { id }));
+    }
+}
+
+impl Connection {
+    /// Bytes that wait to be written.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.pending.bytes()
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::networks::Networks;
 use super::{LocalConfig, Net, TlsIdentity};
 use crate::transport::{FlowId, LocalId, Transport};
 
@@ -66,7 +67,11 @@ impl Net {
             if !same(local.tls.as_ref(), config.tls.as_ref()) {
                 renewed.push(config.id);
             }
-            (local.tls, local.networks, local.dscp) = (config.tls, config.networks, config.dscp);
+            (local.tls, local.dscp) = (config.tls, config.dscp);
+            local.networks = config.networks.as_deref().map(Networks::new);
+            self.held.reserved -= local.unused_reserve();
+            local.reserve = config.reserve;
+            self.held.reserved += local.unused_reserve();
         }
         Ok(Reconfigured { renewed, last: FlowId(self.last_flow) })
     }
