@@ -258,6 +258,18 @@ impl Call {
         cx.out.push(Do::Event(Event::CallEnded { cause }));
     }
 
+    /// Ends a call that failed by a fault of ours, wherever that has left it: every leg hangs up. Figures are waited for
+    /// only if the relay knows of the call.
+    pub fn abandon(&mut self, has_media: bool, cx: &mut Context<'_>) {
+        self.relayed &= has_media;
+        self.conclude("gateway", Cause::Internal, None, cx);
+        let extra = [(HeaderId::Reason, Bytes::from(reason_header(Cause::Internal)))];
+        self.on_leg(CALLER, cx, |leg, _, out| leg.reject(500, None, &extra, out));
+        for at in 0..self.legs.len() {
+            self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
+        }
+    }
+
     /// Tells the relay what was agreed.
     fn apply(&mut self, cx: &mut Context<'_>) {
         self.relayed = true;

@@ -301,7 +301,7 @@ fn listener_face(routes: &Routes, realm: RealmId, source: &Source) -> crate::pro
 }
 
 /// A From or To value without its parameters: the leg keeps tags by itself.
-fn name_addr(value: &[u8]) -> Bytes {
+pub(super) fn name_addr(value: &[u8]) -> Bytes {
     match sip_stack::message::NameAddr::parse(value) {
         Ok(address) => {
             let mut text = Vec::with_capacity(value.len());

@@ -12,6 +12,7 @@ mod inbound;
 mod probe;
 mod reload;
 mod slots;
+mod stray;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ use self::health::Health;
 use self::reload::Departed;
 pub use self::reload::Renewal;
 use self::slots::Slots;
+use self::stray::Strays;
 use crate::admission::Admission;
 use crate::call::media_plan::Owned;
 use crate::call::{CallKey, Pools};
@@ -127,6 +129,7 @@ pub struct Core {
     delivery: Delivery,
     door: Door,
     departed: Departed,
+    strays: Strays,
     slots: Slots,
     /// Dialogs by our tag.
     dialogs: HashMap<Bytes, (CallKey, u8)>,
@@ -134,9 +137,12 @@ pub struct Core {
     lookups: HashMap<LookupId, Asker>,
     last_lookup: u64,
     outputs: VecDeque<Output>,
-    /// A call that shall fail the next time it works.
+    /// A call that shall fail the next so many times that it works, and whether before it has done so.
     #[cfg(test)]
-    fault: Option<CallKey>,
+    fault: Option<(CallKey, u8, slots::Fault)>,
+    /// A fault shall befall the next message.
+    #[cfg(test)]
+    message_fault: bool,
 }
 
 /// Who asked for a look-up.
@@ -175,6 +181,7 @@ impl Core {
             delivery: Delivery::default(),
             door: Door::default(),
             departed: Departed::default(),
+            strays: Strays::default(),
             slots: Slots::default(),
             dialogs: HashMap::new(),
             flows: Flows::default(),
@@ -183,6 +190,8 @@ impl Core {
             outputs: VecDeque::new(),
             #[cfg(test)]
             fault: None,
+            #[cfg(test)]
+            message_fault: false,
             random,
             routes,
         }
@@ -200,6 +209,8 @@ impl Core {
             return;
         }
         self.guarded(|core| {
+            #[cfg(test)]
+            assert!(!std::mem::take(&mut core.message_fault), "a fault injected by a test");
             core.endpoint.handle_message(source, message, now);
             core.settle(now);
         });
@@ -418,8 +429,12 @@ impl Core {
                     None => self.probe_answered(owner, token, &message, now),
                 }
             }
+            endpoint::Output::Stray { source, message } => {
+                self.hang_up_stray(&source, &message, now)
+            }
             endpoint::Output::Failed { owner, token, why, .. } => {
                 let Some((key, leg)) = call_of(owner) else {
+                    self.delivery.delivered(owner, token);
                     return self.probe_failed(owner, token, why, now);
                 };
                 if why == endpoint::Failure::Transport && self.redeliver(owner, token, now) {

@@ -1,7 +1,8 @@
 //! The calls: each in a slot with what it holds, taken out while it works, put back or reaped afterwards.
 //!
 //! A call works with its own queue, and what it asks for is done only when it has returned. When it panics, that call
-//! is dropped and everything it held is given back; nothing else notices.
+//! is ended: what it was about to do is dropped, its legs hang up on their peers, and everything it held is given back;
+//! nothing else notices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +34,8 @@ pub(super) struct Slot {
     due: Option<Instant>,
     /// When it was over; its slot does not outlive that by much.
     over: Option<Instant>,
+    /// It failed once by a fault of ours.
+    failed: bool,
     /// The record as it began, for a call that fails by a fault of ours.
     begun: Box<Record>,
 }
@@ -70,6 +73,7 @@ impl Slots {
             shard: None,
             due: None,
             over: None,
+            failed: false,
             begun,
         };
         self.slots.insert(key, slot);
@@ -131,6 +135,14 @@ impl Slots {
     }
 }
 
+/// When a fault that a test injects befalls a call's work.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Before,
+    After,
+}
+
 impl Core {
     /// Begins a call in an opened slot.
     pub(super) fn begin(
@@ -139,7 +151,7 @@ impl Core {
         now: Instant,
         start: impl FnOnce(&mut Context<'_>) -> Call,
     ) {
-        self.work(key, now, |_, cx| Box::new(start(cx)));
+        self.work(key, None, now, |call, cx| *call = Some(Box::new(start(cx))));
     }
 
     /// Lets a call handle something. Does nothing when there is no such call.
@@ -152,22 +164,63 @@ impl Core {
         let Some(call) = self.slots.slots.get_mut(&key).and_then(|slot| slot.call.take()) else {
             return;
         };
-        self.work(key, now, move |_, cx| {
-            let mut call = call;
-            handle(&mut call, cx);
-            call
+        self.work(key, Some(call), now, |call, cx| {
+            if let Some(call) = call {
+                handle(call, cx);
+            }
         });
     }
 
+    /// Lets a call work, then does what it asks for. A call that fails by a fault of ours is ended with what it has
+    /// left: what it was doing is dropped, its legs say goodbye. When it fails at that too, or once more, it is dropped.
     fn work(
         &mut self,
         key: CallKey,
+        mut call: Option<Box<Call>>,
         now: Instant,
-        job: impl FnOnce(CallKey, &mut Context<'_>) -> Box<Call>,
+        job: impl FnOnce(&mut Option<Box<Call>>, &mut Context<'_>),
     ) {
+        let mut todo = self.isolated(key, &mut call, now, job);
+        if todo.is_none() {
+            self.outputs.push_back(Output::Event(Event::Fault));
+            tracing::error!(call = key.0, "a call failed by a fault of the gateway and is ended");
+            if let Some(slot) = self.slots.slots.get_mut(&key)
+                && !std::mem::replace(&mut slot.failed, true)
+            {
+                let has_media = slot.shard.is_some();
+                todo = self.isolated(key, &mut call, now, |call, cx| {
+                    if let Some(call) = call {
+                        call.abandon(has_media, cx);
+                    }
+                });
+            }
+        }
+        match (call, todo) {
+            (Some(call), Some(todo)) => {
+                if let Some(slot) = self.slots.slots.get_mut(&key) {
+                    slot.call = Some(call);
+                }
+                self.carry_out(key, todo, now);
+                self.finish(key, now);
+            }
+            (None, _) | (_, None) => {
+                self.record_fault(key, self.wall(now));
+                self.reap(key, now);
+            }
+        }
+    }
+
+    /// Lets a call work on its own queue; `None` when it panicked. The call stays outside, so that it outlives that.
+    fn isolated(
+        &mut self,
+        key: CallKey,
+        call: &mut Option<Box<Call>>,
+        now: Instant,
+        job: impl FnOnce(&mut Option<Box<Call>>, &mut Context<'_>),
+    ) -> Option<Vec<Do>> {
         let wall = self.wall(now);
         let mut todo = Vec::new();
-        let Some(slot) = self.slots.slots.get_mut(&key) else { return };
+        let slot = self.slots.slots.get_mut(&key)?;
         let endpoint = &mut self.endpoint;
         let mut identifiers = || (endpoint.new_call_id(), endpoint.new_tag());
         let mut ports =
@@ -184,38 +237,29 @@ impl Core {
             ports: &mut ports,
             out: &mut todo,
         };
-        // What the call leaves half done is dropped with it; the context is rebuilt for every job.
         #[cfg(test)]
-        let fault = self.fault.take_if(|fault| *fault == key).is_some();
+        let fault = self.fault.as_mut().and_then(|(fault, times, when)| {
+            let hit = *fault == key && *times > 0;
+            *times -= u8::from(hit);
+            hit.then_some(*when)
+        });
+        // The context and what the call asked for go down with the job; of the call only its legs are used after that.
         let result = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
-            assert!(!fault, "a fault injected by a test");
-            job(key, &mut context)
+            assert!(fault != Some(Fault::Before), "a fault injected by a test");
+            job(call, &mut context);
+            #[cfg(test)]
+            assert!(fault != Some(Fault::After), "a fault injected by a test");
         }));
-        match result {
-            Ok(call) => {
-                slot.call = Some(call);
-                self.carry_out(key, todo, now);
-                self.finish(key, now);
-            }
-            Err(_) => {
-                tracing::error!(
-                    call = key.0,
-                    "a call failed by a fault of the gateway and was dropped"
-                );
-                self.outputs.push_back(Output::Event(Event::Fault));
-                self.outputs.push_back(Output::Event(Event::CallEnded { cause: Cause::Internal }));
-                self.record_fault(key, wall);
-                self.reap(key, now);
-            }
-        }
+        result.ok().map(|()| todo)
     }
 
-    /// The record of a call that failed by a fault of ours, unless it was written already.
+    /// The record of a call that failed by a fault of ours and cannot tell its own, unless it was written already.
     fn record_fault(&mut self, key: CallKey, wall: SystemTime) {
         let Some(slot) = self.slots.slots.get(&key).filter(|slot| slot.over.is_none()) else {
             return;
         };
+        self.outputs.push_back(Output::Event(Event::CallEnded { cause: Cause::Internal }));
         let mut story = Story::resume((*slot.begun).clone(), wall);
         story.ended("gateway", Cause::Internal, false, None, wall);
         self.outputs.extend(story.take().map(|record| Output::Record(Box::new(record))));

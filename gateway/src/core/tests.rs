@@ -12,7 +12,10 @@ mod door;
 mod failover;
 mod faults;
 mod flows;
+mod isolation;
+mod names;
 mod reload;
+mod sessions;
 
 const CARRIER: &str = "127.0.0.50:5070";
 const PROXY: &str = "127.0.0.20:5061";

@@ -93,6 +93,9 @@ impl Endpoint {
     pub(super) fn handle_response(&mut self, source: Source, message: Message, now: Instant) {
         let Some(client) = self.client_of(&message) else {
             self.counters.stray_responses += 1;
+            if !self.is_open(&message) {
+                self.deliver_stray(&source, &message);
+            }
             return;
         };
         self.counters.responses += 1;
@@ -179,6 +182,16 @@ impl Endpoint {
         let same_method = self.clients.get(&id)?.method == *response.method();
         let one_via = response.elements(HeaderId::Via).nth(1).is_none();
         (same_method && one_via).then_some(id)
+    }
+
+    /// Whether a transaction has the branch of a response that is not its own.
+    fn is_open(&self, response: &Message) -> bool {
+        let identifier = without_cookie(response.branch()).and_then(|id| id.try_into().ok());
+        let of = |mut identifier: [u8; LEN]| {
+            identifier.make_ascii_lowercase();
+            self.branches.contains_key(&Branch { identifier, cancel: false })
+        };
+        identifier.is_some_and(of)
     }
 
     pub(super) fn client_invite(
@@ -302,9 +315,21 @@ impl Endpoint {
 
     fn deliver_response(&mut self, client: ClientId, response: Option<(Source, &Message)>) {
         let user = self.clients.get(&client).and_then(|client| client.user);
-        if let (Some((owner, token)), Some((source, message))) = (user, response) {
-            let message = message.clone();
-            self.outputs.push_back(Output::Response { client, owner, token, source, message });
+        let Some((source, message)) = response else { return };
+        match user {
+            Some((owner, token)) => {
+                let message = message.clone();
+                self.outputs.push_back(Output::Response { client, owner, token, source, message });
+            }
+            None => self.deliver_stray(&source, message),
+        }
+    }
+
+    fn deliver_stray(&mut self, source: &Source, message: &Message) {
+        let answer = *message.method() == Method::Invite && (200..300).contains(&message.status());
+        let ours = self.identifiers.origin(message.branch()).is_some();
+        if answer && ours && message.elements(HeaderId::Via).nth(1).is_none() {
+            self.outputs.push_back(Output::Stray { source: *source, message: message.clone() });
         }
     }
 
@@ -479,7 +504,8 @@ mod tests {
         assert!(run_out(&mut endpoint).is_empty());
 
         endpoint.handle_message(source(Tls), ok, now);
-        assert!(drain(&mut endpoint).is_empty());
+        let out = drain(&mut endpoint);
+        assert!(out.responses.is_empty() && out.strays.len() == 1);
         assert_eq!(endpoint.counters().stray_responses, 1);
     }
 
@@ -513,6 +539,31 @@ mod tests {
         let out = drain(&mut endpoint);
         let expected = [(first, US, 1, Failure::Timeout), (second, US, 2, Failure::Timeout)];
         assert_eq!(out.failed, expected);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_is_a_stray_when_its_branch_is_ours() {
+        let (mut endpoint, now) = endpoint();
+        endpoint.request(US, 1, outgoing(Method::Invite, Udp), now);
+        let (_, _, invite) = drain(&mut endpoint).sent.remove(0);
+        endpoint.release(US, now);
+        drain(&mut endpoint);
+        endpoint.handle_message(source(Udp), answer(&invite, 180), now);
+        assert!(drain(&mut endpoint).strays.is_empty());
+        endpoint.handle_message(source(Udp), answer(&invite, 200), now);
+        let out = drain(&mut endpoint);
+        assert_eq!((out.strays.len(), out.responses.len()), (1, 0));
+        run_out(&mut endpoint);
+        let late = now + seconds(100);
+        endpoint.handle_message(source(Udp), answer(&invite, 200), late);
+        assert_eq!(drain(&mut endpoint).strays.len(), 1, "also when its transaction is gone");
+        endpoint.handle_message(source(Udp), answer(&invite, 486), late);
+        let foreign = String::from_utf8(answer(&invite, 200).raw().to_vec()).unwrap();
+        let branch = String::from_utf8(invite.branch().to_vec()).unwrap();
+        let foreign = foreign.replace(&branch, "z9hG4bKof-somebody-else");
+        let foreign = Message::parse(Bytes::from(foreign)).unwrap();
+        endpoint.handle_message(source(Udp), foreign, late);
+        assert!(drain(&mut endpoint).is_empty());
     }
 
     #[test]

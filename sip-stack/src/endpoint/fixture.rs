@@ -95,6 +95,7 @@ pub(super) struct Out {
     pub(super) cancelled: Vec<(ServerId, Option<Owner>)>,
     pub(super) acks: Vec<Message>,
     pub(super) responses: Vec<(ClientId, Owner, u32, u16)>,
+    pub(super) strays: Vec<Message>,
     pub(super) failed: Vec<(ClientId, Owner, u32, Failure)>,
 }
 
@@ -111,6 +112,7 @@ pub(super) fn drain(endpoint: &mut Endpoint) -> Out {
             Output::Response { client, owner, token, message, .. } => {
                 out.responses.push((client, owner, token, message.status()));
             }
+            Output::Stray { message, .. } => out.strays.push(message),
             Output::Failed { client, owner, token, why } => {
                 out.failed.push((client, owner, token, why));
             }
@@ -132,6 +134,7 @@ impl Out {
             && self.cancelled.is_empty()
             && self.acks.is_empty()
             && self.responses.is_empty()
+            && self.strays.is_empty()
             && self.failed.is_empty()
     }
 }

@@ -178,6 +178,15 @@ pub enum Output {
         /// The response.
         message: Message,
     },
+    /// A 2xx to an INVITE of ours that nobody waits for: its transaction has ended, or its owner is
+    /// gone. It makes a dialog at the peer all the same, which is to be acknowledged and ended (RFC
+    /// 3261 §13.2.2.4).
+    Stray {
+        /// Where it came from.
+        source: Source,
+        /// The 2xx. Its branch is one of ours, whichever process made it.
+        message: Message,
+    },
     /// No final response will come.
     Failed {
         /// The transaction.

@@ -387,6 +387,8 @@ impl Pair {
                 Output::Response { client, owner, message, .. } => {
                     self.ended(side, client, owner, Ok(message));
                 }
+                // Whoever has no call for an answer any more is beyond this test.
+                Output::Stray { .. } => {}
                 Output::Failed { client, owner, why, .. } => {
                     self.ended(side, client, owner, Err(why));
                 }

@@ -207,6 +207,7 @@ impl World {
                         leg.handle_response(Token(token), &source, &message, now, out);
                     })
                 }
+                Output::Stray { .. } => {}
                 Output::Failed { token, why, .. } => {
                     self.with(at, |leg, now, out| leg.handle_failed(Token(token), why, now, out));
                 }

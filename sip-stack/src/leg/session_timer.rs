@@ -75,16 +75,24 @@ impl Leg {
         }
     }
 
-    /// A 422 to a request of ours (§7.3): takes over its Min-SE; whether to try again.
+    /// A 422 to a request of ours (§7.3): takes over its Min-SE; whether to try again. An initial
+    /// INVITE that asked for no interval asks for that one then: somebody on the way must have
+    /// asked in our place (§8.1).
     pub(super) fn raise_session(&mut self, message: &Message) -> bool {
         let Some(min_se) = message.value(HeaderId::MinSe).and_then(seconds) else { return false };
         let current = self.session.agreed.map(|agreed| agreed.interval).or(self.session.asked);
-        let Some(current) = current else { return false };
+        let initial = matches!(self.phase, Phase::Calling(_)) && takes_part(&self.identity);
+        let Some(current) = current.or_else(|| initial.then_some(Duration::ZERO)) else {
+            return false;
+        };
         if min_se <= current || min_se > CEILING {
             return false;
         }
+        let min_se = min_se.max(FLOOR);
         self.session.min_se = min_se;
-        self.session.asked = self.session.asked.map(|_| min_se);
+        if initial || self.session.asked.is_some() {
+            self.session.asked = Some(min_se);
+        }
         if let Some(agreed) = &mut self.session.agreed {
             agreed.interval = min_se;
         }

@@ -330,7 +330,7 @@ mod tests {
     fn table() {
         type Outcome = (&'static [&'static str], State);
         type Row = (&'static str, fn(&mut Rig), Outcome, Outcome);
-        let inputs: [Row; 13] = [
+        let inputs: [Row; 14] = [
             (
                 "100",
                 |rig| rig.response("INVITE", 1, 100, "", ""),
@@ -370,6 +370,12 @@ mod tests {
             (
                 "422 unasked",
                 |rig| rig.response_with("INVITE", 1, 422, "them", "Min-SE: 1800", ""),
+                (&["INVITE 2 +sdp"], State::Inviting),
+                (&["Rejected 487 Cancelled"], State::Ended),
+            ),
+            (
+                "422 without Min-SE",
+                |rig| rig.response("INVITE", 1, 422, "them", ""),
                 (&["Rejected 422 Response"], State::Ended),
                 (&["Rejected 487 Cancelled"], State::Ended),
             ),

@@ -97,7 +97,7 @@ impl Cache {
             }
             Answer::Found { ttl, .. } | Answer::Nothing { ttl } => {
                 let ttl = ttl.clamp(SHORTEST, LONGEST_NOTHING);
-                self.put(key, Known::Nothing, now, now + ttl, Duration::ZERO);
+                self.put(key, Known::Nothing, now, now + ttl, GRACE);
             }
             Answer::Failed => self.insert_failure(key, now),
         }

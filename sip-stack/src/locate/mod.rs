@@ -21,8 +21,9 @@
 //! ourselves, loopback, and no listener of ours.
 //!
 //! Answers are kept for their TTL, at most 15 minutes, and fetched anew shortly before it passes
-//! while they are in use. When they cannot be fetched, a passed one serves for another day.
-//! Each look-up ends within two seconds.
+//! while they are in use. When they cannot be fetched, a passed one serves for another day, also one
+//! that says "there is none": a resolver that is silent must not delay who needs no such record.
+//! Each look-up ends within two seconds, and after half a second if it has addresses of one family.
 //!
 //! Departures from the RFCs: a NAPTR service that leads to no address gives way to the next one; a
 //! failure of NAPTR or SRV counts as "there is none", since some servers know no other types than

@@ -92,6 +92,11 @@ impl Records<'_> {
         None
     }
 
+    /// What is missing has been asked for longer than anybody would wait.
+    fn is_late(&self) -> bool {
+        self.impatient || self.missing.iter().all(|key| self.is_slow(key))
+    }
+
     /// The query has been out longer than anybody would wait.
     fn is_slow(&self, key: &Key) -> bool {
         (self.flights)(key).is_some_and(|started| self.now >= started + super::PATIENCE)
@@ -271,7 +276,8 @@ impl Search<'_, '_> {
                 }
             }
         }
-        if !complete {
+        // One family will do when the other has been asked for long enough.
+        if !complete && (found.is_empty() || !self.records.is_late()) {
             return None;
         }
         found.truncate(ADDRESSES);

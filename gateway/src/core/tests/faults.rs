@@ -23,7 +23,7 @@ fn a_fault_in_a_call_ends_that_call_alone_and_leaves_nothing() {
     let second = carrier_invite("+442079460002", PLAIN)
         .replace("Call-ID: c1", "Call-ID: c7")
         .replace("z9hG4bKc1", "z9hG4bKc7");
-    world.core.fault = Some(CallKey(2));
+    world.core.fault = Some((CallKey(2), 1, slots::Fault::Before));
     world.hear(CARRIER, &second);
     world.expect(CARRIER, "SIP/2.0 500");
     assert_eq!((world.records.len(), world.faults), (1, 1));
