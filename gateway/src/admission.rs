@@ -47,12 +47,21 @@ impl Admission {
                 return Err(Cause::TenantFull);
             }
         }
-        let name = |tenant: usize| Arc::from(config.tenants[tenant].name.as_str());
+        Ok(self.count(routes, from, to))
+    }
+
+    /// Counts a call that another process admitted, whatever the limits are now.
+    pub fn readmit(&mut self, routes: &Routes, from: End, to: End) -> Permit {
+        self.count(routes, from, to)
+    }
+
+    fn count(&mut self, routes: &Routes, from: End, to: End) -> Permit {
+        let name = |tenant: usize| Arc::from(routes.config().tenants[tenant].name.as_str());
         let permit = Permit { tenants: tenants(from, to).map(|tenant| tenant.map(name)) };
         for tenant in permit.tenants.iter().flatten() {
             *self.calls.entry(Arc::clone(tenant)).or_default() += 1;
         }
-        Ok(permit)
+        permit
     }
 
     /// Takes a permit back when its call is over.
@@ -122,6 +131,18 @@ mod tests {
         assert_eq!((admission.calls("t001"), admission.calls("t002")), (0, 1));
         admission.release(&other);
         assert!(admission.calls.is_empty());
+    }
+
+    #[test]
+    fn a_restored_call_counts_though_its_tenant_is_full() {
+        let routes = routes();
+        let (full, trunk) = (End::Tenant(TenantId(0)), End::Trunk(TrunkId(0)));
+        let mut admission = Admission::default();
+        let permits: Vec<_> = (0..5).map(|_| admission.readmit(&routes, trunk, full)).collect();
+        assert_eq!(admission.calls("t001"), 5);
+        assert_eq!(admission.admit(&routes, trunk, full), Err(Cause::TenantFull));
+        permits.iter().for_each(|permit| admission.release(permit));
+        assert!(admission.admit(&routes, trunk, full).is_ok());
     }
 
     #[test]

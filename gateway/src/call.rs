@@ -9,6 +9,7 @@ mod attempt_timers;
 mod bridge;
 pub mod media_plan;
 mod port;
+mod snapshot;
 mod story;
 
 use std::collections::VecDeque;
@@ -25,11 +26,13 @@ use sip_stack::transport::{LocalId, Source};
 
 pub use attempt::{Trouble, retry_after, tenant_name};
 pub use port::{Pools, PortBook, sources};
+pub use snapshot::Snapshot;
 pub use story::{Story, leg_record};
 
 use self::attempt::Attempts;
 use self::attempt_timers::Timers;
 use self::media_plan::{CallMedia, Owned};
+use self::snapshot::Saved;
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::numbers::Number;
@@ -103,8 +106,8 @@ pub struct Context<'a> {
 #[derive(Debug)]
 struct CallLeg {
     leg: Leg,
-    /// The end that the leg leads to.
-    end: End,
+    /// The end that the leg leads to; none when it is gone from the configuration.
+    end: Option<End>,
     /// The address it began with.
     peer: IpAddr,
 }
@@ -169,6 +172,8 @@ pub struct Call {
     relayed: bool,
     /// When the figures are no longer waited for.
     figures_deadline: Option<Instant>,
+    /// What was told of it as data.
+    saved: Saved,
 }
 
 /// Everything a new call begins with.
@@ -210,7 +215,7 @@ impl Call {
             callee_profile: None,
             max_forwards: new.max_forwards,
             phase: Phase::Trying,
-            legs: vec![CallLeg { leg: new.leg, end: new.from, peer: new.peer }],
+            legs: vec![CallLeg { leg: new.leg, end: Some(new.from), peer: new.peer }],
             callee: None,
             attempts: Attempts::new(new.plan.hops, timers),
             media: new.media,
@@ -219,6 +224,7 @@ impl Call {
             story: new.story,
             relayed: false,
             figures_deadline: None,
+            saved: Saved::default(),
         };
         let tag = call.legs[CALLER].leg.local_tag().clone();
         cx.out.push(Do::Dialog { tag, leg: 0 });
@@ -241,8 +247,9 @@ impl Call {
         let ip = source.remote.ip();
         source.local == slot.leg.identity().local_id
             && match slot.end {
-                End::Tenant(_) => true,
-                End::Trunk(id) => {
+                None => ip == slot.peer,
+                Some(End::Tenant(_)) => true,
+                Some(End::Trunk(id)) => {
                     let networks = &self.routes.config().trunks[id.0].networks;
                     ip == slot.peer || networks.iter().any(|network| network.contains(&ip))
                 }
@@ -346,6 +353,13 @@ impl Call {
         self.phase == Phase::Over && !self.relayed
     }
 
+    /// The relay's figures are not waited for any more, if the call is over.
+    pub fn forgo_figures(&mut self) {
+        if self.phase == Phase::Over {
+            self.relayed = false;
+        }
+    }
+
     /// Whether nothing is left to do.
     pub fn is_finished(&self) -> bool {
         self.is_recorded() && self.legs.iter().all(|l| l.leg.is_ended())
@@ -354,6 +368,11 @@ impl Call {
     /// Its legs, also those of attempts that were given up.
     pub fn legs(&self) -> impl Iterator<Item = &Leg> {
         self.legs.iter().map(|slot| &slot.leg)
+    }
+
+    /// The call's UUID.
+    pub fn id(&self) -> &str {
+        self.story.id()
     }
 
     /// What happened.

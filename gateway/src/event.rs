@@ -17,6 +17,8 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
+    /// A call of a process that died goes on.
+    CallRestored,
     /// A call was answered.
     CallAnswered {
         /// From the INVITE to the 2xx.

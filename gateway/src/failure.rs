@@ -53,6 +53,10 @@ pub enum Cause {
     Lost,
     /// A fault of ours; the log has its trace.
     Internal,
+    /// The gateway died and could not take the call up again.
+    Restart,
+    /// What must be kept of a call cannot be kept: the disk is full, and so is what waits for it.
+    NoRecord,
 }
 
 /// Who can do something about it.
@@ -78,14 +82,16 @@ impl Cause {
             Self::Peer(status) => status,
             Self::UnknownTenant | Self::UnknownNumber | Self::NoRoute => 404,
             Self::IncompleteNumber => 484,
-            Self::TenantFull | Self::NoPorts | Self::Draining | Self::Overload => 503,
+            Self::TenantFull | Self::NoPorts | Self::Draining | Self::Overload | Self::NoRecord => {
+                503
+            }
             Self::Unreachable | Self::Silent => 503,
             Self::TooManyHops => 483,
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 488,
             Self::Unsupported => 420,
             Self::NoAnswer => 408,
             Self::NotConfirmed | Self::Lost => 408,
-            Self::Internal => 500,
+            Self::Internal | Self::Restart => 500,
         }
     }
 
@@ -103,7 +109,9 @@ impl Cause {
     /// failed it would keep the caller from calling anybody else.
     pub const fn asks_to_wait(self) -> bool {
         match self {
-            Self::TenantFull | Self::NoPorts | Self::Draining | Self::Overload => true,
+            Self::TenantFull | Self::NoPorts | Self::Draining | Self::Overload | Self::NoRecord => {
+                true
+            }
             Self::Normal
             | Self::CallerGaveUp
             | Self::Peer(_)
@@ -121,7 +129,8 @@ impl Cause {
             | Self::NoAnswer
             | Self::NotConfirmed
             | Self::Lost
-            | Self::Internal => false,
+            | Self::Internal
+            | Self::Restart => false,
         }
     }
 
@@ -134,13 +143,13 @@ impl Cause {
             Self::UnknownNumber => 1,
             Self::IncompleteNumber => 28,
             Self::TenantFull | Self::NoPorts | Self::Overload => 34,
-            Self::Draining | Self::Unreachable => 41,
+            Self::Draining | Self::Unreachable | Self::NoRecord => 41,
             Self::TooManyHops => 25,
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 65,
             Self::Unsupported => 79,
             Self::Silent | Self::NotConfirmed | Self::Lost => 102,
             Self::NoAnswer => 19,
-            Self::Internal => 41,
+            Self::Internal | Self::Restart => 41,
         }
     }
 
@@ -160,10 +169,13 @@ impl Cause {
             | Self::NothingInCommon
             | Self::Unsupported
             | Self::NotConfirmed => Fault::Caller,
-            Self::NoRoute | Self::TenantFull | Self::NoPorts | Self::Draining | Self::Overload => {
-                Fault::Operator
-            }
-            Self::Internal => Fault::Us,
+            Self::NoRoute
+            | Self::TenantFull
+            | Self::NoPorts
+            | Self::Draining
+            | Self::Overload
+            | Self::NoRecord => Fault::Operator,
+            Self::Internal | Self::Restart => Fault::Us,
         }
     }
 
@@ -192,6 +204,8 @@ impl Cause {
             Self::NotConfirmed => "not_confirmed",
             Self::Lost => "lost",
             Self::Internal => "internal",
+            Self::Restart => "restart",
+            Self::NoRecord => "no_record",
         }
     }
 }
@@ -222,6 +236,8 @@ impl fmt::Display for Cause {
             Self::NotConfirmed => "the caller never confirmed the answer (ACK missing)",
             Self::Lost => "a peer stopped answering during the call",
             Self::Internal => "a fault of the gateway, see the log",
+            Self::Restart => "cut by a restart of the gateway",
+            Self::NoRecord => "the disk is full and no record could be kept",
         };
         f.write_str(words)
     }
@@ -272,7 +288,7 @@ const fn q850_of_status(status: u16) -> u8 {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 22] = [
+    const ALL: [Cause; 24] = [
         Cause::Normal,
         Cause::CallerGaveUp,
         Cause::Peer(486),
@@ -295,6 +311,8 @@ mod tests {
         Cause::NotConfirmed,
         Cause::Lost,
         Cause::Internal,
+        Cause::Restart,
+        Cause::NoRecord,
     ];
 
     #[test]

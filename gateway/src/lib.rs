@@ -15,6 +15,7 @@ pub mod emergency;
 pub mod event;
 pub mod failure;
 pub mod intake;
+pub mod journal;
 #[cfg(feature = "lab")]
 pub mod lab_cmd;
 pub mod locals;

@@ -49,14 +49,27 @@ pub struct InstallError;
 /// What is lost when a queue is full or a sink fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// A CDR found no room in its writer's queue, or was left when the process ended.
-    RecordDropped,
-    /// A try to write a CDR failed.
+    /// A try to write CDRs, or to shorten the journal, failed; it is tried again.
     RecordNotWritten,
     /// A relay thread took no more commands.
     MediaCommandDropped,
     /// Too many questions to DNS were open.
     QueryRefused,
+}
+
+/// What there is to know of what must be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Durability {
+    /// Entries written to the journal.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Writes that failed.
+    pub failures: u64,
+    /// Bytes that wait for the disk.
+    pub pending: usize,
+    /// CDRs that wait for the disk.
+    pub lines: usize,
 }
 
 /// Counts one kind of loss, from any thread.
@@ -76,16 +89,10 @@ impl Tally {
 }
 
 impl Loss {
-    const ALL: [Self; 4] = [
-        Self::RecordDropped,
-        Self::RecordNotWritten,
-        Self::MediaCommandDropped,
-        Self::QueryRefused,
-    ];
+    const ALL: [Self; 3] = [Self::RecordNotWritten, Self::MediaCommandDropped, Self::QueryRefused];
 
     const fn label(self) -> &'static str {
         match self {
-            Self::RecordDropped => "record_dropped",
             Self::RecordNotWritten => "record_not_written",
             Self::MediaCommandDropped => "media_command_dropped",
             Self::QueryRefused => "query_refused",
@@ -113,6 +120,11 @@ pub struct Meters {
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
     relay: (Gauge, Gauge, [Counter; 3]),
     places: Places,
+    restored: Counter,
+    /// Entries, bytes and failed writes of the journal.
+    journal: [Counter; 3],
+    /// Bytes of the journal, and CDRs, that wait for the disk.
+    pending: [Gauge; 2],
 }
 
 impl Meters {
@@ -156,6 +168,16 @@ impl Meters {
                 ],
             ),
             places: Places::default(),
+            restored: counter!("trunkgate_calls_restored_total"),
+            journal: [
+                counter!("trunkgate_journal_entries_total"),
+                counter!("trunkgate_journal_written_bytes_total"),
+                counter!("trunkgate_journal_failed_writes_total"),
+            ],
+            pending: [
+                gauge!("trunkgate_journal_pending_bytes"),
+                gauge!("trunkgate_pending_records"),
+            ],
         }
     }
 
@@ -163,6 +185,7 @@ impl Meters {
     pub fn note(&mut self, event: &Event) {
         match event {
             Event::CallStarted => self.started.increment(1),
+            Event::CallRestored => self.restored.increment(1),
             Event::CallAnswered { setup } => {
                 self.answered.increment(1);
                 self.setup.record(setup.as_secs_f64());
@@ -225,6 +248,17 @@ impl Meters {
         }
     }
 
+    /// Shows what was kept, and what waits.
+    pub fn show_durability(&self, figures: &Durability) {
+        let Durability { entries, bytes, failures, pending, lines } = *figures;
+        for (counter, figure) in self.journal.iter().zip([entries, bytes, failures]) {
+            counter.absolute(figure);
+        }
+        for (gauge, figure) in self.pending.iter().zip([pending, lines]) {
+            gauge.set(count(figure));
+        }
+    }
+
     fn ended(&mut self, cause: Cause) -> &Counter {
         let label = cause.label();
         self.ended
@@ -267,6 +301,10 @@ const SETUP_BUCKETS: [f64; 12] =
     [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_calls_started_total", "Initial INVITEs taken"),
+    ("trunkgate_calls_restored_total", "Calls of a process that died, taken up by this one"),
+    ("trunkgate_journal_entries_total", "Entries written to the journal"),
+    ("trunkgate_journal_written_bytes_total", "Bytes written to the journal"),
+    ("trunkgate_journal_failed_writes_total", "Writes to the journal that failed; tried again"),
     ("trunkgate_calls_answered_total", "Calls that were answered"),
     ("trunkgate_calls_ended_total", "Calls that are over or were refused, by cause"),
     ("trunkgate_messages_dropped_total", "Messages dropped unanswered, by cause"),
@@ -296,6 +334,8 @@ const GAUGES: &[(&str, &str)] = &[
     ("trunkgate_waiting_messages", "Messages that have come in and are not served yet"),
     ("trunkgate_banned_addresses", "Unknown addresses left out for knocking too often"),
     ("trunkgate_retiring_connections", "Connections now that only finish what calls owe on them"),
+    ("trunkgate_journal_pending_bytes", "Bytes of the journal that wait for the disk"),
+    ("trunkgate_pending_records", "CDRs that wait for the disk"),
     ("trunkgate_media_sessions", "Sessions of the relay now"),
     ("trunkgate_proxy_up", "1 while OPTIONS to that proxy are answered with 200"),
     ("trunkgate_proxy_refused", "1 while OPTIONS to that proxy are answered with a refusal"),

@@ -9,7 +9,8 @@ use std::fmt;
 use phonenumber::country::Id;
 
 /// A called or calling number after normalisation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Number {
     /// "+" and 8 to 15 digits: a number of the public network.
     Public(String),

@@ -5,6 +5,7 @@
 
 mod capacity;
 mod driver;
+mod durable;
 mod identities;
 mod records;
 mod reload;
@@ -28,13 +29,14 @@ pub(crate) use self::identities::Locals;
 pub(crate) use self::signals::Signals;
 
 use self::driver::Driver;
+use self::durable::Durable;
 use self::records::Records;
 use self::reload::{InForce, Reloader};
 use crate::admin::{self, Health};
 use crate::call::Pools;
-use crate::cdr;
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE};
-use crate::core::{Core, CoreConfig};
+use crate::core::{Core, CoreConfig, Restored};
+use crate::journal::{self, Entry, Left};
 use crate::logging::{self, Levels};
 use crate::metrics::{Exporter, Meters};
 use crate::random::{Drawn, Random};
@@ -157,21 +159,22 @@ async fn serve(
     let net = Net::bind(in_force.locals.configs(), Limits::default(), service.handle())?;
     let state = &config.gateway.state;
     let key = state_key(state)?;
-    let records = records(state)?;
+    let wall = time_of_day();
+    let opened = journal(state, &key, wall)?;
     let media = Arc::new(Notify::new());
     let relay = relay(&config, &media)?;
     let ports = relay.ports();
-    let wall = time_of_day();
     let mut drawn = Drawn::new(fill_random);
     let core = CoreConfig {
         routes: Arc::new(Routes::new(Arc::clone(&config))),
         random: Random::new(move |buffer| drawn.fill(buffer)),
         ports,
-        node_epoch: epoch(wall),
+        node_epoch: opened.epoch,
         mask: key.mask(),
         wall,
     };
-    let core = Core::new(core, clock());
+    let mut core = Core::new(core, clock());
+    let durable = take_up(&mut core, opened)?;
     if let Some(address) = config.admin {
         let failed = |source| Failure::Admin { address, source };
         let listener = admin::bind(address).map_err(failed)?;
@@ -185,7 +188,7 @@ async fn serve(
     let meters = Meters::new();
     let reloader = Reloader::start(&service.handle(), path.to_owned(), in_force, files, levels);
     let mut driver =
-        Driver::new(core, net, service, relay, media, records, meters, health, reloader);
+        Driver::new(core, net, service, relay, media, durable, meters, health, reloader);
     driver.begin();
     crate::numbers::warm_up();
     ready();
@@ -198,10 +201,28 @@ fn state_key(state: &Path) -> Result<StateKey, Failure> {
     StateKey::open(state).map_err(|source| Failure::State { state: state.to_owned(), source })
 }
 
-fn records(state: &Path) -> Result<Records, Failure> {
+fn journal(state: &Path, key: &StateKey, wall: SystemTime) -> Result<journal::Opened, Failure> {
     let failed = |source| Failure::State { state: state.to_owned(), source };
-    let mut writer = cdr::Writer::open(state).map_err(failed)?;
-    Records::start(move |record| writer.append(record)).map_err(system("a thread"))
+    let mut salt = [0; 32];
+    fill_random(&mut salt);
+    journal::open(state, &key.journal(), epoch(wall), salt).map_err(failed)
+}
+
+/// Goes on with what dead processes left.
+fn take_up(core: &mut Core, opened: journal::Opened) -> Result<Durable, Failure> {
+    let journal::Opened { journal, store, left, .. } = opened;
+    let Left { calls, ended, unreadable, dead } = left;
+    let records = Records::start(store).map_err(system("a thread"))?;
+    let mut durable = Durable::new(journal, records, dead);
+    let late = ended.len();
+    for record in ended {
+        durable.keep(&Entry::Ended(Box::new(record)));
+    }
+    let Restored { resumed, cut } = core.restore(calls, clock());
+    if resumed + cut + late + unreadable > 0 {
+        warn!(resumed, cut, late, unreadable, "taken up what a process that died had left");
+    }
+    Ok(durable)
 }
 
 fn relay(config: &Config, media: &Arc<Notify>) -> Result<Relay, Failure> {

@@ -99,6 +99,21 @@ impl Default for SessionState {
 impl SessionState {
     /// The version that we write.
     pub const VERSION: u16 = 1;
+
+    /// How a session stands that was resumed from this and has sent nothing yet. Keep it before the session is resumed: a
+    /// process that dies at once must not leave the same indexes to the next one.
+    #[must_use]
+    pub fn resumed(&self) -> Self {
+        let mut state = self.clone();
+        for side in &mut state.sides {
+            let Some(send) = &mut side.send else { continue };
+            send.indexes.rtcp += u64::from(ADVANCE.rtcp);
+            for stream in &mut send.indexes.streams {
+                stream.rtp = stream.rtp.map(|index| index + u64::from(ADVANCE.rtp));
+            }
+        }
+        state
+    }
 }
 
 /// The packets and reports of each source that may have been sent since a checkpoint. Ten seconds'
@@ -206,6 +221,21 @@ mod tests {
         let known = stats(&state.sides[0].figures);
         assert_eq!((known.received, known.received_bytes, known.relayed), (1, 2, 0));
         assert_eq!(state.sides[1], SideSnapshot::default());
+    }
+
+    #[test]
+    fn a_session_that_is_resumed_twice_goes_on_behind_both() {
+        use crate::srtp::StreamSnapshot;
+        let streams = vec![StreamSnapshot { ssrc: 7, rtp: Some(70_000), rtcp: None }];
+        let indexes = Snapshot { rtp: 9, rtcp: 5, streams, ..Snapshot::default() };
+        let mut state = SessionState { at: 3, ..SessionState::default() };
+        state.sides[1].send = Some(KeySnapshot { key: 1, indexes: indexes.clone() });
+        state.sides[1].receive = Some(KeySnapshot { key: 2, indexes: indexes.clone() });
+        let resumed = state.resumed();
+        let send = &resumed.sides[1].send.as_ref().unwrap().indexes;
+        assert_eq!((send.streams[0].rtp, send.rtcp), (Some(70_000 + 8192), 5 + 8192));
+        assert_eq!(resumed.sides[1].receive, state.sides[1].receive, "the peer sends as it did");
+        assert_eq!((resumed.at, &resumed.sides[0]), (3, &state.sides[0]));
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl Call {
             hop: sip_stack::leg::Hop::Target(target),
         };
         let leg = Leg::outgoing(outgoing, &mut outbox);
-        self.legs.push(CallLeg { leg, end: hop.end(), peer: remote.ip() });
+        self.legs.push(CallLeg { leg, end: Some(hop.end()), peer: remote.ip() });
         self.callee = Some(at);
         self.callee_profile = Some(profile);
         self.pass_on(at, outbox, cx);

@@ -78,6 +78,11 @@ impl Timers {
         self.due[timer as usize] = None;
     }
 
+    /// Of a call that was answered long ago.
+    pub(super) const fn stopped() -> Self {
+        Self { due: [None; 4], left: Duration::ZERO }
+    }
+
     /// The call is answered or over.
     pub(super) const fn stop_all(&mut self) {
         self.due = [None; 4];

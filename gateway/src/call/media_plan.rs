@@ -6,12 +6,15 @@
 
 mod description;
 mod side;
+mod snapshot;
 
 use media_relay::{Plan, SessionId, SidePlan};
 
 pub use description::{Description, Format};
 pub use side::{MediaSide, Owned};
+pub use snapshot::SideSnapshot;
 
+use self::description::StreamLine;
 use crate::failure::Cause;
 use crate::random::Random;
 

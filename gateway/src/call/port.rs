@@ -64,6 +64,24 @@ impl Pools {
             .expect("ports come from the pools of this very configuration")
     }
 
+    /// A port of another process, under the numbers that its address has here: the address that the peer was told, and
+    /// the port number.
+    pub fn find(&self, told: IpAddr, port: Port) -> Option<Port> {
+        let places = self.public.iter().enumerate().flat_map(|(pool, addresses)| {
+            addresses
+                .iter()
+                .enumerate()
+                .map(move |(index, address)| (pool_id(pool), index, *address))
+        });
+        let found = places.filter(|(pool, index, address)| {
+            let config = self.configs.iter().filter(|config| config.id == *pool).nth(*index);
+            *address == told && config.is_some_and(|config| config.ports.contains(&port.number))
+        });
+        let found = found.map(|(pool, index, _)| Port { pool, index: index as u8, ..port });
+        // Two pools may share an address behind which they cannot be told apart; then its old place counts.
+        found.max_by_key(|found| (found.pool, found.index) == (port.pool, port.index))
+    }
+
     /// The pool of an edge.
     pub fn of_edge(&self, config: &Config, edge: EdgeId) -> PoolId {
         pool_id(config.edges[edge.0].media)

@@ -43,6 +43,11 @@ impl Story {
         &self.record
     }
 
+    /// When the INVITE came.
+    pub const fn began(&self) -> SystemTime {
+        self.began
+    }
+
     /// The call's UUID.
     pub fn id(&self) -> &str {
         &self.record.id

@@ -21,6 +21,7 @@ use crate::call::{Call, NewCall, Story, leg_record, sources, tenant_name};
 use crate::cdr::LegRecord;
 use crate::event::Event;
 use crate::failure::{Cause, RETRY_AFTER, reason_header};
+use crate::journal;
 use crate::locals::{self, Side};
 use crate::numbers::Number;
 use crate::profile::{AGENT, Caller, Profile, teams, trunk};
@@ -71,7 +72,10 @@ impl Core {
                 Refused::Because(cause) => cause,
                 Refused::With(draft) => return self.endpoint.respond(server, *draft, now),
             };
-            self.record_refusal(source, message, cause, now);
+            if self.recordable {
+                self.record_refusal(source, message, cause, now);
+            }
+            self.outputs.push_back(Output::Event(Event::CallRefused { cause }));
             let mut extra = vec![(HeaderId::Reason, Bytes::from(reason_header(cause)))];
             if cause.asks_to_wait() {
                 extra.push((HeaderId::RetryAfter, RETRY_AFTER.into()));
@@ -108,8 +112,9 @@ impl Core {
         );
         let mut story = Story::new(id, &routes.config().gateway.node, record, wall);
         story.ended("gateway", cause, false, None, wall);
-        self.outputs.extend(story.take().map(|record| Output::Record(Box::new(record))));
-        self.outputs.push_back(Output::Event(Event::CallRefused { cause }));
+        self.outputs.extend(
+            story.take().map(|record| Output::Journal(journal::Entry::Ended(Box::new(record)))),
+        );
     }
 
     fn try_invite(
@@ -119,6 +124,9 @@ impl Core {
         message: &Message,
         now: Instant,
     ) -> Result<(), Refused> {
+        if !self.recordable {
+            return Err(Cause::NoRecord.into());
+        }
         let routes = Arc::clone(&self.routes);
         let max_forwards = message.max_forwards().unwrap_or(70);
         if max_forwards == 0 {
@@ -200,8 +208,9 @@ impl Core {
         };
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);
-        let begun = Box::new(story.record().clone());
-        self.slots.open(key, permit, vec![caller_port, callee_port], begun);
+        let begun = Arc::new(story.record().clone());
+        self.slots.open(key, Some(permit), vec![caller_port, callee_port], Arc::clone(&begun));
+        self.outputs.push_back(Output::Journal(journal::Entry::Begun(begun)));
         story.announce(&routes, entry.from, caller.user(), called.as_str());
         let new = NewCall {
             routes,

@@ -11,6 +11,7 @@ mod health;
 mod inbound;
 mod probe;
 mod reload;
+mod restore;
 mod slots;
 mod stray;
 
@@ -27,6 +28,8 @@ use sip_stack::locate::{self, Answer, Kind, Locator, LookupId, QueryId};
 use sip_stack::message::{Message, ParseError};
 use sip_stack::transport::{FlowId, Source, Target};
 
+pub use self::restore::Restored;
+
 use self::delivery::Delivery;
 use self::door::Door;
 use self::flows::Flows;
@@ -39,9 +42,9 @@ use self::stray::Strays;
 use crate::admission::Admission;
 use crate::call::media_plan::Owned;
 use crate::call::{CallKey, Pools};
-use crate::cdr::Record;
 use crate::event::{Dropped, Event, Refusal};
 use crate::failure::Cause;
+use crate::journal::Entry;
 use crate::random::Random;
 use crate::routing::Routes;
 
@@ -93,8 +96,8 @@ pub enum Output {
     Retire(FlowId),
     /// Close this connection after what waits on it has left.
     Close(FlowId),
-    /// Keep this record: never lost.
-    Record(Box<Record>),
+    /// Keep this: never lost, and before anything that comes with it is sent.
+    Journal(Entry),
     /// May be dropped.
     Event(Event),
 }
@@ -136,6 +139,8 @@ pub struct Core {
     flows: Flows,
     lookups: HashMap<LookupId, Asker>,
     last_lookup: u64,
+    /// What must be kept of a new call can be kept.
+    recordable: bool,
     outputs: VecDeque<Output>,
     /// A call that shall fail the next so many times that it works, and whether before it has done so.
     #[cfg(test)]
@@ -187,6 +192,7 @@ impl Core {
             flows: Flows::default(),
             lookups: HashMap::new(),
             last_lookup: 0,
+            recordable: true,
             outputs: VecDeque::new(),
             #[cfg(test)]
             fault: None,
@@ -254,9 +260,7 @@ impl Core {
             media_relay::Event::Warm { ports } => self.ports.warm(&ports),
             media_relay::Event::Stray { port } => self.ports.stray(port, now),
             media_relay::Event::Cold { port } => self.ports.cold(port),
-            media_relay::Event::Checkpoint { sessions } => {
-                tracing::trace!(sessions = sessions.len(), "media checkpoint");
-            }
+            media_relay::Event::Checkpoint { sessions } => self.keep_media(sessions),
             media_relay::Event::Latched { session, side, from } => {
                 tracing::debug!(session = session.0, ?side, %from, "media source");
             }
@@ -320,6 +324,11 @@ impl Core {
         &self.routes
     }
 
+    /// Whether what must be kept of a new call can be kept; while not, new calls are refused.
+    pub const fn set_recordable(&mut self, recordable: bool) {
+        self.recordable = recordable;
+    }
+
     /// Takes no new calls from now on.
     pub fn drain(&mut self, _now: Instant) {
         self.admission.drain();
@@ -331,6 +340,13 @@ impl Core {
             self.with_call(key, now, |call, cx| call.end(Cause::Draining, cx));
         }
         self.settle(now);
+    }
+
+    /// The process ends: calls that are over have their records written without waiting for the relay's figures.
+    pub fn close(&mut self, now: Instant) {
+        for key in self.slots.keys() {
+            self.with_call(key, now, |call, _| call.forgo_figures());
+        }
     }
 
     /// The time of day now; told again and again, since clocks are set and hosts sleep.
@@ -348,9 +364,9 @@ impl Core {
         self.slots.all()
     }
 
-    /// Whether calls can be made: not draining, and where there is an edge, a proxy that is not known to be down.
+    /// Whether calls can be made: records can be kept, not draining, and where there is an edge, a proxy that is not known to be down.
     pub fn is_able(&self) -> bool {
-        !self.admission.is_draining() && self.health.is_able()
+        self.recordable && !self.admission.is_draining() && self.health.is_able()
     }
 
     /// What there is now.

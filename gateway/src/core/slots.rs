@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use crate::call::{Call, CallKey, Context, Do, PortBook, Story};
 use crate::cdr::Record;
 use crate::event::Event;
 use crate::failure::Cause;
+use crate::journal::Entry;
 
 /// One call and what it holds.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub(super) struct Slot {
     /// It failed once by a fault of ours.
     failed: bool,
     /// The record as it began, for a call that fails by a fault of ours.
-    begun: Box<Record>,
+    begun: Arc<Record>,
 }
 
 /// All calls.
@@ -60,13 +62,13 @@ impl Slots {
     pub(super) fn open(
         &mut self,
         key: CallKey,
-        permit: Permit,
+        permit: Option<Permit>,
         ports: Vec<Port>,
-        begun: Box<Record>,
+        begun: Arc<Record>,
     ) {
         let slot = Slot {
             call: None,
-            permit: Some(permit),
+            permit,
             ports,
             tags: Vec::new(),
             invites: Vec::new(),
@@ -262,7 +264,8 @@ impl Core {
         self.outputs.push_back(Output::Event(Event::CallEnded { cause: Cause::Internal }));
         let mut story = Story::resume((*slot.begun).clone(), wall);
         story.ended("gateway", Cause::Internal, false, None, wall);
-        self.outputs.extend(story.take().map(|record| Output::Record(Box::new(record))));
+        self.outputs
+            .extend(story.take().map(|record| Output::Journal(Entry::Ended(Box::new(record)))));
     }
 
     fn carry_out(&mut self, key: CallKey, todo: Vec<Do>, now: Instant) {
@@ -338,6 +341,7 @@ impl Core {
 
     /// After a call worked: writes its record when it is over, and drops it when nothing is left to do.
     fn finish(&mut self, key: CallKey, now: Instant) {
+        let wall = self.wall(now);
         let Some(slot) = self.slots.slots.get_mut(&key) else { return };
         let Some(call) = &mut slot.call else { return };
         // A call that is over takes nobody's place, whatever is still owed for it.
@@ -346,11 +350,14 @@ impl Core {
         {
             self.admission.release(&permit);
         }
+        if let Some(snapshot) = call.news(now, wall) {
+            self.outputs.push_back(Output::Journal(Entry::Standing(snapshot)));
+        }
         if call.is_recorded() && slot.over.is_none() {
             slot.over = Some(now);
             self.slots.over += 1;
             if let Some(record) = call.story().take() {
-                self.outputs.push_back(Output::Record(Box::new(record)));
+                self.outputs.push_back(Output::Journal(Entry::Ended(Box::new(record))));
             }
             for port in slot.ports.drain(..) {
                 self.ports.release(port, now);

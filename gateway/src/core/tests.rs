@@ -6,6 +6,7 @@ use std::time::Duration;
 use sip_stack::transport::{LocalId, Transport};
 
 use super::*;
+use crate::cdr::Record;
 use crate::routing::tests::config;
 
 mod door;
@@ -15,6 +16,7 @@ mod flows;
 mod isolation;
 mod names;
 mod reload;
+mod restore;
 mod sessions;
 
 const CARRIER: &str = "127.0.0.50:5070";
@@ -26,6 +28,12 @@ struct World {
     now: Instant,
     sent: VecDeque<(Target, String)>,
     records: Vec<Record>,
+    /// Everything else that was to be kept.
+    journal: Vec<Entry>,
+    /// How many processes came before.
+    restarts: u32,
+    /// The relay tells no figures.
+    silent_relay: bool,
     media: Vec<Command>,
     faults: usize,
     retired: Vec<FlowId>,
@@ -52,9 +60,14 @@ impl World {
     }
 
     fn with(config: config::Config) -> Self {
+        Self::born(config, 1)
+    }
+
+    /// The process of that epoch.
+    fn born(config: config::Config, epoch: u32) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
         let now = Instant::now();
-        let mut seed = 1_u64;
+        let mut seed = u64::from(epoch);
         let random = Random::new(move |buffer| {
             for byte in buffer {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -80,7 +93,7 @@ impl World {
                 routes: Arc::new(Routes::new(Arc::new(config))),
                 random,
                 ports,
-                node_epoch: 1,
+                node_epoch: epoch,
                 mask: [7; 32],
                 wall: std::time::UNIX_EPOCH + Duration::from_secs(1_795_000_000),
             },
@@ -91,6 +104,9 @@ impl World {
             now,
             sent: VecDeque::new(),
             records: Vec::new(),
+            journal: Vec::new(),
+            restarts: 0,
+            silent_relay: false,
             media: Vec::new(),
             faults: 0,
             retired: Vec::new(),
@@ -125,9 +141,12 @@ impl World {
                     assert_no_forbidden_forms(&target, &text);
                     self.sent.push_back((target, text));
                 }
-                Output::Record(record) => self.records.push(*record),
+                Output::Journal(Entry::Ended(record)) => self.records.push(*record),
+                Output::Journal(entry) => self.journal.push(entry),
                 Output::Media { command, .. } => {
-                    if let Command::Release(session) = command {
+                    if let Command::Release(session) = command
+                        && !self.silent_relay
+                    {
                         let stats = Box::default();
                         let why = media_relay::End::Released;
                         let event = media_relay::Event::Ended { session, why, stats };
@@ -306,14 +325,17 @@ fn answered(world: &mut World) -> (String, String) {
     world.expect(CARRIER, "SIP/2.0 180");
     world.hear(PROXY, &reply(&invite, "200 OK", "t1", TEAMS_CONTACT, SECURE));
     let ok = world.expect(CARRIER, "SIP/2.0 200");
-    let ack = format!(
+    world.hear(CARRIER, &carrier_ack(&ok));
+    (invite, ok)
+}
+
+fn carrier_ack(ok: &str) -> String {
+    format!(
         "ACK sip:x@127.0.0.10:5060 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bKc2\n\
          Max-Forwards: 70\nFrom: {}\nTo: {}\nCall-ID: c1\nCSeq: 1 ACK\nContent-Length: 0\n\n",
-        value(&ok, "From"),
-        value(&ok, "To"),
-    );
-    world.hear(CARRIER, &ack);
-    (invite, ok)
+        value(ok, "From"),
+        value(ok, "To"),
+    )
 }
 
 fn carrier_bye(ok: &str) -> String {

@@ -30,7 +30,8 @@ pub struct Face {
 }
 
 /// Who calls, as shown to the other end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Caller {
     /// Display name, without anything that needs an escape; written between quotes.
     pub display: Option<String>,

@@ -10,7 +10,9 @@ pub use face::{Caller, Face, escaped};
 
 use std::time::Duration;
 
-use crate::call::media_plan::MediaRules;
+use sip_stack::transport::{LocalId, Transport};
+
+use crate::call::media_plan::{Holds, MediaRules, Secure};
 
 /// How one leg appears to its peer and what it asks of media.
 #[derive(Clone, Debug)]
@@ -27,6 +29,32 @@ pub struct Profile {
     pub patience: Option<Duration>,
     /// Whether requests and responses of this peer carry a correlation id, and where.
     pub correlation: Option<fn(&sip_stack::message::Message) -> Option<String>>,
+}
+
+impl Profile {
+    /// Of a peer that is gone from the configuration: enough to end what there was with it.
+    pub fn of_nobody() -> Self {
+        Self {
+            face: Face {
+                host: String::new(),
+                port: 0,
+                transport: Transport::Udp,
+                local: LocalId(0),
+                user_phone: false,
+                always_name_transport: false,
+            },
+            media: MediaRules {
+                secure: Secure::Off,
+                offered_suites: &[],
+                offer_mux: false,
+                holds: Holds::AsOffered,
+            },
+            allow: "",
+            supported: "",
+            patience: None,
+            correlation: None,
+        }
+    }
 }
 
 /// User-Agent and Server of everything we send.

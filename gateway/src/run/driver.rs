@@ -14,7 +14,7 @@ use sip_stack::net::{self, Flaw, Input, Net};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
-use super::records::Records;
+use super::durable::Durable;
 use super::reload::{self, Handover, Reloader};
 use super::signals::{Signal, Signals};
 use super::stop::{Left, Order, Stop};
@@ -34,7 +34,7 @@ pub(super) struct Driver {
     service: Service,
     relay: Relay,
     media: Arc<Notify>,
-    records: Records,
+    durable: Durable,
     meters: Meters,
     health: Arc<Health>,
     reloader: Reloader,
@@ -44,6 +44,8 @@ pub(super) struct Driver {
     intake: Intake,
     events: Vec<media_relay::Event>,
     relay_full: (Tally, Flood),
+    /// What is done when the journal is written.
+    held: Vec<Output>,
 }
 
 /// What ended the sleep.
@@ -64,7 +66,7 @@ impl Driver {
         service: Service,
         relay: Relay,
         media: Arc<Notify>,
-        records: Records,
+        durable: Durable,
         meters: Meters,
         health: Arc<Health>,
         reloader: Reloader,
@@ -75,7 +77,7 @@ impl Driver {
             service,
             relay,
             media,
-            records,
+            durable,
             meters,
             health,
             reloader,
@@ -85,6 +87,7 @@ impl Driver {
             intake: Intake::new(),
             events: Vec::with_capacity(256),
             relay_full: (Tally::of(Loss::MediaCommandDropped), Flood::default()),
+            held: Vec::with_capacity(256),
         }
     }
 
@@ -127,10 +130,13 @@ impl Driver {
         };
         // It never ends by itself.
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
-        let Self { net, records, relay, .. } = self;
+        let now = clock();
+        self.core.close(now);
+        self.drain(now);
+        let Self { core, net, durable, relay, .. } = self;
         drop(net);
         relay.stop();
-        records.close();
+        durable.close(core.calls(), now);
     }
 
     async fn sleep(&mut self, signals: &mut Signals) -> Woken {
@@ -151,7 +157,7 @@ impl Driver {
     }
 
     fn due(&self) -> Instant {
-        [self.core.poll_timeout(), self.stop.deadline()]
+        [self.core.poll_timeout(), self.stop.deadline(), self.durable.poll_timeout()]
             .into_iter()
             .flatten()
             .fold(self.gauges_at, Instant::min)
@@ -272,6 +278,7 @@ impl Driver {
             self.meters.show(&self.core.gauges());
             self.meters.show_door(self.intake.len(), self.core.banned(now));
             self.meters.show_relay(self.relay.counters());
+            self.meters.show_durability(&self.durable.figures());
             self.health.beat(now);
         }
     }
@@ -288,34 +295,59 @@ impl Driver {
         self.health.set_able(self.stop == Stop::Serving && self.core.is_able());
     }
 
+    /// Does what the core wants. What must be kept is written before anything else is done.
     fn drain(&mut self, now: Instant) {
-        while let Some(output) = self.core.poll_output() {
-            match output {
-                Output::Send { id, target, bytes } => self.net.send(id, target, bytes),
-                Output::Query { id, name, kind } => {
-                    if !self.service.query(id, &name, kind) {
-                        self.core.handle_answer(id, Answer::Failed, now);
-                    }
+        loop {
+            while let Some(output) = self.core.poll_output() {
+                match output {
+                    Output::Journal(entry) => self.durable.keep(&entry),
+                    Output::Event(event) => self.meters.note(&event),
+                    Output::Send { .. }
+                    | Output::Query { .. }
+                    | Output::Media { .. }
+                    | Output::Retire(_)
+                    | Output::Close(_) => self.held.push(output),
                 }
-                Output::Media { shard, command } => {
-                    let session = match &command {
-                        Command::Apply(plan) | Command::Resume { plan, .. } => Some(plan.session),
-                        Command::Release(_) | Command::Cool { .. } => None,
-                    };
-                    if let Err(Full) = self.relay.send(shard, command) {
-                        self.note_full(shard, now);
-                        if let Some(session) = session {
-                            self.core.handle_media_refused(session, now);
-                        }
-                    }
-                }
-                Output::Retire(flow) => self.net.retire(flow),
-                Output::Close(flow) => self.net.close(flow),
-                Output::Record(record) => self.records.write(record, now),
-                Output::Event(event) => self.meters.note(&event),
             }
+            self.durable.commit(now);
+            if self.held.is_empty() {
+                break;
+            }
+            let mut held = std::mem::take(&mut self.held);
+            for output in held.drain(..) {
+                self.carry_out(output, now);
+            }
+            self.held = held;
         }
         self.relay.flush();
+        self.core.set_recordable(self.durable.has_room());
+    }
+
+    fn carry_out(&mut self, output: Output, now: Instant) {
+        match output {
+            Output::Send { id, target, bytes } => self.net.send(id, target, bytes),
+            Output::Query { id, name, kind } => {
+                if !self.service.query(id, &name, kind) {
+                    self.core.handle_answer(id, Answer::Failed, now);
+                }
+            }
+            Output::Media { shard, command } => {
+                let session = match &command {
+                    Command::Apply(plan) | Command::Resume { plan, .. } => Some(plan.session),
+                    Command::Release(_) | Command::Cool { .. } => None,
+                };
+                if let Err(Full) = self.relay.send(shard, command) {
+                    self.note_full(shard, now);
+                    if let Some(session) = session {
+                        self.core.handle_media_refused(session, now);
+                    }
+                }
+            }
+            Output::Retire(flow) => self.net.retire(flow),
+            Output::Close(flow) => self.net.close(flow),
+            Output::Journal(entry) => self.durable.keep(&entry),
+            Output::Event(event) => self.meters.note(&event),
+        }
     }
 
     fn note_full(&mut self, shard: u8, now: Instant) {

@@ -1,147 +1,263 @@
-//! The writer of CDRs: a thread of its own behind a bounded queue, so that a slow disk holds up no
-//! call.
+//! The thread that writes CDRs and keeps the journal short, behind a bounded queue, so that a slow disk holds up no call.
+//! What it does is [`Keeper`]'s story.
 //!
-//! When the disk fails, the record at hand is tried again every second while others wait behind it.
-//! When the queue is full, the newest record is lost; that is counted and logged, and calls go on.
+//! Nothing is lost when the queue is full: what finds no room waits in front of it, and when too much waits, no new calls
+//! are taken ([`Records::is_full`]).
 
-use std::io;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
-use tracing::error;
+use tracing::{error, info};
 
-use crate::cdr::Record;
-use crate::logging::Flood;
+use super::clock;
+use crate::journal::{Keeper, Line, SYNC, Sink};
 use crate::metrics::{Loss, Tally};
 
-/// Takes records and never waits.
-pub(super) struct Records {
-    queue: SyncSender<Box<Record>>,
-    /// Closes when the thread has written everything.
-    done: Receiver<()>,
-    thread: Thread,
-    closing: Arc<AtomicBool>,
-    lost: Tally,
-    flood: Flood,
+/// Takes lines and never waits.
+pub(super) struct Records<S> {
+    queue: SyncSender<Job>,
+    /// What found no room in the queue.
+    waiting: VecDeque<Job>,
+    shared: Arc<Shared>,
+    /// Gives the sink back when everything is written.
+    done: Receiver<Option<S>>,
 }
 
-impl Records {
-    /// Starts the thread, which writes each record with `append`.
-    pub(super) fn start(
-        append: impl FnMut(&Record) -> io::Result<()> + Send + 'static,
-    ) -> io::Result<Self> {
-        let (queue, records) = sync_channel(QUEUE);
+enum Job {
+    Line(Line),
+    /// This segment of the journal was closed.
+    Closed(u32),
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Lines that the thread has and the disk has not.
+    unwritten: AtomicUsize,
+    /// Something was written that should reach the disk itself.
+    dirty: AtomicBool,
+    closing: AtomicBool,
+}
+
+impl<S: Sink + 'static> Records<S> {
+    /// Starts the thread.
+    pub(super) fn start(sink: S) -> io::Result<Self> {
+        let (queue, jobs) = sync_channel(QUEUE);
         let (finished, done) = sync_channel(1);
-        let closing = Arc::new(AtomicBool::new(false));
-        let closed = Arc::clone(&closing);
-        let handle = std::thread::Builder::new().name("records".into()).spawn(move || {
-            let _finished: SyncSender<()> = finished;
-            write(&records, append, &closed);
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        thread::Builder::new().name("records".into()).spawn(move || {
+            let sink = work(&jobs, Keeper::new(sink), &theirs);
+            // Nobody waits any more when the disk took too long.
+            let _ = finished.send(sink);
         })?;
-        let (lost, flood) = (Tally::of(Loss::RecordDropped), Flood::default());
-        Ok(Self { queue, done, thread: handle.thread().clone(), closing, lost, flood })
+        Ok(Self { queue, waiting: VecDeque::new(), shared, done })
     }
 
-    /// Hands a record over.
-    pub(super) fn write(&mut self, record: Box<Record>, now: Instant) {
-        let (Err(TrySendError::Full(_)) | Err(TrySendError::Disconnected(_))) =
-            self.queue.try_send(record)
-        else {
-            return;
-        };
-        self.lost.add(1);
-        if let Some(count) = self.flood.note(now) {
-            error!(count, "CDRs lost: the writer's queue is full");
-        }
+    /// Hands a line over.
+    pub(super) fn write(&mut self, line: Line) {
+        self.send(Job::Line(line));
     }
 
-    /// Waits until everything is written, at most two seconds.
-    pub(super) fn close(self) {
-        let Self { queue, done, thread, closing, .. } = self;
-        closing.store(true, Ordering::Release);
-        drop(queue);
-        thread.unpark();
-        if let Err(RecvTimeoutError::Timeout) = done.recv_timeout(CLOSING) {
-            error!("CDRs lost: the disk does not answer");
-        }
+    /// A segment of the journal was closed.
+    pub(super) fn closed(&mut self, segment: u32) {
+        self.send(Job::Closed(segment));
     }
-}
 
-fn write(
-    records: &Receiver<Box<Record>>,
-    mut append: impl FnMut(&Record) -> io::Result<()>,
-    closing: &AtomicBool,
-) {
-    let (failed, lost) = (Tally::of(Loss::RecordNotWritten), Tally::of(Loss::RecordDropped));
-    for record in records {
-        while let Err(reason) = append(&record) {
-            failed.add(1);
-            if closing.load(Ordering::Acquire) {
-                lost.add(1);
-                error!(%reason, call = record.id, "CDR lost: it cannot be written");
-                break;
+    /// The journal was written.
+    pub(super) fn note_dirty(&self) {
+        self.shared.dirty.store(true, Ordering::Relaxed);
+    }
+
+    /// Hands over what found no room before.
+    pub(super) fn push(&mut self) {
+        while let Some(job) = self.waiting.pop_front() {
+            if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) =
+                self.queue.try_send(job)
+            {
+                self.waiting.push_front(job);
+                return;
             }
-            error!(%reason, call = record.id, "a CDR cannot be written; trying again");
-            std::thread::park_timeout(RETRY);
+        }
+    }
+
+    /// How many lines wait for the disk.
+    pub(super) fn pending(&self) -> usize {
+        self.waiting.len() + self.shared.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// Whether so much waits that no new call may be taken.
+    pub(super) fn is_full(&self) -> bool {
+        self.pending() >= MOST_LINES
+    }
+
+    /// Waits until everything is written, at most two seconds; the sink, if it is.
+    pub(super) fn close(mut self) -> Option<S> {
+        self.push();
+        self.shared.closing.store(true, Ordering::Release);
+        let Self { queue, waiting, done, .. } = self;
+        drop(queue);
+        let sink = done.recv_timeout(CLOSING).ok().flatten().filter(|_| waiting.is_empty());
+        if sink.is_none() {
+            error!("not all CDRs could be written; the next start writes them out of the journal");
+        }
+        sink
+    }
+
+    fn send(&mut self, job: Job) {
+        self.waiting.push_back(job);
+        self.push();
+    }
+}
+
+/// Until the queue is closed and everything is written; the sink, unless the disk still fails then.
+fn work<S: Sink>(jobs: &Receiver<Job>, mut keeper: Keeper<S>, shared: &Shared) -> Option<S> {
+    let failed = Tally::of(Loss::RecordNotWritten);
+    let mut failing = false;
+    loop {
+        let open = match jobs.recv_timeout(SYNC) {
+            Ok(job) => {
+                let mut result = take(&mut keeper, job, clock());
+                if !shared.closing.load(Ordering::Acquire) {
+                    // Many lines in one write.
+                    thread::sleep(GATHER);
+                }
+                for job in jobs.try_iter().take(QUEUE) {
+                    result = result.and(take(&mut keeper, job, clock()));
+                }
+                note(result, &failed, &mut failing);
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => false,
+        };
+        let now = if open { clock() } else { clock() + SYNC };
+        let before = keeper.unwritten();
+        let written = keeper.write(now);
+        if written.is_ok() && failing && keeper.unwritten() == 0 {
+            failing = false;
+            info!("CDRs can be written again");
+        }
+        if keeper.unwritten() < before {
+            shared.dirty.store(true, Ordering::Relaxed);
+        }
+        note(written, &failed, &mut failing);
+        shared.unwritten.store(keeper.unwritten(), Ordering::Relaxed);
+        if shared.dirty.load(Ordering::Relaxed) {
+            let synced = keeper.sync(now);
+            if let Ok(true) = synced {
+                shared.dirty.store(false, Ordering::Relaxed);
+            }
+            note(synced.map(|_| ()), &failed, &mut failing);
+        }
+        if !open {
+            return (keeper.unwritten() == 0).then(|| keeper.into_sink());
         }
     }
 }
 
-/// Records that wait for the disk: at 50 calls/s, over a minute.
+fn take<S: Sink>(keeper: &mut Keeper<S>, job: Job, now: Instant) -> io::Result<()> {
+    match job {
+        Job::Line(line) => {
+            keeper.take(line);
+            Ok(())
+        }
+        Job::Closed(segment) => keeper.close(segment, now),
+    }
+}
+
+fn note(result: io::Result<()>, failed: &Tally, failing: &mut bool) {
+    if let Err(reason) = result {
+        failed.add(1);
+        *failing = true;
+        error!(%reason, "CDRs or journal cannot be written; trying again");
+    }
+}
+
+/// Lines on their way to the thread.
 const QUEUE: usize = 4096;
-/// Between two tries.
-const RETRY: Duration = Duration::from_secs(1);
+/// Lines that may wait for the disk: at 50 calls/s, 20 minutes; some 60 MB.
+const MOST_LINES: usize = 65_536;
+/// Lines that come within as long go into one write.
+const GATHER: Duration = Duration::from_millis(10);
 /// How long the end of the process waits for the disk.
 const CLOSING: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "any instant will do to count from")]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
     use std::sync::Mutex;
 
-    fn record(id: usize) -> Box<Record> {
-        Box::new(Record { id: id.to_string(), ..Record::default() })
+    use crate::journal::CallId;
+
+    /// A disk that may be full, and what it has.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(bool, String)>>);
+
+    impl Sink for Disk {
+        fn append(&mut self, _day: &str, lines: &[u8]) -> io::Result<()> {
+            let (full, text) = &mut *self.0.lock().unwrap();
+            if *full {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            text.push_str(std::str::from_utf8(lines).unwrap());
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn compact(&mut self, _last: u32, _unwritten: &HashSet<CallId>) -> io::Result<u64> {
+            Ok(0)
+        }
+    }
+
+    fn line(number: usize) -> Line {
+        Line::new(CallId([0; 16]), "2026-11-19", number.to_string().as_bytes())
+    }
+
+    fn lines(count: usize) -> String {
+        (0..count).map(|number| format!("{number}\n")).collect()
     }
 
     #[test]
     fn closing_waits_until_all_is_written() {
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&written);
-        let mut records = Records::start(move |record| {
-            into.lock().unwrap().push(record.id.clone());
-            Ok(())
-        })
-        .unwrap();
-        for id in 0..100 {
-            records.write(record(id), Instant::now());
-        }
-        records.close();
-        let expected: Vec<String> = (0..100).map(|id| id.to_string()).collect();
-        assert_eq!(*written.lock().unwrap(), expected);
+        let disk = Disk::default();
+        let mut records = Records::start(disk.clone()).unwrap();
+        (0..100).for_each(|number| records.write(line(number)));
+        assert!(records.close().is_some());
+        assert_eq!(disk.0.lock().unwrap().1, lines(100));
     }
 
     #[test]
-    fn a_failing_disk_is_tried_again_and_holds_up_nobody() {
-        let tries = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&tries);
-        let mut records = Records::start(move |record| {
-            into.lock().unwrap().push(record.id.clone());
-            Err(io::ErrorKind::StorageFull.into())
-        })
-        .unwrap();
-        let started = Instant::now();
-        for id in 0..QUEUE + 10 {
-            records.write(record(id), started);
+    fn r10_a_full_disk_holds_up_nobody_loses_nothing_and_gets_all_of_it_once() {
+        let disk = Disk::default();
+        disk.0.lock().unwrap().0 = true;
+        let mut records = Records::start(disk.clone()).unwrap();
+        let many = 2 * QUEUE + 10;
+        (0..many).for_each(|number| records.write(line(number)));
+        while records.shared.unwritten.load(Ordering::Relaxed) < many {
+            records.push();
+            thread::yield_now();
         }
-        records.close();
-        assert!(started.elapsed() < CLOSING + RETRY);
-        let tries = tries.lock().unwrap();
-        assert_eq!(tries.iter().filter(|id| *id == "1").count(), 1, "once more while closing");
-        assert!(tries.iter().any(|id| *id == (QUEUE - 1).to_string()));
-        assert!(!tries.iter().any(|id| *id == (QUEUE + 9).to_string()), "the newest is lost");
+        assert_eq!((records.pending(), records.is_full()), (many, false));
+        assert_eq!(disk.0.lock().unwrap().1, "");
+        disk.0.lock().unwrap().0 = false;
+        assert!(records.close().is_some());
+        assert_eq!(disk.0.lock().unwrap().1, lines(many));
+    }
+
+    #[test]
+    fn a_disk_that_stays_full_does_not_keep_the_process() {
+        let disk = Disk::default();
+        disk.0.lock().unwrap().0 = true;
+        let mut records = Records::start(disk).unwrap();
+        records.write(line(1));
+        assert!(records.close().is_none());
     }
 }

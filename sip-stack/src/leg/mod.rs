@@ -65,7 +65,7 @@ use bytes::Bytes;
 pub use self::action::{
     Action, EndedBy, Event, Extra, Failure, Hop, LegIdentity, Outbox, Rejection, Token,
 };
-pub use self::snapshot::Snapshot;
+pub use self::snapshot::{Snapshot, Stamp};
 pub use self::uac::Outgoing;
 
 use self::ack::Acked;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::offer_answer::Offers;
+use super::offer_answer::{Exchange, Offers};
 use super::session_timer::Agreed;
 use super::timer::Timer;
 use super::{Leg, LegIdentity, Phase};
@@ -81,9 +81,40 @@ struct SessionRecord {
     expires_at: u64,
 }
 
+/// What of a leg a snapshot shows that changes in the course of a call. A leg with an equal one needs no newer snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    local_cseq: u32,
+    remote_target: Bytes,
+    heard: (Transport, SocketAddr),
+    local_sdp: Option<Bytes>,
+    remote_sdp: Option<Bytes>,
+    expires: Option<Instant>,
+}
+
 impl Snapshot {
     /// The form that this process writes.
     pub const VERSION: u16 = 1;
+
+    /// The identity of ours that the leg has.
+    pub const fn local_id(&self) -> LocalId {
+        self.identity.local_id
+    }
+
+    /// The same identity has another number in this process.
+    pub const fn set_local_id(&mut self, local: LocalId) {
+        self.identity.local_id = local;
+    }
+
+    /// Our SDP as last agreed.
+    pub fn local_sdp(&self) -> Option<&Bytes> {
+        self.local_sdp.as_ref().map(|sdp| &sdp.0)
+    }
+
+    /// The transport and the address by which the peer was heard last.
+    pub const fn heard(&self) -> (Transport, SocketAddr) {
+        (self.heard.transport, self.heard.remote)
+    }
 
     /// The dialog's name, for the owner's index.
     pub fn dialog_id(&self) -> DialogId {
@@ -122,6 +153,21 @@ impl Leg {
             remote_sdp: self.offers.remote.clone().map(Text),
             session: self.session_record(now, wall),
             last_token: self.last_token,
+        })
+    }
+
+    /// What a snapshot would show, while the session is up and nothing is being negotiated.
+    pub fn stamp(&self) -> Option<Stamp> {
+        let stable = matches!(self.phase, Phase::Talking)
+            && matches!(self.offers.exchange, Exchange::Idle)
+            && self.offers.next.is_none();
+        stable.then(|| Stamp {
+            local_cseq: self.dialog.local_cseq,
+            remote_target: self.dialog.remote_target.clone(),
+            heard: (self.dialog.heard.transport, self.dialog.heard.remote),
+            local_sdp: self.offers.local.clone(),
+            remote_sdp: self.offers.remote.clone(),
+            expires: self.timers.at(Timer::Expiry),
         })
     }
 
@@ -367,6 +413,34 @@ mod tests {
         assert!(rig.leg.snapshot(rig.now, wall).is_some());
         rig.bye();
         assert!(rig.leg.snapshot(rig.now, wall).is_none());
+    }
+
+    #[test]
+    fn a_stamp_changes_with_what_a_snapshot_shows_and_is_none_while_anything_is_open() {
+        let mut rig = Rig::called(THEIRS);
+        assert_eq!(rig.leg.stamp(), None);
+        rig.answer(OURS);
+        assert_eq!(rig.leg.stamp(), None, "the ACK is missing");
+        rig.ack(1, "");
+        let confirmed = rig.leg.stamp();
+        assert!(confirmed.is_some());
+        rig.request_as("OPTIONS", 70, "them", "", "");
+        assert_eq!(rig.leg.stamp(), confirmed);
+        rig.request_as("INVITE", 71, "them", "", "v=0 new");
+        assert_eq!(rig.leg.stamp(), None, "an offer is open");
+        rig.accept("v=0 ours new");
+        assert_eq!(rig.leg.stamp(), None, "the ACK is missing");
+        rig.ack(71, "");
+        assert!(rig.leg.stamp().is_some_and(|now| Some(now) != confirmed));
+        rig.bye();
+        assert_eq!(rig.leg.stamp(), None);
+
+        let mut rig = with_session("Session-Expires: 1800;refresher=uac");
+        let before = rig.leg.stamp();
+        rig.seconds(900);
+        assert_eq!(rig.leg.stamp(), None, "a refresh is under way");
+        rig.response_with("INVITE", 2, 200, "them", "Session-Expires: 1800;refresher=uac", THEIRS);
+        assert!(rig.leg.stamp().is_some_and(|now| Some(now) != before), "another deadline");
     }
 
     #[test]

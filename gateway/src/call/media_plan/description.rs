@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use media_relay::srtp::{MasterKey, Mki, Suite};
+use serde::{Deserialize, Serialize};
 use sip_stack::sdp::{Crypto, Direction, Media, Sdp};
 
 use super::{MediaRules, Owned, Secure};
 use crate::failure::Cause;
 
 /// A codec, telephone-event or comfort noise in a description.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Format {
     /// Its RTP payload type.
     pub payload: u8,
@@ -47,7 +48,7 @@ pub struct Description {
 }
 
 /// An m= line as it must appear again, in place, in what we send.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamLine {
     /// "audio", "video", ...
     pub kind: String,

@@ -25,9 +25,9 @@ pub struct Local {
     /// Direction as we see it.
     pub direction: Direction,
     /// The suites of our crypto attributes by tag, when it was an offer.
-    suites: Vec<Suite>,
+    pub(super) suites: Vec<Suite>,
     /// Whether it named rtcp-mux.
-    mux: bool,
+    pub(super) mux: bool,
 }
 
 /// One side of a call's media.
@@ -36,24 +36,24 @@ pub struct MediaSide {
     pub port: Port,
     /// From where plain media may come besides the signalled address.
     pub sources: Vec<IpNet>,
-    rules: MediaRules,
+    pub(super) rules: MediaRules,
     /// The address we tell the peer.
-    address: IpAddr,
-    session_id: u64,
-    version: u64,
+    pub(super) address: IpAddr,
+    pub(super) session_id: u64,
+    pub(super) version: u64,
     /// Our keys, one per suite that was ever named; they stay for the whole call.
-    keys: Vec<MasterKey>,
-    local: Option<Local>,
+    pub(super) keys: Vec<MasterKey>,
+    pub(super) local: Option<Local>,
     /// What we had told it before our open offer.
-    before: Option<Local>,
+    pub(super) before: Option<Local>,
     /// What was agreed.
-    remote: Option<Description>,
+    pub(super) remote: Option<Description>,
     /// An offer of the peer that is not answered yet.
-    offered: Option<Description>,
+    pub(super) offered: Option<Description>,
     /// The m= lines of the session, ours to relay at `place`.
-    streams: Vec<StreamLine>,
-    place: usize,
-    sdp: Vec<u8>,
+    pub(super) streams: Vec<StreamLine>,
+    pub(super) place: usize,
+    pub(super) sdp: Vec<u8>,
 }
 
 impl Owned {

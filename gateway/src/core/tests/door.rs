@@ -131,7 +131,7 @@ fn a_call_refused_for_load_leaves_nothing_but_a_figure() {
                 let text = String::from_utf8_lossy(bytes).into_owned();
                 world.sent.push_back((target.clone(), text));
             }
-            Output::Record(record) => panic!("{record:?}"),
+            Output::Journal(entry) => panic!("{entry:?}"),
             Output::Query { .. }
             | Output::Media { .. }
             | Output::Retire(_)

@@ -1,0 +1,149 @@
+//! Calls of processes that died: those that were answered go on, with their ports, keys and dialogs; the others get a
+//! record that says what became of them.
+//!
+//! ```text
+//! left      | its ends and ports are there | not                     | cannot be read
+//! ----------+------------------------------+-------------------------+---------------
+//! stood     | goes on                      | BYE on both sides, CDR  | CDR
+//! begun     | CDR                          | CDR                     | -
+//! ```
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use media_relay::{Port, SessionId, SessionState};
+
+use super::{Core, Output};
+use crate::call::{Call, CallKey, Snapshot, Story};
+use crate::cdr::Record;
+use crate::event::Event;
+use crate::failure::Cause;
+use crate::journal::{CallId, Entry, Restorable};
+
+/// What became of calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// They go on.
+    pub resumed: usize,
+    /// They were ended.
+    pub cut: usize,
+}
+
+impl Core {
+    /// Takes up what dead processes left.
+    pub fn restore(&mut self, calls: Vec<Restorable>, now: Instant) -> Restored {
+        let mut restored = Restored::default();
+        for call in calls {
+            let resumed = match call {
+                Restorable::Begun(record) => self.record_cut(*record, now),
+                Restorable::Stood { snapshot, media } => {
+                    let record = snapshot.record().clone();
+                    let attempt = || self.take_up(*snapshot, media, now);
+                    let result = catch_unwind(AssertUnwindSafe(attempt));
+                    result.ok().flatten().unwrap_or_else(|| self.record_cut(record, now))
+                }
+            };
+            if resumed {
+                restored.resumed += 1;
+                self.outputs.push_back(Output::Event(Event::CallRestored));
+            } else {
+                restored.cut += 1;
+            }
+        }
+        self.settle(now);
+        restored
+    }
+
+    /// How the media of calls stand: kept for calls that stand themselves.
+    pub(super) fn keep_media(&mut self, sessions: Vec<(SessionId, SessionState)>) {
+        for (session, state) in sessions {
+            let call = self.slots.call(CallKey(session.0));
+            let id = call.filter(|call| call.is_saved()).and_then(|call| CallId::parse(call.id()));
+            if let Some(call) = id {
+                let state = Box::new(state);
+                self.outputs.push_back(Output::Journal(Entry::Media { call, state }));
+            }
+        }
+    }
+
+    /// Whether a call that stood goes on; `None` when it cannot even be ended properly.
+    fn take_up(
+        &mut self,
+        snapshot: Snapshot,
+        media: Option<Box<SessionState>>,
+        now: Instant,
+    ) -> Option<bool> {
+        let (routes, wall) = (Arc::clone(&self.routes), self.wall(now));
+        let key = self.slots.next_key();
+        let session = SessionId(key.0);
+        let begun = Arc::new(snapshot.record().clone());
+        let id = CallId::of(&begun);
+        let ports = snapshot.ends(&routes).and_then(|_| self.claim(&snapshot, now));
+        let Some(ports) = ports else {
+            tracing::warn!(call = %id, "a call cannot be restored: the configuration has changed");
+            let mut call = Call::farewell(snapshot, &routes, session, now, wall)?;
+            self.slots.open(key, None, Vec::new(), begun);
+            self.begin(key, now, |cx| {
+                call.part(cx);
+                call
+            });
+            return Some(false);
+        };
+        let ends = snapshot.ends(&routes);
+        let call = Call::restore(snapshot, &routes, session, ports, now, wall);
+        let Some((mut call, (from, to))) = call.zip(ends) else {
+            for port in ports {
+                self.ports.release(port, now);
+            }
+            return None;
+        };
+        let permit = self.admission.readmit(&routes, from, to);
+        self.slots.open(key, Some(permit), ports.to_vec(), Arc::clone(&begun));
+        self.outputs.push_back(Output::Journal(Entry::Begun(begun)));
+        if let Some(state) = &media {
+            // This process may die as well, before the relay has told anything: no index comes twice even then.
+            let state = Box::new(state.resumed());
+            self.outputs.push_back(Output::Journal(Entry::Media { call: id, state }));
+        }
+        self.begin(key, now, |cx| {
+            call.resume(media, cx);
+            call
+        });
+        Some(true)
+    }
+
+    /// The very ports that both sides had, under the numbers that they have here.
+    fn claim(&mut self, snapshot: &Snapshot, now: Instant) -> Option<[Port; 2]> {
+        let [(a, a_told), (b, b_told)] = snapshot.ports();
+        let a = self.pools.find(a_told, a)?;
+        let b = self.pools.find(b_told, b)?;
+        // Pairs are dealt to the threads of the relay, of which there may be another number now.
+        let shards = std::iter::once(a.shard).chain(0..MOST_SHARDS);
+        for shard in shards {
+            let pair = [Port { shard, ..a }, Port { shard, ..b }];
+            if self.ports.claim(pair[0]) {
+                if self.ports.claim(pair[1]) {
+                    return Some(pair);
+                }
+                self.ports.release(pair[0], now);
+            }
+        }
+        None
+    }
+
+    /// The record of a call that is no more; false, for it does not go on.
+    fn record_cut(&mut self, record: Record, now: Instant) -> bool {
+        let wall = self.wall(now);
+        let answered = record.t_answer.is_some();
+        let mut story = Story::resume(record, wall);
+        story.ended("gateway", Cause::Restart, answered, None, wall);
+        let ended = story.take().map(|record| Entry::Ended(Box::new(record)));
+        self.outputs.extend(ended.map(Output::Journal));
+        self.outputs.push_back(Output::Event(Event::CallEnded { cause: Cause::Restart }));
+        false
+    }
+}
+
+/// More threads than any machine gives the relay.
+const MOST_SHARDS: u8 = 64;
