@@ -11,6 +11,7 @@
 //! | [`cases::keys`] | keys of the configuration, by what they do to a call |
 //! | [`cases::routes`] | next hops: failover, names, other edges and realms, strangers |
 //! | [`cases::relay`] | what is relayed and what never is: early media, events, forged packets |
+//! | [`cases::leak`] | thousands of short calls leave nothing behind |
 //! | [`cases::hostile`] | random bytes on every port |
 //!
 //! `TRUNKGATE_BIN` names the binary; `make peers` installs the peers.

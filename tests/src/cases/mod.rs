@@ -4,6 +4,7 @@ mod calls;
 mod course;
 mod hostile;
 mod keys;
+mod leak;
 mod options;
 mod peers_alone;
 mod relay;

@@ -1,0 +1,228 @@
+//! Thousands of short calls leave nothing behind: no memory, port, transaction, descriptor or thread,
+//! by the gateway's own figures and by what the kernel says of it. 2,000 calls; with
+//! `TRUNKGATE_LEAK_CALLS` as many as it says (`make soak`: 100,000).
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use benches::load::{DOMAIN, Direction, FQDN, Load, Place, Plan, Report};
+use benches::peer::Site;
+
+use crate::harness::gateway::Gateway;
+use crate::harness::watchdog::Watchdog;
+
+/// Calls of the small form, and a second of them.
+const CALLS: u64 = 2000;
+const RATE: f64 = 250.0;
+/// What 100,000 calls may add to the resident memory, in KiB.
+const GROWTH: u64 = 5 * 1024;
+/// Finished transactions are kept for 32 s (RFC 3261 §17, timers D, H, J).
+const MEMORY: Duration = Duration::from_secs(34);
+
+#[test]
+fn r14_short_calls_leave_nothing_behind() {
+    let calls = std::env::var("TRUNKGATE_LEAK_CALLS").map_or(CALLS, |text| text.parse().unwrap());
+    let run = Duration::from_secs_f64(calls as f64 / RATE);
+    let warm_up = run.min(Duration::from_secs(60));
+    let limit = warm_up + run + 4 * MEMORY + Duration::from_secs(120);
+    let _watchdog = Watchdog::start("short calls leave nothing behind", limit);
+    let dir = tempfile::TempDir::with_prefix("leak-").unwrap();
+    let site = Site::new(dir.path().to_owned(), Place::new()).unwrap();
+    let mut load = Load::open(site.place, &site.teams.0, &site.teams.1, &site.roots).unwrap();
+    let admin = site.place.control(8080);
+    let state = dir.path().join("state");
+    let config = configure(&site, &state, admin);
+    let gateway = Gateway::start(&config, state, admin);
+    let up = Instant::now();
+    while !load.is_connected() {
+        assert!(up.elapsed() < Duration::from_secs(10), "no connection:\n{}", gateway.log());
+        load.idle(Duration::from_millis(100)).unwrap();
+    }
+    load.idle(Duration::from_millis(500)).unwrap();
+
+    let before = make(&mut load, warm_up);
+    rest(&gateway, &mut load);
+    let warm = Held::by(&gateway, &site);
+    let after = make(&mut load, run);
+    rest(&gateway, &mut load);
+    let cold = Held::by(&gateway, &site);
+
+    assert_eq!(warm.without_ports(), cold.without_ports(), "threads, other descriptors");
+    for held in [&warm, &cold] {
+        assert_eq!(held.udp_sockets, 2 * held.bound, "sockets of ports, by the kernel and by us");
+        assert_eq!(held.free, held.bound, "pairs that nobody gave back");
+    }
+    let grown = cold.resident.saturating_sub(warm.resident);
+    assert!(grown <= GROWTH, "{grown} KiB more after {after:?} calls: {warm:?}, {cold:?}");
+    let (answered, begun) = (before.0 + after.0, before.1 + after.1);
+    gateway.until("all CDRs", || lines(&gateway.cdr_dir()) >= answered);
+    assert!(lines(&gateway.cdr_dir()) <= begun, "more CDRs than calls");
+    // For whoever runs it by hand with --nocapture.
+    eprintln!("{} calls: {grown} KiB more: {warm:?}, {cold:?}", after.1);
+}
+
+/// Calls from both sides for so long: how many were answered, and how many there were. A machine that
+/// is busy with other tests may have to refuse some.
+fn make(load: &mut Load, window: Duration) -> (u64, u64) {
+    let half = |direction| Plan { direction, ..Plan::new(RATE, window / 2) };
+    let (mut answered, mut begun) = (0, 0);
+    for direction in [Direction::FromCarrier, Direction::FromTeams] {
+        let report: Report = load.run(&half(direction)).unwrap();
+        assert!(report.answered * 10 >= report.begun * 9, "{direction:?}: {report:?}");
+        answered += report.answered;
+        begun += report.begun;
+    }
+    (answered, begun)
+}
+
+/// Until all that lives for a while after a call is gone.
+fn rest(gateway: &Gateway, load: &mut Load) {
+    load.idle(MEMORY).unwrap();
+    let start = Instant::now();
+    loop {
+        let held = ["trunkgate_transactions", "trunkgate_active_calls", "trunkgate_media_sessions"]
+            .map(|name| gauge(gateway, name));
+        if held == [0; 3] {
+            return;
+        }
+        // Some transactions are those of OPTIONS, which come and go.
+        assert!(start.elapsed() < MEMORY, "transactions, calls, sessions left: {held:?}");
+        load.idle(Duration::from_millis(200)).unwrap();
+    }
+}
+
+/// What the gateway holds.
+#[derive(Debug)]
+struct Held {
+    /// KiB.
+    resident: u64,
+    threads: u64,
+    descriptors: u64,
+    /// Sockets on the addresses of media, by the kernel's table.
+    udp_sockets: u64,
+    /// Pairs, by the gateway's figures.
+    bound: u64,
+    free: u64,
+}
+
+impl Held {
+    fn by(gateway: &Gateway, site: &Site) -> Self {
+        // The gauges of a moment; ports are still being bound for some time after a burst.
+        let pairs = || gauge(gateway, "trunkgate_bound_port_pairs");
+        gateway.until("steady", || {
+            let last = pairs();
+            thread::sleep(Duration::from_millis(1100));
+            pairs() == last
+        });
+        let of =
+            |what: &str| fs::read_dir(format!("/proc/{}/{what}", gateway.pid())).unwrap().count();
+        let media = [site.place.edge(), site.place.realm()];
+        Self {
+            resident: gateway.resident(),
+            threads: of("task") as u64,
+            descriptors: of("fd") as u64,
+            udp_sockets: media.iter().map(|address| udp_sockets(*address)).sum(),
+            bound: pairs(),
+            free: gauge(gateway, "trunkgate_free_port_pairs"),
+        }
+    }
+
+    /// Threads, and descriptors that are not ports'.
+    fn without_ports(&self) -> (u64, u64) {
+        (self.threads, self.descriptors - self.udp_sockets)
+    }
+}
+
+fn gauge(gateway: &Gateway, name: &str) -> u64 {
+    let (status, text) = gateway.get("/metrics");
+    assert_eq!(status, 200);
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse::<f64>().unwrap() as u64
+}
+
+/// UDP sockets on an address, but for the port of signalling.
+fn udp_sockets(address: SocketAddr) -> u64 {
+    let SocketAddr::V4(v4) = address else { panic!("{address}") };
+    let ip = format!("{:08X}:", u32::from_le_bytes(v4.ip().octets()));
+    let signalling = format!("{ip}{:04X}", v4.port());
+    let table = fs::read_to_string("/proc/net/udp").unwrap();
+    let local = table.lines().filter_map(|line| line.split_whitespace().nth(1));
+    local.filter(|local| local.starts_with(&ip) && *local != signalling).count() as u64
+}
+
+fn lines(directory: &Path) -> u64 {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    files.map(|file| fs::read_to_string(file.path()).unwrap().lines().count() as u64).sum()
+}
+
+fn configure(site: &Site, state: &Path, admin: SocketAddr) -> PathBuf {
+    let place = site.place;
+    let (edge, realm, proxy, carrier) =
+        (place.edge(), place.realm(), place.proxy(), place.carrier());
+    let tenants = site.dir.join("tenants.d");
+    fs::create_dir_all(&tenants).unwrap();
+    fs::write(tenants.join("t001.toml"), TENANT).unwrap();
+    let text = format!(
+        r#"schema = 1
+
+[gateway]
+node = "leak"
+fqdn = "{FQDN}"
+state = "{state}"
+tenants = "tenants.d"
+
+[log]
+level = "warn"
+
+[tls]
+certificate = "{certificate}"
+key = "{key}"
+
+[teams]
+listen = "{edge}"
+proxies = ["sip.{DOMAIN}"]
+port = {port}
+certificate_names = ["sip.{DOMAIN}"]
+roots = "{roots}"
+networks = ["{network}"]
+
+[carrier]
+listen = ["udp:{realm}"]
+
+[media]
+teams = {{ address = "{teams_media}", ports = "20000-21999" }}
+carrier = {{ address = "{carrier_media}", ports = "20000-21999" }}
+workers = 1
+
+[admin]
+listen = "{admin}"
+
+[dns]
+hosts = {{ "sip.{DOMAIN}" = ["{proxy_ip}"] }}
+
+[[trunk]]
+name = "carrier-a"
+peers = ["udp:{carrier}"]
+networks = ["{carrier_ip}/32"]
+"#,
+        state = state.display(),
+        certificate = site.server.0.display(),
+        key = site.server.1.display(),
+        port = proxy.port(),
+        roots = site.roots.display(),
+        network = place.network(),
+        teams_media = edge.ip(),
+        carrier_media = realm.ip(),
+        proxy_ip = proxy.ip(),
+        carrier_ip = carrier.ip(),
+    );
+    let path = site.dir.join("trunkgate.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+const TENANT: &str = "[tenant]\nname = \"t001\"\nlabel = \"t001\"\ntrunks = [\"carrier-a\"]\n\
+                      numbers = [\"+15550010000-+15550019999\"]\n";
