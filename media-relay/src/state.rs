@@ -107,6 +107,7 @@ impl SessionState {
         let mut state = self.clone();
         for side in &mut state.sides {
             let Some(send) = &mut side.send else { continue };
+            side.first = side.first.wrapping_add(ADVANCE.rtp);
             send.indexes.rtcp += u64::from(ADVANCE.rtcp);
             for stream in &mut send.indexes.streams {
                 stream.rtp = stream.rtp.map(|index| index + u64::from(ADVANCE.rtp));
@@ -234,6 +235,8 @@ mod tests {
         let resumed = state.resumed();
         let send = &resumed.sides[1].send.as_ref().unwrap().indexes;
         assert_eq!((send.streams[0].rtp, send.rtcp), (Some(70_000 + 8192), 5 + 8192));
+        // Where nothing was sent yet, the next life but one begins elsewhere too.
+        assert_eq!((resumed.sides[1].first, resumed.sides[0].first), (8192, 0));
         assert_eq!(resumed.sides[1].receive, state.sides[1].receive, "the peer sends as it did");
         assert_eq!((resumed.at, &resumed.sides[0]), (3, &state.sides[0]));
     }

@@ -284,15 +284,21 @@ fn no_index_comes_twice_over_all_lives_and_every_packet_is_heard() {
             if kept.is_none() {
                 continue;
             }
-            if world.random.one_in(4) {
-                // Dead again before anybody heard of it.
-                world.bench.deaf = true;
+            if world.random.one_in(3) {
+                // Dead again before anything it told was kept; perhaps before anybody heard of it.
+                world.bench.deaf = world.random.one_in(2);
                 world.crash(kept.clone());
-                let packets = world.random.below(3);
+                kept = kept.map(|(at, state)| (at, state.resumed()));
+                // What is taken must be kept soon: this long, and not while A leaps.
+                let leaps = std::mem::replace(&mut world.leaps, false);
+                let packets = world.random.below(60);
                 world.talk(packets);
+                world.leaps = leaps;
+                world.bench.checkpoint = None;
             }
             world.bench.deaf = false;
             world.crash(kept.clone());
+            kept = kept.map(|(at, state)| (at, state.resumed()));
         }
         world.settle();
     });
