@@ -2,6 +2,7 @@
 
 mod calls;
 mod course;
+mod failover;
 mod hostile;
 mod keys;
 mod leak;
