@@ -309,9 +309,12 @@ impl<S: Stream> Reader<'_, S> {
             let received = Instant::now().into_std();
             let mut messages = 0;
             loop {
-                let Some(next) = guarded(|| self.framer.next()) else {
-                    return CloseReason::Unreadable;
-                };
+                let read = guarded(|| {
+                    #[cfg(test)]
+                    super::guard::inject(super::guard::FRAMING, &self.scratch[..read]);
+                    self.framer.next()
+                });
+                let Some(next) = read else { return CloseReason::Unreadable };
                 let Some(frame) = next else { break };
                 messages += usize::from(!matches!(frame, Frame::KeepAlive));
                 if let Err(why) = self.handle(frame, received).await {

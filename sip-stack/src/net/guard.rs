@@ -12,6 +12,20 @@ pub(super) fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
     result.ok()
 }
 
+/// A header line by which a test lets the reading of a message fail.
+#[cfg(test)]
+pub(super) const READING: &str = "X-Fault: reading";
+/// The same for the framing of a stream.
+#[cfg(test)]
+pub(super) const FRAMING: &str = "X-Fault: framing";
+
+/// Fails where the bytes hold that line.
+#[cfg(test)]
+pub(super) fn inject(fault: &str, bytes: &[u8]) {
+    let found = bytes.windows(fault.len()).any(|window| window == fault.as_bytes());
+    assert!(!found, "a fault injected by a test");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -359,7 +359,11 @@ impl Net {
 /// Reads what [`Input::Message`] brought. `None` when reading it failed by a fault of ours, which is
 /// logged and costs this message alone.
 pub fn read(raw: Bytes) -> Option<Result<Message, ParseError>> {
-    guard::guarded(|| Message::parse(raw))
+    guard::guarded(|| {
+        #[cfg(test)]
+        guard::inject(guard::READING, &raw);
+        Message::parse(raw)
+    })
 }
 
 impl Drop for Net {

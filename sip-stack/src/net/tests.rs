@@ -14,6 +14,7 @@ use super::listen::DATAGRAMS;
 use super::pool::{holder, server_name};
 use super::*;
 
+mod faults;
 mod hostile;
 mod inherit;
 
