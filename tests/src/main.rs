@@ -12,6 +12,7 @@
 //! | [`cases::routes`] | next hops: failover, names, other edges and realms, strangers |
 //! | [`cases::relay`] | what is relayed and what never is: early media, events, forged packets |
 //! | [`cases::leak`] | thousands of short calls leave nothing behind |
+//! | [`cases::reload`] | another configuration, another certificate, while calls go on |
 //! | [`cases::hostile`] | random bytes on every port |
 //!
 //! `TRUNKGATE_BIN` names the binary; `make peers` installs the peers.

@@ -9,6 +9,7 @@ mod leak;
 mod options;
 mod peers_alone;
 mod relay;
+mod reload;
 mod routes;
 mod rules;
 mod srtp;

@@ -124,6 +124,14 @@ impl Gateway {
         (status, text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
     }
 
+    /// A figure of `/metrics`, with its labels.
+    pub fn figure(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics");
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+            .unwrap_or_else(|| panic!("no {name} in\n{text}"))
+    }
+
     /// Waits until calls can be made.
     pub fn healthy(&self) {
         self.until("healthy", || self.get("/health").0 == 200);

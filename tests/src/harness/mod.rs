@@ -5,6 +5,7 @@ pub mod capture;
 pub mod dialog;
 pub mod dns;
 pub mod gateway;
+pub mod load;
 pub mod media;
 pub mod peer;
 pub mod place;

@@ -37,6 +37,9 @@ pub struct Scene {
     roots: PathBuf,
     teams_net: String,
     media: String,
+    ports: &'static str,
+    gateway_keys: String,
+    carrier_keys: String,
     _watchdog: Watchdog,
 }
 
@@ -58,6 +61,9 @@ impl Scene {
             roots,
             teams_net: format!("\"{}\"", place.net()),
             media: String::new(),
+            ports: "20000-20199",
+            gateway_keys: String::new(),
+            carrier_keys: String::new(),
             pki,
             dir: Some(dir),
             proxies: 1,
@@ -129,6 +135,31 @@ impl Scene {
         self
     }
 
+    /// More media ports than the usual hundred pairs of each side.
+    pub fn ports(&mut self, range: &'static str) -> &mut Self {
+        self.ports = range;
+        self
+    }
+
+    /// Further keys of `[gateway]`.
+    pub fn gateway_keys(&mut self, text: &str) -> &mut Self {
+        text.clone_into(&mut self.gateway_keys);
+        self
+    }
+
+    /// Further keys of `[carrier]`.
+    pub fn carrier_keys(&mut self, text: &str) -> &mut Self {
+        text.clone_into(&mut self.carrier_keys);
+        self
+    }
+
+    /// Without trunks and tenants; files of tenants that were written stay.
+    pub fn bare(&mut self) -> &mut Self {
+        self.trunks.clear();
+        self.tenants.clear();
+        self
+    }
+
     /// Further entries of `[media]`.
     pub fn media(&mut self, text: &str) -> &mut Self {
         text.clone_into(&mut self.media);
@@ -191,6 +222,7 @@ node = "a"
 fqdn = "{FQDN}"
 state = "state"
 tenants = "tenants.d"
+{gateway_keys}
 
 [tls]
 certificate = "{certificate}"
@@ -207,10 +239,11 @@ networks = [{teams_net}]
 [carrier]
 listen = ["udp:{carrier}:5060", "tcp:{carrier}:5060", "tls:{carrier}:5071"]
 roots = "{ca}"
+{carrier_keys}
 
 [media]
-teams = {{ address = "{edge}", ports = "20000-20199" }}
-carrier = {{ address = "{carrier}", ports = "20000-20199" }}
+teams = {{ address = "{edge}", ports = "{ports}" }}
+carrier = {{ address = "{carrier}", ports = "{ports}" }}
 {media}
 workers = 1
 
@@ -231,6 +264,9 @@ servers = ["{dns}"]
             hosts = hosts.join(", "),
             dns = self.place.at(DNS, 53),
             media = self.media,
+            ports = self.ports,
+            gateway_keys = self.gateway_keys,
+            carrier_keys = self.carrier_keys,
             trunks = self.trunks,
         )
     }
