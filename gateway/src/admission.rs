@@ -14,6 +14,8 @@ use crate::routing::{End, Routes};
 #[derive(Debug, Default)]
 pub struct Admission {
     calls: HashMap<Arc<str>, u32>,
+    /// Calls in another process of an upgrade.
+    elsewhere: HashMap<String, u32>,
     draining: bool,
 }
 
@@ -43,7 +45,9 @@ impl Admission {
         let config = routes.config();
         for tenant in tenants(from, to).into_iter().flatten() {
             let tenant = &config.tenants[tenant];
-            if self.calls(&tenant.name) >= tenant.max_calls.unwrap_or(u32::MAX) {
+            let elsewhere = self.elsewhere.get(&tenant.name).copied().unwrap_or(0);
+            let calls = self.calls(&tenant.name).saturating_add(elsewhere);
+            if calls >= tenant.max_calls.unwrap_or(u32::MAX) {
                 return Err(Cause::TenantFull);
             }
         }
@@ -74,6 +78,22 @@ impl Admission {
                 }
             }
         }
+    }
+
+    /// Another process of an upgrade has so many calls, by the names of tenants.
+    pub fn set_elsewhere(&mut self, calls: HashMap<String, u32>) {
+        self.elsewhere = calls;
+    }
+
+    /// How many calls each tenant has, here and elsewhere, by name.
+    pub fn by_tenant(&self) -> Vec<(String, u32)> {
+        let mut all = self.elsewhere.clone();
+        for (tenant, calls) in &self.calls {
+            *all.entry(tenant.to_string()).or_default() += calls;
+        }
+        let mut all: Vec<_> = all.into_iter().collect();
+        all.sort();
+        all
     }
 
     /// How many calls a tenant has now.

@@ -49,7 +49,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway in the foreground; prints `ready` when every listener is open
-    Run(ConfigFile),
+    Run(Run),
     /// Check a configuration: every fault with file, line and what to do; opens no port
     Check(Check),
     /// Make calls between a fake Teams and fake carriers through a real gateway, and show them
@@ -69,6 +69,17 @@ pub struct ConfigFile {
     /// The main file; the tenants' directory is named in it
     #[arg(long, value_name = "FILE", default_value = "gateway.toml")]
     pub config: PathBuf,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// Take over from the gateway that runs with the same state directory, if there is one, without losing a call
+    #[arg(long)]
+    pub upgrade: bool,
 }
 
 /// Options of `check`.

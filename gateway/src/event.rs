@@ -51,6 +51,8 @@ pub enum Event {
     },
     /// A message was dropped without an answer.
     Dropped(Dropped),
+    /// A message was handed to another process, in an upgrade.
+    Handed,
     /// A fault of ours was caught; it cost one call or one message.
     Fault,
     /// A connection was refused.

@@ -14,6 +14,7 @@ pub mod demo;
 pub mod emergency;
 pub mod event;
 pub mod failure;
+pub mod handover;
 pub mod intake;
 pub mod journal;
 #[cfg(feature = "lab")]

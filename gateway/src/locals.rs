@@ -32,3 +32,9 @@ pub fn side(config: &Config, local: LocalId) -> Side {
         Some(realm) => Side::Realm(RealmId(realm)),
     }
 }
+
+/// What an identity is called between processes, whose configurations may number it differently.
+pub fn names(config: &Config) -> Vec<String> {
+    let edges = config.edges.iter().map(|edge| format!("edge {}", edge.name));
+    edges.chain(config.realms.iter().map(|realm| format!("realm {}", realm.name))).collect()
+}

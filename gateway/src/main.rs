@@ -15,7 +15,7 @@ fn main() -> ExitCode {
 fn obey(command: Command) -> u8 {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     match command {
-        Command::Run(file) => run::command(&file.config),
+        Command::Run(options) => run::command(&options.file.config, options.upgrade),
         Command::Check(options) => check::command(&options, &mut out, &mut err),
         #[cfg(feature = "lab")]
         Command::Demo(options) => gateway::demo::command(&options),

@@ -55,6 +55,8 @@ pub enum Loss {
     MediaCommandDropped,
     /// Too many questions to DNS were open.
     QueryRefused,
+    /// Another process of an upgrade took no more messages.
+    HandedDropped,
 }
 
 /// What there is to know of what must be kept.
@@ -89,13 +91,19 @@ impl Tally {
 }
 
 impl Loss {
-    const ALL: [Self; 3] = [Self::RecordNotWritten, Self::MediaCommandDropped, Self::QueryRefused];
+    const ALL: [Self; 4] = [
+        Self::RecordNotWritten,
+        Self::MediaCommandDropped,
+        Self::QueryRefused,
+        Self::HandedDropped,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
             Self::RecordNotWritten => "record_not_written",
             Self::MediaCommandDropped => "media_command_dropped",
             Self::QueryRefused => "query_refused",
+            Self::HandedDropped => "handed_dropped",
         }
     }
 }
@@ -115,6 +123,8 @@ pub struct Meters {
     banned: Gauge,
     retiring_connections: Gauge,
     dropped: [Counter; Dropped::ALL.len()],
+    handed: Counter,
+    elder_calls: Gauge,
     faults: Counter,
     media: [Counter; 6],
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
@@ -149,6 +159,8 @@ impl Meters {
             retiring_connections: gauge!("trunkgate_retiring_connections"),
             dropped: Dropped::ALL
                 .map(|why| counter!("trunkgate_messages_dropped_total", "cause" => why.label())),
+            handed: counter!("trunkgate_messages_handed_total"),
+            elder_calls: gauge!("trunkgate_elder_calls"),
             faults: counter!("trunkgate_faults_total"),
             media: [
                 counter!("trunkgate_media_received_packets_total"),
@@ -195,6 +207,7 @@ impl Meters {
             }
             Event::Proxy { .. } | Event::Peer { .. } => self.places.note(event),
             Event::Dropped(why) => self.dropped[*why as usize].increment(1),
+            Event::Handed => self.handed.increment(1),
             Event::Fault => self.faults.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),
             Event::MediaEnded { stats } => {
@@ -228,6 +241,11 @@ impl Meters {
     pub fn show_door(&self, waiting: usize, banned: usize) {
         self.waiting.set(count(waiting));
         self.banned.set(count(banned));
+    }
+
+    /// Shows how many calls are left in the process that was taken over from.
+    pub fn show_elder(&self, calls: usize) {
+        self.elder_calls.set(count(calls));
     }
 
     /// Shows what the relay threads have done so far.
@@ -308,6 +326,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_calls_answered_total", "Calls that were answered"),
     ("trunkgate_calls_ended_total", "Calls that are over or were refused, by cause"),
     ("trunkgate_messages_dropped_total", "Messages dropped unanswered, by cause"),
+    ("trunkgate_messages_handed_total", "Messages handed to another process in an upgrade"),
     ("trunkgate_faults_total", "Faults of the gateway that cost one call or one message"),
     ("trunkgate_reloads_total", "Reloads, by what came of them"),
     ("trunkgate_connections_refused_total", "Connections refused, or not reached, by cause"),
@@ -324,6 +343,7 @@ const COUNTERS: &[(&str, &str)] = &[
 ];
 const GAUGES: &[(&str, &str)] = &[
     ("trunkgate_active_calls", "Calls now, also those still ringing"),
+    ("trunkgate_elder_calls", "Calls left in the process that was taken over from"),
     ("trunkgate_transactions", "Client and server transactions now"),
     ("trunkgate_free_port_pairs", "Pairs of media ports that are bound and free"),
     ("trunkgate_bound_port_pairs", "Pairs of media ports that are bound"),

@@ -6,7 +6,10 @@
 mod capacity;
 mod driver;
 mod durable;
+mod enter;
 mod identities;
+mod kin;
+mod pages;
 mod records;
 mod reload;
 mod signals;
@@ -30,13 +33,17 @@ pub(crate) use self::signals::Signals;
 
 use self::driver::Driver;
 use self::durable::Durable;
+use self::enter::Entry;
+use self::kin::Kindred;
+use self::pages::Pages;
 use self::records::Records;
 use self::reload::{InForce, Reloader};
-use crate::admin::{self, Health};
+use crate::admin::Health;
 use crate::call::Pools;
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE};
 use crate::core::{Core, CoreConfig, Restored};
-use crate::journal::{self, Entry, Left};
+use crate::handover::elder::Failed;
+use crate::journal::{self, Entry as Kept, Left};
 use crate::logging::{self, Levels};
 use crate::metrics::{Exporter, Meters};
 use crate::random::{Drawn, Random};
@@ -78,6 +85,25 @@ pub enum Failure {
         /// Why.
         source: io::Error,
     },
+    /// Another process has the state directory.
+    #[error(
+        "{}: another trunkgate runs with this state directory; `run --upgrade` takes over from it",
+        state.display()
+    )]
+    Occupied {
+        /// The directory.
+        state: PathBuf,
+    },
+    /// The running process was not taken over from, and goes on.
+    #[error("{}: the running trunkgate was not taken over from and goes on: {why}{words}", state.display())]
+    Upgrade {
+        /// The directory.
+        state: PathBuf,
+        /// Why.
+        why: Failed,
+        /// What the running process says.
+        words: String,
+    },
     /// A SIP listener cannot be opened.
     #[error(transparent)]
     Listener(#[from] sip_stack::net::BindError),
@@ -103,6 +129,8 @@ impl Failure {
         match self {
             Self::Configuration(_) | Self::Certificate(_) | Self::Key { .. } => EXIT_CONFIG,
             Self::State { .. }
+            | Self::Occupied { .. }
+            | Self::Upgrade { .. }
             | Self::Admin { .. }
             | Self::Listener(_)
             | Self::Relay(_)
@@ -113,8 +141,8 @@ impl Failure {
 }
 
 /// `trunkgate run`: says on stderr why it failed, if it did. The exit code.
-pub fn command(path: &Path) -> u8 {
-    let Err(failure) = run(path) else { return 0 };
+pub fn command(path: &Path, upgrade: bool) -> u8 {
+    let Err(failure) = run(path, upgrade) else { return 0 };
     let colour = io::stderr().is_terminal();
     let text = if let Failure::Configuration(faults) = &failure {
         faults.render(colour)
@@ -126,8 +154,8 @@ pub fn command(path: &Path) -> u8 {
     failure.exit_code()
 }
 
-/// Runs the gateway configured in `path` until a signal stops it.
-fn run(path: &Path) -> Result<(), Failure> {
+/// Runs the gateway configured in `path` until a signal stops it; with `upgrade` takes over from the one that runs.
+fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
     let Reading { outcome, files } = config::read(path);
     let Loaded { config, warnings, credentials } = outcome.map_err(Failure::Configuration)?;
     let config = Arc::new(config);
@@ -141,12 +169,13 @@ fn run(path: &Path) -> Result<(), Failure> {
         .map_err(system("an event queue"))?;
     let locals = Locals::new(&config, &credentials, None)?;
     let in_force = InForce { config, credentials: Arc::new(credentials), locals: Arc::new(locals) };
-    runtime.block_on(serve(path, in_force, files, levels))
+    runtime.block_on(serve(path, upgrade, in_force, files, levels))
 }
 
 /// Opens everything, runs, closes everything.
 async fn serve(
     path: &Path,
+    upgrade: bool,
     in_force: InForce,
     files: Footprint,
     levels: Levels,
@@ -156,13 +185,21 @@ async fn serve(
     let exporter = Exporter::install()?;
     let health = Arc::new(Health::new(clock()));
     let service = Service::start(&config.dns).map_err(system("a thread"))?;
-    let net = Net::bind(in_force.locals.configs(), Limits::default(), service.handle())?;
     let state = &config.gateway.state;
+    let entered = enter::enter(state, upgrade).await?;
+    let Entry { lock, control, inherited, taken, admin, elder } = entered;
+    let mut net =
+        Net::bind_with(in_force.locals.configs(), inherited, Limits::default(), service.handle())?;
+    if elder.is_some() {
+        net.stop_listening(|_, _| true);
+    }
     let key = state_key(state)?;
     let wall = time_of_day();
-    let opened = journal(state, &key, wall)?;
+    let former = elder.as_ref().map_or(0, |elder| elder.epoch.saturating_add(1));
+    let opened = journal(state, &key, epoch(wall).max(former))?;
     let media = Arc::new(Notify::new());
-    let relay = relay(&config, &media)?;
+    let reserve = capacity::reserve(&config, capacity::descriptors());
+    let relay = relay(&config, reserve, elder.is_some(), &media)?;
     let ports = relay.ports();
     let mut drawn = Drawn::new(fill_random);
     let core = CoreConfig {
@@ -173,24 +210,25 @@ async fn serve(
         mask: key.mask(),
         wall,
     };
+    let epoch = opened.epoch;
     let mut core = Core::new(core, clock());
     let durable = take_up(&mut core, opened)?;
-    if let Some(address) = config.admin {
+    let pages = config.admin.map(|address| {
         let failed = |source| Failure::Admin { address, source };
-        let listener = admin::bind(address).map_err(failed)?;
-        let serving = admin::serve(listener, exporter, Arc::clone(&health));
-        service.handle().spawn(async move {
-            if let Err(error) = serving.await {
-                warn!(%address, %error, "the admin pages are gone");
-            }
-        });
-    }
+        Pages::new(address, admin, exporter, Arc::clone(&health), service.handle()).map_err(failed)
+    });
+    let names = crate::locals::names(&config);
+    let kin = Kindred::new(lock, control, pages.transpose()?, names, epoch, reserve);
     let meters = Meters::new();
     let reloader = Reloader::start(&service.handle(), path.to_owned(), in_force, files, levels);
     let mut driver =
-        Driver::new(core, net, service, relay, media, durable, meters, health, reloader);
+        Driver::new(core, net, service, relay, media, durable, meters, health, reloader, kin);
     driver.begin();
     crate::numbers::warm_up();
+    if let Some(elder) = elder {
+        driver.take_over(elder, state, taken).await?;
+    }
+    driver.kin.open_pages();
     ready();
     driver.run(&mut signals).await;
     driver.close().await;
@@ -201,11 +239,11 @@ fn state_key(state: &Path) -> Result<StateKey, Failure> {
     StateKey::open(state).map_err(|source| Failure::State { state: state.to_owned(), source })
 }
 
-fn journal(state: &Path, key: &StateKey, wall: SystemTime) -> Result<journal::Opened, Failure> {
+fn journal(state: &Path, key: &StateKey, epoch: u32) -> Result<journal::Opened, Failure> {
     let failed = |source| Failure::State { state: state.to_owned(), source };
     let mut salt = [0; 32];
     fill_random(&mut salt);
-    journal::open(state, &key.journal(), epoch(wall), salt).map_err(failed)
+    journal::open(state, &key.journal(), epoch, salt).map_err(failed)
 }
 
 /// Goes on with what dead processes left.
@@ -216,7 +254,7 @@ fn take_up(core: &mut Core, opened: journal::Opened) -> Result<Durable, Failure>
     let mut durable = Durable::new(journal, records, dead);
     let late = ended.len();
     for record in ended {
-        durable.keep(&Entry::Ended(Box::new(record)));
+        durable.keep(&Kept::Ended(Box::new(record)));
     }
     let Restored { resumed, cut } = core.restore(calls, clock());
     if resumed + cut + late + unreadable > 0 {
@@ -225,7 +263,12 @@ fn take_up(core: &mut Core, opened: journal::Opened) -> Result<Durable, Failure>
     Ok(durable)
 }
 
-fn relay(config: &Config, media: &Arc<Notify>) -> Result<Relay, Failure> {
+fn relay(
+    config: &Config,
+    reserve: u16,
+    patient: bool,
+    media: &Arc<Notify>,
+) -> Result<Relay, Failure> {
     let mut seed = [0; 32];
     fill_random(&mut seed);
     let workers = u8::try_from(config.workers).unwrap_or(u8::MAX);
@@ -233,8 +276,9 @@ fn relay(config: &Config, media: &Arc<Notify>) -> Result<Relay, Failure> {
         workers,
         pools: Pools::new(config).configs().to_vec(),
         warm: WARM,
-        reserve: capacity::reserve(config, capacity::descriptors()),
-        patient: false,
+        reserve,
+        // The process that is taken over from may still hold every pair.
+        patient,
         rest: REST,
         // A single relay thread gains nothing by it where other processes share the machine.
         pin: workers > 1,

@@ -93,6 +93,10 @@ impl Flows {
         self.open.contains_key(&flow) && !self.retiring.get(&flow).is_some_and(distrusted)
     }
 
+    pub(super) fn contains(&self, flow: FlowId) -> bool {
+        self.open.contains_key(&flow)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }

@@ -9,6 +9,7 @@ mod door;
 mod flows;
 mod health;
 mod inbound;
+pub mod kin;
 mod probe;
 mod reload;
 mod restore;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use media_relay::{Command, Ports, SessionId};
-use sip_stack::endpoint::{self, Endpoint, Owner, SendId, ServerId, Settings};
+use sip_stack::endpoint::{self, Endpoint, Origin, Owner, SendId, ServerId, Settings};
 use sip_stack::leg;
 use sip_stack::locate::{self, Answer, Kind, Locator, LookupId, QueryId};
 use sip_stack::message::{Message, ParseError};
@@ -35,6 +36,7 @@ use self::door::Door;
 use self::flows::Flows;
 pub use self::flows::{Opened, Retired};
 use self::health::Health;
+use self::kin::{Kin, Kindred};
 use self::reload::Departed;
 pub use self::reload::Renewal;
 use self::slots::Slots;
@@ -96,6 +98,15 @@ pub enum Output {
     Retire(FlowId),
     /// Close this connection after what waits on it has left.
     Close(FlowId),
+    /// Hand a message to the process it belongs to.
+    Hand {
+        /// Which.
+        to: Kin,
+        /// Where it came from.
+        source: Source,
+        /// The message.
+        raw: Bytes,
+    },
     /// Keep this: never lost, and before anything that comes with it is sent.
     Journal(Entry),
     /// May be dropped.
@@ -137,6 +148,7 @@ pub struct Core {
     /// Dialogs by our tag.
     dialogs: HashMap<Bytes, (CallKey, u8)>,
     flows: Flows,
+    kindred: Kindred,
     lookups: HashMap<LookupId, Asker>,
     last_lookup: u64,
     /// What must be kept of a new call can be kept.
@@ -165,12 +177,13 @@ impl Core {
     /// A core with no calls.
     pub fn new(config: CoreConfig, now: Instant) -> Self {
         let CoreConfig { routes, mut random, ports, node_epoch, mask, wall } = config;
-        let settings = Settings {
+        let own = Origin {
             node: node_number(&routes.config().gateway.node),
+            shard: 0,
             epoch: node_epoch,
-            mask,
-            ..Settings::default()
         };
+        let Origin { node, shard, epoch } = own;
+        let settings = Settings { node, shard, epoch, mask, ..Settings::default() };
         let hosts = routes.config().dns.hosts.clone().into_iter().collect();
         let mut locator = Locator::new(hosts, random.bytes());
         locator.set_own(listeners(&routes));
@@ -190,6 +203,7 @@ impl Core {
             slots: Slots::default(),
             dialogs: HashMap::new(),
             flows: Flows::default(),
+            kindred: Kindred::new(own),
             lookups: HashMap::new(),
             last_lookup: 0,
             recordable: true,
@@ -203,8 +217,16 @@ impl Core {
         }
     }
 
-    /// A message came. Requests of strangers are dropped unanswered, before anything is kept of them.
+    /// A message came.
     pub fn handle_message(&mut self, source: Source, message: Message, now: Instant) {
+        if !self.hand_on(&source, &message, None) {
+            self.handle_own(source, message, now);
+        }
+    }
+
+    /// A message that is for this process. Requests of strangers are dropped unanswered, before anything is kept of
+    /// them.
+    fn handle_own(&mut self, source: Source, message: Message, now: Instant) {
         let known = self.is_known(&source)
             || self.dialog_of(&source, &message).is_some()
             // A CANCEL, an ACK, a repeat of somebody who was known a moment ago.
@@ -294,7 +316,10 @@ impl Core {
             self.with_call(key, now, |call, cx| call.handle_timeout(cx));
         }
         while let Some(place) = self.health.due(now) {
-            self.probe(place, now);
+            // The newest process alone speaks for all.
+            if !self.kindred.has_heir() {
+                self.probe(place, now);
+            }
         }
         self.check_flows(now);
         self.settle(now);

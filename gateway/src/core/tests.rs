@@ -14,6 +14,7 @@ mod failover;
 mod faults;
 mod flows;
 mod isolation;
+mod kin;
 mod names;
 mod reload;
 mod restore;
@@ -38,6 +39,8 @@ struct World {
     faults: usize,
     retired: Vec<FlowId>,
     closed: Vec<FlowId>,
+    /// What belongs to another process.
+    handed: VecDeque<(Kin, Source, Bytes)>,
     queries: VecDeque<(QueryId, Arc<str>, Kind)>,
     /// Who cannot be reached by a stream, and how that shows.
     dead: HashMap<SocketAddr, Dead>,
@@ -111,6 +114,7 @@ impl World {
             faults: 0,
             retired: Vec::new(),
             closed: Vec::new(),
+            handed: VecDeque::new(),
             queries: VecDeque::new(),
             dead: HashMap::new(),
             failing: Vec::new(),
@@ -156,6 +160,7 @@ impl World {
                 }
                 Output::Retire(flow) => self.retired.push(flow),
                 Output::Close(flow) => self.closed.push(flow),
+                Output::Hand { to, source, raw } => self.handed.push_back((to, source, raw)),
                 Output::Event(Event::Fault) => self.faults += 1,
                 Output::Query { id, name, kind } => self.queries.push_back((id, name, kind)),
                 Output::Event(_) => {}

@@ -5,6 +5,7 @@
 //! and a reloaded configuration; what the network brought, in the order of [`crate::intake`]; events
 //! of the relay; answers of the resolver; timers; what the core wants done.
 
+use std::mem::take;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 use tracing::{error, info};
 
 use super::durable::Durable;
+use super::kin::Kindred;
 use super::reload::{self, Handover, Reloader};
 use super::signals::{Signal, Signals};
 use super::stop::{Left, Order, Stop};
@@ -22,6 +24,7 @@ use super::{clock, time_of_day};
 use crate::admin::Health;
 use crate::core::{Core, Opened, Output, Renewal};
 use crate::event::{Dropped, Refusal};
+use crate::handover::note::Kind;
 use crate::intake::{Intake, Next, Waiting};
 use crate::logging::Flood;
 use crate::metrics::{GAUGE_INTERVAL, Loss, Meters, Tally};
@@ -29,16 +32,19 @@ use crate::service::Service;
 
 /// Everything that signalling owns.
 pub(super) struct Driver {
-    core: Core,
-    net: Net,
+    pub(super) core: Core,
+    pub(super) net: Net,
+    pub(super) kin: Kindred,
+    /// What the process that takes over says it has taken.
+    pub(super) kin_taken: Vec<Kind>,
     service: Service,
     relay: Relay,
     media: Arc<Notify>,
     durable: Durable,
-    meters: Meters,
+    pub(super) meters: Meters,
     health: Arc<Health>,
     reloader: Reloader,
-    stop: Stop,
+    pub(super) stop: Stop,
     gauges_at: Instant,
     inputs: Vec<Input>,
     intake: Intake,
@@ -70,10 +76,13 @@ impl Driver {
         meters: Meters,
         health: Arc<Health>,
         reloader: Reloader,
+        kin: Kindred,
     ) -> Self {
         Self {
             core,
             net,
+            kin,
+            kin_taken: Vec::new(),
             service,
             relay,
             media,
@@ -112,6 +121,7 @@ impl Driver {
             }
             self.serve_net(now);
             self.serve_intake(now);
+            self.serve_kin(now);
             self.serve_relay(now);
             self.serve_answers(now);
             self.serve_timers(now);
@@ -148,6 +158,7 @@ impl Driver {
             signal = signals.next() => Woken::Signal(signal),
             handover = self.reloader.next() => Woken::Reloaded(Box::new(handover)),
             () = self.net.receive(&mut self.inputs), if room => Woken::Work,
+            () = self.kin.hear() => Woken::Work,
             () = self.media.notified() => Woken::Work,
             (id, answer) = self.service.answer() => Woken::Answer(id, answer),
             () = tokio::time::sleep_until(due) => Woken::Work,
@@ -157,10 +168,13 @@ impl Driver {
     }
 
     fn due(&self) -> Instant {
-        [self.core.poll_timeout(), self.stop.deadline(), self.durable.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .fold(self.gauges_at, Instant::min)
+        let due = [
+            self.core.poll_timeout(),
+            self.stop.deadline(),
+            self.durable.poll_timeout(),
+            self.kin.poll_timeout(),
+        ];
+        due.into_iter().flatten().fold(self.gauges_at, Instant::min)
     }
 
     fn obey(&mut self, signal: Signal, now: Instant) {
@@ -190,7 +204,10 @@ impl Driver {
         let _ = done.send(former);
     }
 
-    fn order(&mut self, order: Option<Order>, now: Instant) {
+    pub(super) fn order(&mut self, order: Option<Order>, now: Instant) {
+        if let Some(order) = order {
+            self.order_elder(order);
+        }
         let (calls, unfinished) = (self.core.calls(), self.core.unfinished());
         match order {
             None => {}
@@ -206,7 +223,8 @@ impl Driver {
     }
 
     fn serve_net(&mut self, now: Instant) {
-        for input in self.inputs.drain(..) {
+        let mut inputs = take(&mut self.inputs);
+        for input in inputs.drain(..) {
             match input {
                 Input::Message { source, received, raw } => {
                     if let Some(place) = self.core.sort(&source, &raw, now) {
@@ -219,16 +237,25 @@ impl Driver {
                 Input::Unreadable { source, error } => {
                     self.core.handle_unreadable(source, error, now);
                 }
-                Input::SendFailed { id } => self.core.handle_send_failed(id, now),
+                Input::SendFailed { id } => {
+                    if !self.unsent_of_others(id) {
+                        self.core.handle_send_failed(id, now);
+                    }
+                }
                 Input::Opened { flow, local, remote, inbound } => {
                     self.core.handle_opened(flow, Opened { local, remote, inbound }, now);
                 }
-                Input::Closed { flow, .. } => self.core.handle_closed(flow, now),
+                Input::Closed { flow, .. } => {
+                    self.forget_flow(flow);
+                    self.core.handle_closed(flow, now);
+                }
                 Input::Refused { remote, reason, .. } => {
                     self.core.handle_refused(refusal(reason), remote, now);
                 }
             }
         }
+        // The room is kept.
+        self.inputs = inputs;
     }
 
     /// Serves what waits, in its order and within the turn's budgets.
@@ -280,12 +307,15 @@ impl Driver {
             self.meters.show_relay(self.relay.counters());
             self.meters.show_durability(&self.durable.figures());
             self.health.beat(now);
+            self.beat_kin();
         }
     }
 
     fn finish_turn(&mut self, now: Instant) {
         self.drain(now);
-        let left = Left { calls: self.core.calls(), unfinished: self.core.unfinished() };
+        let owed = self.kin.owed();
+        let left =
+            Left { calls: self.core.calls() + owed, unfinished: self.core.unfinished() + owed };
         let order = self.stop.check(left, now);
         if order.is_some() {
             self.order(order, now);
@@ -306,6 +336,7 @@ impl Driver {
                     | Output::Query { .. }
                     | Output::Media { .. }
                     | Output::Retire(_)
+                    | Output::Hand { .. }
                     | Output::Close(_) => self.held.push(output),
                 }
             }
@@ -325,7 +356,8 @@ impl Driver {
 
     fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
-            Output::Send { id, target, bytes } => self.net.send(id, target, bytes),
+            Output::Send { id, target, bytes } => self.send(id, target, bytes),
+            Output::Hand { to, source, raw } => self.hand(to, &source, &raw),
             Output::Query { id, name, kind } => {
                 if !self.service.query(id, &name, kind) {
                     self.core.handle_answer(id, Answer::Failed, now);
@@ -344,7 +376,7 @@ impl Driver {
                 }
             }
             Output::Retire(flow) => self.net.retire(flow),
-            Output::Close(flow) => self.net.close(flow),
+            Output::Close(flow) => self.close_flow(flow),
             Output::Journal(entry) => self.durable.keep(&entry),
             Output::Event(event) => self.meters.note(&event),
         }

@@ -1,13 +1,16 @@
 //! How the daemon stops: a machine over signals, calls and time.
 //!
 //! ```text
-//! phase    | signal           | nothing is left | no call goes on | its time is over
-//! ---------+------------------+-----------------+-----------------+------------------
-//! serving  | Drain → draining | -               | -               | -
-//! draining | EndAll → ending | → over          | → ending        | EndAll → ending
-//! ending   | → over           | → over          | -               | → over
-//! over     | -                | -               | -               | -
+//! phase       | signal           | hand over     | take back | shorten | nothing is left | no call goes on | its time is over
+//! ------------+------------------+---------------+-----------+---------+-----------------+-----------------+------------------
+//! serving     | Drain → draining | → handed over | -         | -       | -               | -               | -
+//! handed over | EndAll → ending  | -             | → serving | sooner  | → over          | → ending        | EndAll → ending
+//! draining    | EndAll → ending  | -             | -         | sooner  | → over          | → ending        | EndAll → ending
+//! ending      | → over           | -             | -         | -       | → over          | -               | → over
+//! over        | -                | -             | -         | -       | -               | -               | -
 //! ```
+//!
+//! Handed over: another process has taken over (see [`crate::handover`]); the calls that began here go on here.
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +27,11 @@ pub(super) const HURRY: Duration = Duration::from_millis(300);
 pub(super) enum Stop {
     /// Calls are taken.
     Serving,
+    /// Another process takes the calls; those that are here go on.
+    HandedOver {
+        /// When they are ended.
+        until: Instant,
+    },
     /// No new calls; those that are go on.
     Draining {
         /// When they are ended.
@@ -64,7 +72,7 @@ impl Stop {
                 *self = Self::Draining { until: now + drain };
                 Some(Order::Drain)
             }
-            Self::Draining { .. } => {
+            Self::Draining { .. } | Self::HandedOver { .. } => {
                 *self = Self::Ending { until: now + HURRY };
                 Some(Order::EndAll)
             }
@@ -75,18 +83,44 @@ impl Stop {
         }
     }
 
+    /// Another process has taken over; calls here may go on so long.
+    pub(super) fn hand_over(&mut self, drain: Duration, now: Instant) {
+        match self {
+            Self::Serving => *self = Self::HandedOver { until: now + drain },
+            Self::HandedOver { .. } | Self::Draining { .. } | Self::Ending { .. } | Self::Over => {}
+        }
+    }
+
+    /// The other process is gone.
+    pub(super) fn take_back(&mut self) {
+        match self {
+            Self::HandedOver { .. } => *self = Self::Serving,
+            Self::Serving | Self::Draining { .. } | Self::Ending { .. } | Self::Over => {}
+        }
+    }
+
+    /// Calls may go on no longer than that.
+    pub(super) fn shorten(&mut self, most: Instant) {
+        match self {
+            Self::HandedOver { until } | Self::Draining { until } => *until = most.min(*until),
+            Self::Serving | Self::Ending { .. } | Self::Over => {}
+        }
+    }
+
     /// This is left now.
     pub(super) fn check(&mut self, left: Left, now: Instant) -> Option<Order> {
         match *self {
-            Self::Draining { .. } | Self::Ending { .. } if left.unfinished == 0 => {
+            Self::HandedOver { .. } | Self::Draining { .. } | Self::Ending { .. }
+                if left.unfinished == 0 =>
+            {
                 *self = Self::Over;
                 None
             }
-            Self::Draining { .. } if left.calls == 0 => {
+            Self::HandedOver { .. } | Self::Draining { .. } if left.calls == 0 => {
                 *self = Self::Ending { until: now + SETTLING };
                 None
             }
-            Self::Draining { until } if until <= now => {
+            Self::HandedOver { until } | Self::Draining { until } if until <= now => {
                 *self = Self::Ending { until: now + ENDING };
                 Some(Order::EndAll)
             }
@@ -94,14 +128,20 @@ impl Stop {
                 *self = Self::Over;
                 None
             }
-            Self::Serving | Self::Draining { .. } | Self::Ending { .. } | Self::Over => None,
+            Self::Serving
+            | Self::HandedOver { .. }
+            | Self::Draining { .. }
+            | Self::Ending { .. }
+            | Self::Over => None,
         }
     }
 
     /// When [`Stop::check`] has something to say though no call ends.
     pub(super) const fn deadline(self) -> Option<Instant> {
         match self {
-            Self::Draining { until } | Self::Ending { until } => Some(until),
+            Self::HandedOver { until } | Self::Draining { until } | Self::Ending { until } => {
+                Some(until)
+            }
             Self::Serving | Self::Over => None,
         }
     }
@@ -115,11 +155,15 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Input {
         Signal,
+        HandOver,
+        TakeBack,
+        Shorten,
         Check(Left),
         Late(Left),
     }
 
     const DRAIN: Duration = Duration::from_secs(30);
+    const SHORT: Duration = Duration::from_secs(10);
     const NOTHING: Left = Left { calls: 0, unfinished: 0 };
     const DEBTS: Left = Left { calls: 0, unfinished: 1 };
     const CALLS: Left = Left { calls: 1, unfinished: 2 };
@@ -127,14 +171,18 @@ mod tests {
     /// Every phase with every input: what is ordered, and the phase afterwards.
     #[test]
     fn tr_073_every_phase_meets_every_input() {
-        use Input::{Check, Late, Signal};
+        use Input::{Check, HandOver, Late, Shorten, Signal, TakeBack};
         let now = Instant::now();
         let late = now + DRAIN.max(ENDING);
+        let handed_over = Stop::HandedOver { until: now + DRAIN };
         let draining = Stop::Draining { until: now + DRAIN };
         let ending = Stop::Ending { until: now + ENDING };
         let settling = |from| Stop::Ending { until: from + SETTLING };
         let inputs = [
             Signal,
+            HandOver,
+            TakeBack,
+            Shorten,
             Check(NOTHING),
             Check(DEBTS),
             Check(CALLS),
@@ -145,21 +193,51 @@ mod tests {
         let over = (None, Stop::Over);
         let same = (None, Stop::Serving);
         let drain = (Some(Order::Drain), draining);
-        let (wait, end) = ((None, draining), (None, ending));
+        let (handed, wait, end) = ((None, handed_over), (None, draining), (None, ending));
+        let handed_short = (None, Stop::HandedOver { until: now + SHORT });
+        let short = (None, Stop::Draining { until: now + SHORT });
         let (settle, settle_late) = ((None, settling(now)), (None, settling(late)));
         let end_all = (Some(Order::EndAll), Stop::Ending { until: late + ENDING });
         let hurry = (Some(Order::EndAll), Stop::Ending { until: now + HURRY });
         let table = [
-            (Stop::Serving, [drain, same, same, same, same, same, same]),
-            (draining, [hurry, over, settle, wait, over, settle_late, end_all]),
-            (ending, [over, over, end, end, over, over, over]),
-            (Stop::Over, [over; 7]),
+            (Stop::Serving, [drain, handed, same, same, same, same, same, same, same, same]),
+            (
+                handed_over,
+                [
+                    hurry,
+                    handed,
+                    same,
+                    handed_short,
+                    over,
+                    settle,
+                    handed,
+                    over,
+                    settle_late,
+                    end_all,
+                ],
+            ),
+            (draining, [hurry, wait, wait, short, over, settle, wait, over, settle_late, end_all]),
+            (ending, [over, end, end, end, over, end, end, over, over, over]),
+            (Stop::Over, [over; 10]),
         ];
         for (before, expected) in table {
             for (input, expected) in inputs.into_iter().zip(expected) {
                 let mut stop = before;
                 let order = match input {
                     Signal => stop.signal(DRAIN, now),
+                    HandOver => {
+                        stop.hand_over(DRAIN, now);
+                        None
+                    }
+                    TakeBack => {
+                        stop.take_back();
+                        None
+                    }
+                    Shorten => {
+                        stop.shorten(now + SHORT);
+                        stop.shorten(now + DRAIN);
+                        None
+                    }
                     Check(left) => stop.check(left, now),
                     Late(left) => stop.check(left, late),
                 };
@@ -170,15 +248,19 @@ mod tests {
 
     #[test]
     fn a_daemon_with_a_call_that_never_ends_stops_all_the_same() {
-        let mut now = Instant::now();
-        let started = now;
-        let mut stop = Stop::Serving;
-        stop.signal(DRAIN, now);
-        while let Some(due) = stop.deadline() {
-            now = due;
-            stop.check(CALLS, now);
+        let begun = Instant::now();
+        let mut signalled = Stop::Serving;
+        signalled.signal(DRAIN, begun);
+        let mut replaced = Stop::Serving;
+        replaced.hand_over(DRAIN, begun);
+        for mut stop in [signalled, replaced] {
+            let mut now = begun;
+            while let Some(due) = stop.deadline() {
+                now = due;
+                stop.check(CALLS, now);
+            }
+            assert_eq!(stop, Stop::Over);
+            assert_eq!(now - begun, DRAIN + ENDING);
         }
-        assert_eq!(stop, Stop::Over);
-        assert_eq!(now - started, DRAIN + ENDING);
     }
 }

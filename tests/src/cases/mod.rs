@@ -15,3 +15,4 @@ mod rules;
 mod srtp;
 mod tenants;
 mod tls;
+mod upgrade;

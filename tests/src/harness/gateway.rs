@@ -79,7 +79,16 @@ pub struct Gateway {
 impl Gateway {
     /// Starts it and waits until every listener is open.
     pub fn start(config: &Path, state: PathBuf, admin: SocketAddr) -> Self {
-        let mut gateway = Self::launch(config, state, admin);
+        Self::begin(config, state, admin, false)
+    }
+
+    /// Takes over from the one that runs.
+    pub fn upgrade(config: &Path, state: PathBuf, admin: SocketAddr) -> Self {
+        Self::begin(config, state, admin, true)
+    }
+
+    fn begin(config: &Path, state: PathBuf, admin: SocketAddr, upgrade: bool) -> Self {
+        let mut gateway = Self::launch(config, state, admin, upgrade);
         if !gateway.out.wait(Duration::from_secs(10), |line| line == "ready") {
             let text = fs::read_to_string(config).unwrap_or_default();
             let ended = gateway.child.try_wait().ok().flatten();
@@ -89,10 +98,12 @@ impl Gateway {
         gateway
     }
 
-    fn launch(config: &Path, state: PathBuf, admin: SocketAddr) -> Self {
+    /// Starts it and does not wait.
+    pub fn launch(config: &Path, state: PathBuf, admin: SocketAddr, upgrade: bool) -> Self {
         let mut child = Command::new(binary())
             .args(["run", "--config"])
             .arg(config)
+            .args(upgrade.then_some("--upgrade"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -11,6 +11,7 @@ pub mod peer;
 pub mod place;
 pub mod scene;
 pub mod sip;
+pub mod stream;
 pub mod talking;
 pub mod tls;
 pub mod watchdog;

@@ -325,6 +325,46 @@ impl Sipp {
         sipp
     }
 
+    /// Calls at a rate, without media: so many calls of so many milliseconds each.
+    pub fn load(
+        dir: &Path,
+        local: SocketAddr,
+        (to, caller, called): (SocketAddr, &str, &str),
+        (rate, count, hold): (u32, u32, u32),
+    ) -> Self {
+        let text = fs::read_to_string(peers_dir().join("sipp").join("load.xml")).unwrap();
+        let name = format!("sipp-{}-load", local.ip());
+        let work = dir.join(&name);
+        fs::create_dir_all(&work).unwrap();
+        fs::write(work.join("scenario.xml"), text.replace("[$caller]", caller)).unwrap();
+        let ip = local.ip().to_string();
+        let numbers = [("-r", rate), ("-m", count), ("-d", hold), ("-p", local.port().into())];
+        let child = Command::new("sipp")
+            .args([&to.to_string(), "-s", called, "-sf", "scenario.xml", "-t", "u1", "-i", &ip])
+            .args(numbers.iter().flat_map(|(key, n)| [(*key).to_owned(), n.to_string()]))
+            .args(["-l", "10000", "-timeout", "120s", "-timeout_error", "-nostdin"])
+            .args(["-recv_timeout", "8000", "-trace_err", "-error_file", "errors.log"])
+            .args(["-trace_stat", "-stf", "stat.csv", "-fd", "1"])
+            .args(["-trace_msg", "-message_file", "messages.log"])
+            .current_dir(&work)
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(work.join("out")).unwrap())
+            .stderr(fs::File::create(work.join("err")).unwrap())
+            .spawn()
+            .unwrap_or_else(|e| panic!("sipp: {e}; run `make peers`"));
+        watchdog::adopt(child.id());
+        Self { child, dir: work, name }
+    }
+
+    /// A cumulative figure of the statistics, once it has ended.
+    pub fn figure(&self, column: &str) -> u64 {
+        let text = fs::read_to_string(self.dir.join("stat.csv")).unwrap_or_default();
+        let (mut lines, last) = (text.lines(), text.lines().last().unwrap_or_default());
+        let names = lines.next().unwrap_or_default().split(';');
+        let value = names.zip(last.split(';')).find(|(name, _)| *name == column);
+        value.and_then(|(_, n)| n.parse().ok()).unwrap_or_else(|| panic!("no {column}: {text}"))
+    }
+
     fn wait_listening(&self, transport: &str, local: SocketAddr) {
         let IpAddr::V4(ip) = local.ip() else { panic!("IPv4") };
         let line = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), local.port());
@@ -338,7 +378,12 @@ impl Sipp {
 
     /// Waits for its end; every step of the scenario must have come to pass.
     pub fn finish(mut self) {
-        let end = Instant::now() + Duration::from_secs(25);
+        self.done(Duration::from_secs(25));
+    }
+
+    /// The same, within that time; its figures can be read afterwards.
+    pub fn done(&mut self, limit: Duration) {
+        let end = Instant::now() + limit;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 break status;

@@ -198,6 +198,17 @@ impl Scene {
         Gateway::start(&config, self.dir().join("state"), self.place.at(ADMIN, 8080))
     }
 
+    /// Starts another gateway that takes over from the one that runs.
+    pub fn upgrade(&self) -> Gateway {
+        let config = self.write();
+        Gateway::upgrade(&config, self.state(), self.place.at(ADMIN, 8080))
+    }
+
+    /// The gateway's state directory.
+    pub fn state(&self) -> PathBuf {
+        self.dir().join("state")
+    }
+
     pub fn write(&self) -> PathBuf {
         let dir = self.dir();
         let tenants = dir.join("tenants.d");

@@ -136,6 +136,7 @@ fn a_call_refused_for_load_leaves_nothing_but_a_figure() {
             | Output::Media { .. }
             | Output::Retire(_)
             | Output::Close(_)
+            | Output::Hand { .. }
             | Output::Event(_) => panic!("{output:?}"),
         }
     }
