@@ -3,7 +3,7 @@ CARGO ?= cargo
 TOOLS := $(CURDIR)/target/tools
 DENY_VERSION := 0.20.2
 
-.PHONY: demo test soak bench lint ci peers cores docs deny build
+.PHONY: demo test soak bench fuzz lint ci peers cores docs deny build
 
 demo: ## two tenants, two carriers, calls in both directions; nothing else needed
 	$(CARGO) run --release -- demo
@@ -24,6 +24,9 @@ cores: ## the cores build and pass without sockets, clocks or tokio
 soak: peers build ## the black-box tests five times over: what fails once in a while, fails here; 100,000 calls
 	TRUNKGATE_LEAK_CALLS=100000 $(CARGO) test --profile ci -p tests -- r14_
 	for round in 1 2 3 4 5; do $(CARGO) test --profile ci -p tests || exit 1; done
+
+fuzz: ## everything that reads bytes of others, FUZZ_SECONDS (60) each; fails on a find
+	@CARGO=$(CARGO) tests/fuzz/run
 
 bench: ## parts beside their peers, then the whole gateway beside Kamailio and rtpengine
 	$(CARGO) build --profile dist -p gateway

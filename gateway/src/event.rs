@@ -53,6 +53,11 @@ pub enum Event {
     Dropped(Dropped),
     /// A message was handed to another process, in an upgrade.
     Handed,
+    /// A known peer sent what is no message; it was refused where it shows whom to answer.
+    Unreadable {
+        /// What is wrong, a label.
+        cause: &'static str,
+    },
     /// A fault of ours was caught; it cost one call or one message.
     Fault,
     /// A connection was refused.

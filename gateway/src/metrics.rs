@@ -115,6 +115,7 @@ pub struct Meters {
     setup: Histogram,
     ended: HashMap<&'static str, Counter>,
     refused_flows: HashMap<&'static str, Counter>,
+    unreadable: HashMap<&'static str, Counter>,
     calls: Gauge,
     transactions: Gauge,
     ports: Gauge,
@@ -150,6 +151,7 @@ impl Meters {
             setup: histogram!("trunkgate_call_setup_seconds"),
             ended: HashMap::new(),
             refused_flows: HashMap::new(),
+            unreadable: HashMap::new(),
             calls: gauge!("trunkgate_active_calls"),
             transactions: gauge!("trunkgate_transactions"),
             ports: gauge!("trunkgate_free_port_pairs"),
@@ -208,6 +210,11 @@ impl Meters {
             Event::Proxy { .. } | Event::Peer { .. } => self.places.note(event),
             Event::Dropped(why) => self.dropped[*why as usize].increment(1),
             Event::Handed => self.handed.increment(1),
+            Event::Unreadable { cause } => self
+                .unreadable
+                .entry(*cause)
+                .or_insert_with(|| counter!("trunkgate_messages_unreadable_total", "cause" => *cause))
+                .increment(1),
             Event::Fault => self.faults.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),
             Event::MediaEnded { stats } => {
@@ -327,6 +334,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_calls_ended_total", "Calls that are over or were refused, by cause"),
     ("trunkgate_messages_dropped_total", "Messages dropped unanswered, by cause"),
     ("trunkgate_messages_handed_total", "Messages handed to another process in an upgrade"),
+    ("trunkgate_messages_unreadable_total", "Bytes of known peers that are no message, by cause"),
     ("trunkgate_faults_total", "Faults of the gateway that cost one call or one message"),
     ("trunkgate_reloads_total", "Reloads, by what came of them"),
     ("trunkgate_connections_refused_total", "Connections refused, or not reached, by cause"),
@@ -383,6 +391,7 @@ mod tests {
             meters.note(&Event::CallAnswered { setup: Duration::from_millis(150) });
             meters.note(&Event::CallEnded { cause: Cause::Normal });
             meters.note(&Event::Dropped(Dropped::Stranger));
+            meters.note(&Event::Unreadable { cause: "bare_line_end" });
             meters.note(&Event::Refused(Refusal::Network));
             let (edge, proxy) = ("default".into(), "sip".into());
             meters.note(&Event::Proxy { edge, proxy, up: true, refused: false });

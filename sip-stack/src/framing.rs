@@ -2,11 +2,15 @@
 //! required, keep-alives of RFC 5626 §3.5.1 between messages.
 //!
 //! Once the place where a message ends is in doubt the stream is lost: the first fault is the last
-//! frame, and the connection must be closed after the refusal has been sent.
+//! frame, and the connection must be closed after the refusal has been sent. Of what begins as a
+//! request the rest of the header block is waited for, so that the refusal names it whole; anything
+//! else is broken at once.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::message::{HeaderId, Limits, ParseError, ParseErrorKind, content_length, line_end};
+use crate::message::{
+    HeaderId, Limits, ParseError, ParseErrorKind, content_length, is_token, line_end,
+};
 
 /// Cuts a stream into frames. Holds at most one message and what was read with it; empty, it owns
 /// no memory.
@@ -36,6 +40,8 @@ enum State {
     /// In a header block: the line that is not whole yet begins at `line`, and has no end before
     /// `seen`. Each byte is looked at once, however small the writes.
     Headers { line: usize, seen: usize },
+    /// A fault in a header block that begins as a request; there is no blank line before `seen`.
+    Faulty { kind: ParseErrorKind, seen: usize },
     /// The header block is whole; the message ends here.
     Body { end: usize },
     /// After a fault.
@@ -64,7 +70,7 @@ impl Framer {
     pub fn is_partial(&self) -> bool {
         match self.state {
             State::Between => self.buffer.iter().any(|&b| !matches!(b, b'\r' | b'\n')),
-            State::Headers { .. } | State::Body { .. } => true,
+            State::Headers { .. } | State::Faulty { .. } | State::Body { .. } => true,
             State::Broken => false,
         }
     }
@@ -93,8 +99,25 @@ impl Framer {
                 State::Headers { line, seen } => match self.headers(line, seen) {
                     Ok(true) => {}
                     Ok(false) => return None,
+                    Err(kind @ (ParseErrorKind::BareLineEnd | ParseErrorKind::Nul)) => {
+                        self.state = State::Faulty { kind, seen: 0 };
+                    }
                     Err(kind) => return Some(self.broken(kind)),
                 },
+                State::Faulty { kind, seen } => {
+                    let block = &self.buffer[..self.buffer.len().min(self.limits.header_bytes)];
+                    let end = blank_line(&block[seen..]).map(|end| seen + end);
+                    let is_over =
+                        block.len() == self.limits.header_bytes || !begins_as_request(block);
+                    if end.is_some() || is_over {
+                        // What comes behind is nobody's.
+                        self.buffer.truncate(end.unwrap_or(block.len()));
+                        return Some(self.broken(kind));
+                    }
+                    // The blank line may have begun.
+                    self.state = State::Faulty { kind, seen: block.len().saturating_sub(3) };
+                    return None;
+                }
                 State::Body { end } => {
                     if self.buffer.len() < end {
                         return None;
@@ -149,6 +172,19 @@ impl Framer {
         let raw = std::mem::take(&mut self.buffer).freeze();
         Frame::Broken(ParseError::new(kind, &raw))
     }
+}
+
+/// Whether the first line has the beginning of a request line: a method and a space, or what may
+/// become that.
+fn begins_as_request(block: &[u8]) -> bool {
+    let method = block.iter().take_while(|&&b| is_token(b)).count();
+    method > 0 && matches!(block.get(method), None | Some(b' ')) && !block.starts_with(b"SIP/")
+}
+
+/// Where a blank line ends, by whatever line ends there are.
+fn blank_line(block: &[u8]) -> Option<usize> {
+    let ends = [&b"\r\n\r\n"[..], b"\n\n", b"\n\r\n", b"\r\r"];
+    ends.iter().filter_map(|end| Some(memchr::memmem::find(block, end)? + end.len())).min()
 }
 
 #[cfg(test)]
@@ -244,12 +280,50 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_shows_before_the_block_ends() {
+    fn what_is_no_request_is_broken_before_its_block_ends() {
+        for text in ["SIP/2.0 200 OK\r\nX: a\nb", "\u{16}\u{3}\u{1}\u{2}\0", "(\n", "GET\n"] {
+            let mut framer = Framer::new(Limits::default());
+            assert_eq!(frames(&mut framer, text.as_bytes()).len(), 1, "{text:?}");
+            assert_eq!(frames(&mut framer, message("").as_bytes()), [""; 0]);
+            assert!(!framer.is_partial());
+            assert!(framer.buffer.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_whole_however_small_the_writes() {
+        let tail = "l: 0\r\nX: a";
+        let via = "Via: SIP/2.0/TCP h;branch=z9hG4bK1";
+        let ids = "From: <sip:a>;tag=1\r\nTo: <sip:b>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS";
+        for text in [
+            format!("OPTIONS sip:h SIP/2.0\r\n{tail}\n\r\n{via}\r\n{ids}\r\n\r\n"),
+            format!("OPTIONS sip:h SIP/2.0\r\n{via}\r\n{tail}\0b\r\n{ids}\r\n\r\n"),
+            format!("OPTIONS sip:h SIP/2.0\r\n{via}\r\n{tail}\rb\r\n{ids}\r\n\r\n"),
+            format!("OPTIONS sip:h SIP/2.0\n{via}\n{ids}\n\n").replace("\r\n", "\n"),
+        ] {
+            let refusals = [1, 2, 3, 7, 50, text.len()].map(|size| {
+                let mut framer = Framer::new(Limits::default());
+                let mut found = Vec::new();
+                for chunk in text.as_bytes().chunks(size) {
+                    framer.push(chunk);
+                    found.extend(std::iter::from_fn(|| framer.next()));
+                }
+                let [Frame::Broken(error)] = &found[..] else { panic!("{found:?}") };
+                error.reply.as_ref().map(|reply| reply.write())
+            });
+            for refusal in &refusals {
+                assert_eq!(refusal, &refusals[0], "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_without_an_end_is_over_at_the_limit() {
         let mut framer = Framer::new(Limits::default());
-        assert_eq!(frames(&mut framer, format!("{HEAD}X: a\n").as_bytes()).len(), 1);
-        assert_eq!(frames(&mut framer, message("").as_bytes()), [""; 0]);
+        assert_eq!(frames(&mut framer, format!("{HEAD}X: a\0").as_bytes()), [""; 0]);
+        assert!(framer.is_partial());
+        assert_eq!(frames(&mut framer, &[b'x'; 70_000]).len(), 1);
         assert!(!framer.is_partial());
-        assert!(framer.buffer.is_empty());
     }
 
     #[test]

@@ -5,13 +5,15 @@
 //! type number. Only the first usable audio stream is relayed; other streams are refused with port 0.
 
 mod description;
+mod owned;
 mod side;
 mod snapshot;
 
 use media_relay::{Plan, SessionId, SidePlan};
 
 pub use description::{Description, Format};
-pub use side::{MediaSide, Owned};
+pub use owned::Owned;
+pub use side::MediaSide;
 pub use snapshot::SideSnapshot;
 
 use self::description::StreamLine;

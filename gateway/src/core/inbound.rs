@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use media_relay::SessionId;
 use sip_stack::endpoint::ServerId;
-use sip_stack::leg::{Leg, LegIdentity};
+use sip_stack::leg::{Leg, LegIdentity, refusal_outside};
 use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::sdp::Sdp;
 use sip_stack::transport::Source;
@@ -38,7 +38,12 @@ impl Core {
         if message.to_tag().is_some() {
             return self.on_dialog_request(server, source, message, now);
         }
-        if *message.method() == Method::Options {
+        let served = [Method::Options, Method::Invite].contains(message.method());
+        let refusal = served.then(|| refusal_outside(message, SUPPORTED)).flatten();
+        if let Some(mut draft) = refusal {
+            draft.push(HeaderId::Server, AGENT);
+            self.endpoint.respond(server, draft, now);
+        } else if *message.method() == Method::Options {
             self.on_options(server, source, message, now);
         } else if *message.method() == Method::Invite {
             self.on_invite(server, source, message, now);
@@ -136,17 +141,11 @@ impl Core {
             return Err(Refused::With(Box::new(Draft::response(message, 501))));
         }
         let entry = enter(&routes, source, message)?;
-        let user = Uri::parse(message.uri()).ok().and_then(|uri| uri.user().map(<[u8]>::to_vec));
-        let dialled = user.ok_or(Cause::IncompleteNumber)?;
-        let called = Number::read(&dialled, routes.country(entry.from));
-        let called = called.ok_or(Cause::IncompleteNumber)?;
         let from_value = message.value(HeaderId::From).unwrap_or_default();
-        let caller = Caller::read(from_value, routes.country(entry.from));
-
-        let identity = LegIdentity {
+        let mut identity = LegIdentity {
             local: name_addr(message.value(HeaderId::To).unwrap_or_default()),
             remote: name_addr(from_value),
-            contact: entry.profile.face.contact(Some(called.as_str())),
+            contact: entry.profile.face.contact(None),
             sent_by: entry.profile.face.sent_by(),
             allow: entry.profile.allow.into(),
             supported: entry.profile.supported.into(),
@@ -158,6 +157,12 @@ impl Core {
             refusal.set_to_tag(&self.endpoint.new_tag());
             return Err(Refused::With(Box::new(refusal)));
         }
+        let user = Uri::parse(message.uri()).ok().and_then(|uri| uri.user().map(<[u8]>::to_vec));
+        let dialled = user.ok_or(Cause::IncompleteNumber)?;
+        let called = Number::read(&dialled, routes.country(entry.from));
+        let called = called.ok_or(Cause::IncompleteNumber)?;
+        let caller = Caller::read(from_value, routes.country(entry.from));
+        identity.contact = entry.profile.face.contact(Some(called.as_str()));
 
         let plan = routes.plan(entry.from, &called, |place| self.health.rank(place, now))?;
         let first = *plan.hops.first().ok_or(Cause::NoRoute)?;
@@ -346,4 +351,6 @@ fn call_uuid(wall: std::time::SystemTime, random: [u8; 10]) -> String {
     uuid.to_string()
 }
 
+/// The option tags of every profile.
+const SUPPORTED: &[u8] = b"timer";
 const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS";

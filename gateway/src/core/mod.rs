@@ -247,6 +247,9 @@ impl Core {
     /// Something came that is no message.
     pub fn handle_unreadable(&mut self, source: Source, error: ParseError, now: Instant) {
         if self.is_known(&source) {
+            let cause = error.kind.label();
+            tracing::debug!(from = %source.remote, cause, "unreadable message");
+            self.outputs.push_back(Output::Event(Event::Unreadable { cause }));
             self.endpoint.handle_unreadable(source, error, now);
             self.settle(now);
         } else {

@@ -597,6 +597,19 @@ mod tests {
         assert_eq!((endpoint.counters().unreadable, endpoint.transactions()), (4, (0, 0)));
     }
 
+    /// RFC 4475 §3.1.2.16, "badvers": its Via is of the other version too.
+    #[test]
+    fn a_request_whose_via_cannot_be_read_is_refused_where_it_came_from() {
+        let (mut endpoint, now) = endpoint();
+        let text =
+            "OPTIONS sip:h SIP/7.0\r\nVia: SIP/7.0/UDP h:7;branch=z9hG4bK1\r\nTo: <sip:b>\r\n\r\n";
+        let error: ParseError = Message::parse(Bytes::from(text)).unwrap_err();
+        endpoint.handle_unreadable(source(Udp), error, now);
+        let Some(Output::Send { target, bytes, .. }) = endpoint.poll_output() else { panic!() };
+        assert_eq!(target.remote, source(Udp).remote);
+        assert!(bytes.starts_with(b"SIP/2.0 505 "));
+    }
+
     fn receive(endpoint: &mut Endpoint, request: Message, now: Instant) -> (ServerId, Message) {
         give(endpoint, request, now).requests.remove(0)
     }

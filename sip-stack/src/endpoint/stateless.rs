@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{Endpoint, key, route};
 use crate::glance::Glance;
 use crate::message::{Draft, Elements, HeaderId, Message, Method, Via, stamp_via};
-use crate::transport::Source;
+use crate::transport::{Source, Target};
 
 /// What became of an INVITE that was to be refused for load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,10 @@ impl Endpoint {
     /// Answers without a transaction.
     pub(super) fn reply_stateless(&mut self, source: &Source, mut reply: Draft) {
         let via = reply.value(HeaderId::Via).and_then(first_via);
-        let Some(target) = via.map(|via| route::response_target(source, &via)) else { return };
+        // A Via that cannot be read, of another SIP version for one, says nothing of a port: what is left is where the
+        // request came from.
+        let target =
+            via.map_or_else(|| Target::reply(source), |via| route::response_target(source, &via));
         let call = reply.value(HeaderId::CallId).unwrap_or_default();
         let tag = self.identifiers.derived(call);
         reply.set_to_tag(&tag);

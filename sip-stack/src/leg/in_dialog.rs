@@ -201,7 +201,7 @@ impl Leg {
         if !supports(&self.identity.allow, method.as_bytes()) {
             return self.reply(server, message, 405, out);
         }
-        if let Some(tags) = unsupported(message, &self.identity) {
+        if let Some(tags) = unsupported(message, &self.identity.supported) {
             let mut draft = Draft::response(message, 420);
             draft.push(HeaderId::Unsupported, tags);
             return self.refuse(server, message, draft, out);

@@ -40,6 +40,7 @@ mod bye;
 mod fork;
 mod in_dialog;
 mod offer_answer;
+mod outside;
 mod random;
 mod refusal;
 mod reinvite;
@@ -65,6 +66,7 @@ use bytes::Bytes;
 pub use self::action::{
     Action, EndedBy, Event, Extra, Failure, Hop, LegIdentity, Outbox, Rejection, Token,
 };
+pub use self::outside::refusal_outside;
 pub use self::snapshot::{Snapshot, Stamp};
 pub use self::uac::Outgoing;
 

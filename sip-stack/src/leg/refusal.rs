@@ -10,7 +10,7 @@ use crate::message::{Draft, HeaderId, Message};
 impl Leg {
     /// The response that refuses an initial INVITE, or `None` when a leg may begin:
     ///
-    /// - 400: no Contact, or a CSeq of 2^31 or more
+    /// - 400: no Contact, a CSeq of 2^31 or more, or a multipart body that cannot be read
     /// - 415: a body that must be understood and is not SDP
     /// - 420: Require names an option tag that `identity.supported` lacks (100rel, for example)
     /// - 422: Session-Expires is under our floor (RFC 4028 §9)
@@ -25,10 +25,13 @@ impl Leg {
 
     /// As [`Leg::refusal`], less what only an initial INVITE must have.
     pub(super) fn refusal_in_dialog(request: &Message, identity: &LegIdentity) -> Option<Draft> {
-        if let Some(tags) = unsupported(request, identity) {
+        if let Some(tags) = unsupported(request, &identity.supported) {
             let mut draft = Draft::response(request, 420);
             draft.push(HeaderId::Unsupported, tags);
             return Some(draft);
+        }
+        if matches!(request.parts(), Some(Err(_))) {
+            return Some(Draft::response(request, 400));
         }
         if has_foreign_body(request) {
             let mut draft = Draft::response(request, 415);
@@ -40,11 +43,9 @@ impl Leg {
 }
 
 /// The option tags of Require that we do not support, comma-separated.
-pub(super) fn unsupported(request: &Message, identity: &LegIdentity) -> Option<Bytes> {
-    let unknown: Vec<&[u8]> = request
-        .elements(HeaderId::Require)
-        .filter(|tag| !supports(&identity.supported, tag))
-        .collect();
+pub(super) fn unsupported(request: &Message, supported: &[u8]) -> Option<Bytes> {
+    let unknown: Vec<&[u8]> =
+        request.elements(HeaderId::Require).filter(|tag| !supports(supported, tag)).collect();
     if unknown.is_empty() { None } else { Some(Bytes::from(unknown.join(&b", "[..]))) }
 }
 
@@ -104,6 +105,26 @@ mod tests {
             let invite = Message::parse(Bytes::from(text.replace('\n', "\r\n"))).unwrap();
             let refusal = Leg::refusal(&invite, &identity());
             assert_eq!(refusal.map(|draft| draft.status()), status, "{more}");
+        }
+    }
+
+    #[test]
+    fn at_55_a_multipart_body_that_cannot_be_read_is_400_not_415() {
+        for (kind, body, status) in [
+            ("multipart/mixed;boundary=b", "--b\r\n\r\nISUP\r\n--b--", Some(415)),
+            ("multipart/mixed;boundary=b", "--b\r\n\r\nISUP", Some(400)),
+            ("multipart/mixed", "--b\r\n\r\nISUP\r\n--b--", Some(400)),
+        ] {
+            let text = format!(
+                "INVITE sip:b@b.example SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKx\r\n\
+                 From: <sip:a@a.example>;tag=a\r\nTo: <sip:b@b.example>\r\nCall-ID: c\r\n\
+                 CSeq: 1 INVITE\r\nContact: <sip:a@a.example>\r\nContent-Type: {kind}\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let invite = Message::parse(Bytes::from(text)).unwrap();
+            let refusal = Leg::refusal(&invite, &identity());
+            assert_eq!(refusal.map(|draft| draft.status()), status, "{body}");
         }
     }
 

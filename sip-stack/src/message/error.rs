@@ -1,7 +1,9 @@
 //! What is wrong with a message, and the answer to it where there is one.
 //!
 //! A message that cannot be indexed may still show enough to be answered (RFC 3261 §8.2, RFC 4475
-//! §3): the header lines that a response copies are picked out line by line, without trust.
+//! §3): the header lines that a response copies are picked out line by line, without trust. Where a
+//! message has line ends as they must be, no other byte begins a line here: a bare LF must not make a
+//! header of what our neighbours read as part of a value.
 
 use bytes::Bytes;
 
@@ -78,6 +80,28 @@ impl ParseErrorKind {
     }
 }
 
+impl ParseErrorKind {
+    /// The label in metrics: one word for each kind, whichever header it is about.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::StartLine => "start_line",
+            Self::Version => "version",
+            Self::RequestUri => "request_uri",
+            Self::BareLineEnd => "bare_line_end",
+            Self::Nul => "nul",
+            Self::HeaderLine => "header_line",
+            Self::Unterminated => "unterminated",
+            Self::TooLarge => "too_large",
+            Self::Doubled(_) => "doubled",
+            Self::Missing(_) => "missing",
+            Self::Malformed(_) => "malformed",
+            Self::MethodMismatch => "method_mismatch",
+            Self::Short => "short",
+        }
+    }
+}
+
 /// Bytes that are not a message that we take.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{kind}")]
@@ -101,7 +125,7 @@ const COPIED: [HeaderId; 4] = [HeaderId::From, HeaderId::To, HeaderId::CallId, H
 const REPLY_LINES: usize = 64;
 
 fn reply(kind: ParseErrorKind, raw: &Bytes) -> Option<Draft> {
-    let mut lines = Lines { rest: raw, left: Limits::default().header_bytes };
+    let mut lines = Lines::new(&raw[..raw.len().min(Limits::default().header_bytes)]);
     let start = lines.find(|line| !line.is_empty())?;
     let method_len = start.iter().take_while(|&&b| is_token(b)).count();
     let is_request = method_len > 0 && start.get(method_len) == Some(&b' ');
@@ -136,24 +160,35 @@ fn reply(kind: ParseErrorKind, raw: &Bytes) -> Option<Draft> {
     Some(draft)
 }
 
-/// Lines of a header block, whatever ends them.
+/// Lines of a header block: what stands before any CR or LF. The next line begins behind a CRLF, or where there is no
+/// CRLF at all behind any line end.
 struct Lines<'a> {
     rest: &'a [u8],
-    left: usize,
+    crlf: bool,
+}
+
+impl<'a> Lines<'a> {
+    fn new(block: &'a [u8]) -> Self {
+        Self { rest: block, crlf: memchr::memmem::find(block, b"\r\n").is_some() }
+    }
 }
 
 impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        if self.rest.is_empty() || self.left == 0 {
+        if self.rest.is_empty() {
             return None;
         }
         let end = memchr::memchr2(b'\r', b'\n', self.rest).unwrap_or(self.rest.len());
         let line = &self.rest[..end];
-        let skip = if self.rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
-        self.rest = self.rest.get(end + skip..).unwrap_or_default();
-        self.left = self.left.saturating_sub(end + skip);
+        let next = if self.crlf {
+            memchr::memmem::find(&self.rest[end..], b"\r\n")
+                .map_or(self.rest.len(), |at| end + at + 2)
+        } else {
+            end + 1
+        };
+        self.rest = self.rest.get(next..).unwrap_or_default();
         Some(line)
     }
 }
@@ -195,6 +230,24 @@ mod tests {
             "SIP/2.0 400 Malformed Line End\r\nVia: SIP/2.0/UDP h\r\nTo: <sip:b> \r\n\
              Content-Length: 0\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_bare_line_end_begins_no_header_of_a_refusal() {
+        for evil in ["\n", "\r", "\0\n", "\r\r"] {
+            let error = refuse(&format!(
+                "INVITE sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h\r\nX: a{evil}Via: SIP/2.0/UDP evil{evil}To: <sip:evil>\r\n\
+                 To: <sip:b>{evil}Call-ID: evil\r\n\r\n"
+            ));
+            assert_eq!(error.kind.status().0, 400);
+            assert_eq!(
+                String::from_utf8_lossy(&error.reply.unwrap().write()).replace(' ', ""),
+                "SIP/2.0400MalformedLineEnd\r\nVia:SIP/2.0/UDPh\r\nTo:<sip:b>\r\nContent-Length:0\r\n\r\n"
+            );
+        }
+        // Where nothing but LF ends lines, whoever wrote it means them.
+        let text = "INVITE sip:h SIP/2.0\nVia: SIP/2.0/UDP h\nTo: <sip:b>\n\n";
+        assert_eq!(refuse(text).reply.unwrap().fields().count(), 2);
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl HeaderId {
     }
 
     /// Whether a second line of this header makes a message ambiguous, so that it is refused
-    /// (RFC 4475 §3.3.8).
+    /// (RFC 4475 §3.3.8; RFC 3515 §2.4.2, RFC 3891 §3).
     pub(crate) const fn is_single(self) -> bool {
         matches!(
             self,
@@ -160,6 +160,8 @@ impl HeaderId {
                 | Self::MaxForwards
                 | Self::ContentLength
                 | Self::ContentType
+                | Self::ReferTo
+                | Self::Replaces
         )
     }
 }

@@ -9,10 +9,13 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of a whole message.
     pub message_bytes: usize,
+    /// Elements of Via, of Route, of Record-Route: as many as Max-Forwards lets a request pass, and each of them is
+    /// copied into every answer or every later request.
+    pub hops: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_bytes: 64 * 1024, headers: 256, message_bytes: 192 * 1024 }
+        Self { header_bytes: 64 * 1024, headers: 256, message_bytes: 192 * 1024, hops: 70 }
     }
 }

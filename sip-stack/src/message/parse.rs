@@ -67,6 +67,8 @@ pub(super) struct Index {
     pub(super) body: Span,
 }
 
+/// Bytes of the shortest element of a list of hops.
+const SHORTEST: usize = 6;
 /// Common messages have fewer lines, so that the list is allocated once.
 const LINES: usize = 32;
 
@@ -110,6 +112,11 @@ pub(super) fn index(raw: &Bytes, limits: &Limits) -> Result<Index, Fault> {
         Some(line) => Ok(entries[line].value.of(raw)),
         None => Err(Fault::Missing(id)),
     };
+    for id in [HeaderId::Via, HeaderId::Route, HeaderId::RecordRoute] {
+        if let Some(first) = seen.at(id) {
+            hops(raw, id, &entries[first..], limits.hops)?;
+        }
+    }
     let via = Elements::new(value(HeaderId::Via)?).next().unwrap_or_default();
     let branch = branch(via).ok_or(Fault::Malformed(HeaderId::Via))?;
     let from_tag = tag(HeaderId::From, value(HeaderId::From)?)?;
@@ -348,6 +355,17 @@ fn contacts(raw: &[u8], entries: &[Entry]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// No more elements of one header, over all its lines, than there can be hops.
+fn hops(raw: &[u8], id: HeaderId, entries: &[Entry], most: usize) -> Result<(), Fault> {
+    let lines = || entries.iter().filter(|entry| entry.id == id).map(|entry| entry.value.of(raw));
+    // The shortest element is `<s:h>` and its comma: counting is for lists that can be too long.
+    if lines().map(<[u8]>::len).sum::<usize>() < most * SHORTEST {
+        return Ok(());
+    }
+    let count = lines().flat_map(Elements::new).take(most + 1).count();
+    if count > most { Err(Fault::TooLarge) } else { Ok(()) }
+}
+
 fn method_of(raw: &Bytes, token: &[u8]) -> Method {
     Method::known(token).unwrap_or_else(|| Method::Other(raw.slice_ref(token)))
 }
@@ -383,6 +401,22 @@ mod tests {
 
     fn starting(line: &str) -> String {
         with("", "").replacen("OPTIONS sip:h SIP/2.0", line, 1)
+    }
+
+    #[test]
+    fn at_23_more_hops_than_a_request_can_have_made_are_too_large() {
+        for name in ["Via", "Route", "Record-Route"] {
+            let element = if name == "Via" { "SIP/2.0/UDP h" } else { "<sip:h;lr>" };
+            let already = usize::from(name == "Via");
+            let most = Limits::default().hops - already;
+            for (hops, taken) in [(most, true), (most + 1, false), (500, false)] {
+                let list = format!("{name}: {}\r\n", vec![element; hops].join(","));
+                assert_eq!(read(&adding(&list)).is_ok(), taken, "{name} {hops} in one line");
+                let lines = format!("{name}: {element}\r\n").repeat(hops.min(240));
+                let fault = read(&adding(&lines)).err();
+                assert_eq!(fault, (!taken).then_some(Fault::TooLarge), "{name} {hops} lines");
+            }
+        }
     }
 
     #[test]

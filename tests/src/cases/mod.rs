@@ -16,3 +16,4 @@ mod srtp;
 mod tenants;
 mod tls;
 mod upgrade;
+mod torture;

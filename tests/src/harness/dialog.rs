@@ -240,6 +240,17 @@ impl Dialog {
         self.cseq
     }
 
+    /// The next request of this side has a CSeq so much lower; gives where it was.
+    pub fn back(&mut self, by: u32) -> u32 {
+        let before = self.cseq;
+        self.cseq -= by;
+        before
+    }
+
+    pub fn back_to(&mut self, cseq: u32) {
+        self.cseq = cseq;
+    }
+
     /// Sends a request and takes its final response.
     pub fn ask(&mut self, method: &str, extra: &str, sdp: &str) -> Received {
         let number = self.send(method, extra, sdp);
@@ -315,7 +326,8 @@ impl Dialog {
 
 /// The end of a message: the body and its headers.
 fn close(text: &mut String, sdp: &str) {
-    if !sdp.is_empty() {
+    // A test that has a type of its own has said so above.
+    if !sdp.is_empty() && !text.contains("\r\nContent-Type:") {
         text.push_str("Content-Type: application/sdp\r\n");
     }
     write!(text, "Content-Length: {}\r\n\r\n{sdp}", sdp.len()).unwrap();

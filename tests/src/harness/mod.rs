@@ -9,6 +9,7 @@ pub mod load;
 pub mod media;
 pub mod peer;
 pub mod place;
+pub mod raw;
 pub mod scene;
 pub mod sip;
 pub mod stream;

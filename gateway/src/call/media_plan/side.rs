@@ -1,6 +1,6 @@
 //! One side of a call's media: what we told this peer, what it told us, and what is being negotiated.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
@@ -9,13 +9,9 @@ use media_relay::{Port, Security};
 use sip_stack::sdp::{Crypto, Direction, Writer};
 
 use super::description::StreamLine;
-use super::{Description, Format, Holds, MediaRules, Secure};
+use super::{Description, Format, Holds, MediaRules, Owned, Secure};
 use crate::failure::Cause;
 use crate::random::Random;
-
-/// Our own addresses and ports: no peer may send us there to talk to ourselves.
-#[derive(Clone, Debug, Default)]
-pub struct Owned(pub(super) Vec<(IpAddr, RangeInclusive<u16>)>);
 
 /// What we last told a peer.
 #[derive(Clone, Debug)]
@@ -54,37 +50,6 @@ pub struct MediaSide {
     pub(super) streams: Vec<StreamLine>,
     pub(super) place: usize,
     pub(super) sdp: Vec<u8>,
-}
-
-impl Owned {
-    /// Every media address and every listener of the configuration.
-    pub fn new(config: &config::Config) -> Self {
-        let addresses = config.media.iter().flat_map(|pool| &pool.addresses);
-        let edges = config.edges.iter().map(|edge| edge.listen);
-        let realms = config.realms.iter().flat_map(|realm| &realm.listen).map(|l| l.address);
-        let listeners = edges.chain(realms).map(|at| (at.ip(), at.port()..=at.port()));
-        Self(
-            addresses
-                .flat_map(|a| {
-                    let public = a.advertise.map(|ip| (ip, a.ports.clone()));
-                    std::iter::once((a.address, a.ports.clone())).chain(public)
-                })
-                .chain(listeners)
-                .collect(),
-        )
-    }
-
-    /// Whether media must not be sent there: no unicast address, no port, or ourselves.
-    pub fn forbids(&self, at: SocketAddr) -> bool {
-        let address = at.ip().to_canonical();
-        let odd = match address {
-            IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast() || ip.is_link_local(),
-            IpAddr::V6(ip) => ip.is_multicast() || ip.is_unicast_link_local(),
-        };
-        odd || address.is_unspecified()
-            || at.port() < LOWEST_PORT
-            || self.0.iter().any(|(ip, ports)| *ip == address && ports.contains(&at.port()))
-    }
 }
 
 impl MediaSide {
@@ -410,4 +375,3 @@ fn own_choice() -> Vec<Format> {
 const LIFETIME: u64 = 1 << 31;
 /// RFC 3551 §3.
 const DYNAMIC: RangeInclusive<u8> = 96..=127;
-const LOWEST_PORT: u16 = 1024;

@@ -243,7 +243,7 @@ fn a_refused_offer_leaves_what_was_agreed() {
 
 #[test]
 fn media_are_never_sent_to_ourselves_or_to_a_crowd() {
-    let owned = Owned(vec![("192.0.2.11".parse().unwrap(), 20000..=20999)]);
+    let owned = Owned::only("192.0.2.11", 20000..=20999);
     let aimed = |address: &str, port: &str| {
         let offer = plain("").replace("203.0.113.5", address).replace("30000", port);
         media([PLAIN, SECURE]).take_offer(0, offer.as_bytes(), &owned)
