@@ -37,9 +37,9 @@ pub enum Frame {
 enum State {
     /// Before a start line.
     Between,
-    /// In a header block: the line that is not whole yet begins at `line`, and has no end before
-    /// `seen`. Each byte is looked at once, however small the writes.
-    Headers { line: usize, seen: usize },
+    /// In a header block: behind `count` lines without folds, the line that is not whole yet begins
+    /// at `line`, and has no end before `seen`. Each byte is looked at once, however small the writes.
+    Headers { count: usize, line: usize, seen: usize },
     /// A fault in a header block that begins as a request; there is no blank line before `seen`.
     Faulty { kind: ParseErrorKind, seen: usize },
     /// The header block is whole; the message ends here.
@@ -94,9 +94,9 @@ impl Framer {
                         [b'\r', b'\n', ..] => self.buffer.advance(2),
                         [..] => {}
                     }
-                    self.state = State::Headers { line: 0, seen: 0 };
+                    self.state = State::Headers { count: 0, line: 0, seen: 0 };
                 }
-                State::Headers { line, seen } => match self.headers(line, seen) {
+                State::Headers { count, line, seen } => match self.headers(count, line, seen) {
                     Ok(true) => {}
                     Ok(false) => return None,
                     Err(kind @ (ParseErrorKind::BareLineEnd | ParseErrorKind::Nul)) => {
@@ -133,7 +133,12 @@ impl Framer {
     }
 
     /// Looks at the lines that have become whole; says whether the header block is.
-    fn headers(&mut self, mut line: usize, mut seen: usize) -> Result<bool, ParseErrorKind> {
+    fn headers(
+        &mut self,
+        mut count: usize,
+        mut line: usize,
+        mut seen: usize,
+    ) -> Result<bool, ParseErrorKind> {
         let block = &self.buffer[..self.buffer.len().min(self.limits.header_bytes)];
         loop {
             match line_end(block, seen) {
@@ -150,6 +155,11 @@ impl Framer {
                     return Ok(true);
                 }
                 Ok(end) => {
+                    count += usize::from(!matches!(block[line], b' ' | b'\t'));
+                    // The first one is the start line.
+                    if count > self.limits.headers + 1 {
+                        return Err(ParseErrorKind::TooLarge);
+                    }
                     line = end + 2;
                     seen = line;
                 }
@@ -159,7 +169,7 @@ impl Framer {
                     }
                     // The last byte may be the CR of a CRLF.
                     let seen = seen.max(block.len() - 1);
-                    self.state = State::Headers { line, seen };
+                    self.state = State::Headers { count, line, seen };
                     return Ok(false);
                 }
                 Err(kind) => return Err(kind),
@@ -272,6 +282,7 @@ mod tests {
             ("\u{16}\u{3}\u{1}\u{2}\0".into(), "NUL in the header block 0"),
             ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".into(), "Content-Length is missing 0"),
             (format!("{HEAD}{}", "X: y\r\n".repeat(20_000)), "message too large 513"),
+            (format!("{HEAD}{}l: 0{end}", "X: y\r\n".repeat(251)), "message too large 513"),
             (format!("{HEAD}X: {}", "y".repeat(70_000)), "message too large 513"),
         ] {
             let next = message("");
@@ -324,6 +335,14 @@ mod tests {
         assert!(framer.is_partial());
         assert_eq!(frames(&mut framer, &[b'x'; 70_000]).len(), 1);
         assert!(!framer.is_partial());
+    }
+
+    #[test]
+    fn as_many_header_lines_as_the_parser_takes_are_framed() {
+        let folds = "X: y\r\n z\r\n\tz\r\n".repeat(250);
+        let text = format!("{HEAD}{folds}Content-Length: 0\r\n\r\n");
+        assert_eq!(all(&text), [&text[..]]);
+        assert!(crate::message::Message::parse(text.into()).is_ok());
     }
 
     #[test]

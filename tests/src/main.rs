@@ -14,6 +14,7 @@
 //! | [`cases::leak`] | thousands of short calls leave nothing behind |
 //! | [`cases::reload`] | another configuration, another certificate, while calls go on |
 //! | [`cases::hostile`] | random bytes on every port |
+//! | [`cases::attacks_parsing`], [`cases::attacks_sdp`], [`cases::attacks_media`] | known attacks by their number, AT-nn |
 //! | [`cases::torture`] | the torture messages of RFC 4475 and RFC 5118 over UDP and TCP |
 //!
 //! `TRUNKGATE_BIN` names the binary; `make peers` installs the peers.

@@ -1,5 +1,8 @@
 //! The tests, by what they show.
 
+mod attacks_media;
+mod attacks_parsing;
+mod attacks_sdp;
 mod calls;
 mod course;
 mod failover;

@@ -240,6 +240,12 @@ impl Dialog {
         self.cseq
     }
 
+    /// ACK for a refusal of a re-INVITE of ours: the branch is that of its Via.
+    pub fn send_ack_failure(&self, refusal: &Msg) {
+        let branch = refusal.branch().to_owned();
+        self.flow.send(self.text("ACK", self.invite_cseq, &branch, "", ""));
+    }
+
     /// The next request of this side has a CSeq so much lower; gives where it was.
     pub fn back(&mut self, by: u32) -> u32 {
         let before = self.cseq;

@@ -11,6 +11,7 @@ pub mod peer;
 pub mod place;
 pub mod raw;
 pub mod scene;
+pub mod siege;
 pub mod sip;
 pub mod stream;
 pub mod talking;

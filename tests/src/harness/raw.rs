@@ -183,6 +183,8 @@ pub fn status(response: &[u8]) -> u16 {
 /// The first value of a header, however its name is written.
 pub fn header(message: &[u8], name: &str, short: &str) -> Option<String> {
     let text = String::from_utf8_lossy(message);
+    // As whoever wrote it means it.
+    let text = if text.contains("\r\n") { text.into_owned() } else { text.replace('\n', "\r\n") };
     let head = text.split("\r\n\r\n").next().unwrap_or_default();
     let head = head.replace("\r\n ", " ").replace("\r\n\t", " ");
     head.split("\r\n").find_map(|line| {
