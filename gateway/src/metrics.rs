@@ -213,7 +213,9 @@ impl Meters {
             Event::Unreadable { cause } => self
                 .unreadable
                 .entry(*cause)
-                .or_insert_with(|| counter!("trunkgate_messages_unreadable_total", "cause" => *cause))
+                .or_insert_with(
+                    || counter!("trunkgate_messages_unreadable_total", "cause" => *cause),
+                )
                 .increment(1),
             Event::Fault => self.faults.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),

@@ -3,7 +3,8 @@
 /// Bounds on one message. What lies above is refused, never truncated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the start line and header lines together, blank line included.
+    /// Bytes of the start line and header lines together, blank line included. Below the largest
+    /// datagram, so that there is none which is all header.
     pub header_bytes: usize,
     /// Header lines.
     pub headers: usize,
@@ -16,6 +17,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_bytes: 64 * 1024, headers: 256, message_bytes: 192 * 1024, hops: 70 }
+        Self { header_bytes: 60 * 1024, headers: 256, message_bytes: 192 * 1024, hops: 70 }
     }
 }
