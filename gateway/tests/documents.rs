@@ -20,6 +20,7 @@ fn every_figure_is_described() {
     meters.note(&Event::CallAnswered { setup: Duration::from_millis(800) });
     meters.note(&Event::CallEnded { cause: Cause::Normal });
     meters.note(&Event::Refused(Refusal::Network));
+    meters.note(&Event::Unreadable { cause: "nul" });
     let (edge, proxy) = ("default".into(), "sip.test".into());
     meters.note(&Event::Proxy { edge, proxy, up: true, refused: false });
     meters.note(&Event::Peer { trunk: "a".into(), peer: "udp:b".into(), up: true });
