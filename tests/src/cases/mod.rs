@@ -18,5 +18,5 @@ mod rules;
 mod srtp;
 mod tenants;
 mod tls;
-mod upgrade;
 mod torture;
+mod upgrade;
