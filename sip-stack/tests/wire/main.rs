@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod differential;
+mod mutated;
 mod properties;
 mod torture;

@@ -107,7 +107,7 @@ const OFFER: &[u8] = b"v=0\r\no=- 31201 7 IN IP4 127.0.0.1\r\ns=session\r\nc=IN 
 
 /// Every view that can be had from bytes; the test is that none panics, and that a refusal that is
 /// offered is itself a message or at least well-formed lines.
-fn everything(bytes: &[u8]) {
+pub(super) fn everything(bytes: &[u8]) {
     let raw = Bytes::copy_from_slice(bytes);
     match Message::parse(raw.clone()) {
         Ok(message) => {

@@ -9,6 +9,7 @@ mod failover;
 mod hostile;
 mod keys;
 mod leak;
+mod mutated;
 mod options;
 mod peers_alone;
 mod relay;

@@ -17,7 +17,7 @@ use crate::harness::talking::{CALLED, Talking};
 
 /// What comes back to one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     /// This final status.
     Status(u16),
     /// Nothing.
@@ -27,7 +27,7 @@ enum Fate {
 use Fate::{Silence, Status};
 
 /// Name, what comes back over UDP, what comes back over TCP, why.
-type Row = (&'static str, Fate, Fate, &'static str);
+pub(super) type Row = (&'static str, Fate, Fate, &'static str);
 
 /// A stream without Content-Length is refused with 400 and closed, where a datagram is whole without it (RFC 3261 §18.3).
 const RFC4475: [Row; 50] = [
@@ -217,7 +217,7 @@ const LEFT_OVER: [&str; 3] = ["clerr", "baddn", "dblreq"];
 /// The trunk that sends the messages.
 const OTHER: u8 = 52;
 
-fn rows() -> impl Iterator<Item = (&'static str, Row)> {
+pub(super) fn rows() -> impl Iterator<Item = (&'static str, Row)> {
     let first = RFC4475.iter().map(|row| ("rfc4475", *row));
     first.chain(RFC5118.iter().map(|row| ("rfc5118", *row)))
 }
