@@ -1,5 +1,7 @@
 //! `GET /metrics`, `/live` and `/health`, on an address of its own. The door for axum.
 
+mod bounded;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use self::bounded::Bounded;
 use crate::metrics::Exporter;
 
 /// What the signalling thread tells about itself.
@@ -81,7 +84,7 @@ pub async fn serve(
         .route("/live", get(live))
         .route("/health", get(healthy))
         .with_state(Shared { exporter, health });
-    axum::serve(listener, router).await
+    axum::serve(Bounded::new(listener), router).await
 }
 
 #[allow(clippy::unused_async, reason = "axum handlers are async")]

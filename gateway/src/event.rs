@@ -19,6 +19,8 @@ pub enum Event {
     },
     /// A call of a process that died goes on.
     CallRestored,
+    /// A refused INVITE left neither log line nor record: too many are refused each second.
+    RefusalUnrecorded,
     /// A call was answered.
     CallAnswered {
         /// From the INVITE to the 2xx.

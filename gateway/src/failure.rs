@@ -33,6 +33,11 @@ pub enum Cause {
     Overload,
     /// Max-Forwards is used up.
     TooManyHops,
+    /// The call has come back to us by a proxy.
+    Looped,
+    /// The INVITE itself cannot be taken: damaged, an extension or body that we do not have, a session interval that is
+    /// too short. The status says which.
+    BadRequest(u16),
     /// The session description cannot be read or asks for something impossible.
     BadOffer,
     /// Media without encryption where it is compulsory, or no usable key.
@@ -87,6 +92,8 @@ impl Cause {
             }
             Self::Unreachable | Self::Silent => 503,
             Self::TooManyHops => 483,
+            Self::Looped => 482,
+            Self::BadRequest(status) => status,
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 488,
             Self::Unsupported => 420,
             Self::NoAnswer => 408,
@@ -120,6 +127,8 @@ impl Cause {
             | Self::IncompleteNumber
             | Self::NoRoute
             | Self::TooManyHops
+            | Self::Looped
+            | Self::BadRequest(_)
             | Self::BadOffer
             | Self::NotEncrypted
             | Self::NothingInCommon
@@ -144,7 +153,8 @@ impl Cause {
             Self::IncompleteNumber => 28,
             Self::TenantFull | Self::NoPorts | Self::Overload => 34,
             Self::Draining | Self::Unreachable | Self::NoRecord => 41,
-            Self::TooManyHops => 25,
+            Self::TooManyHops | Self::Looped => 25,
+            Self::BadRequest(status) => q850_of_status(status),
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 65,
             Self::Unsupported => 79,
             Self::Silent | Self::NotConfirmed | Self::Lost => 102,
@@ -164,6 +174,8 @@ impl Cause {
             | Self::UnknownNumber
             | Self::IncompleteNumber
             | Self::TooManyHops
+            | Self::Looped
+            | Self::BadRequest(_)
             | Self::BadOffer
             | Self::NotEncrypted
             | Self::NothingInCommon
@@ -194,6 +206,8 @@ impl Cause {
             Self::Draining => "draining",
             Self::Overload => "overload",
             Self::TooManyHops => "too_many_hops",
+            Self::Looped => "looped",
+            Self::BadRequest(_) => "bad_request",
             Self::BadOffer => "bad_offer",
             Self::NotEncrypted => "not_encrypted",
             Self::NothingInCommon => "nothing_in_common",
@@ -226,6 +240,8 @@ impl fmt::Display for Cause {
             Self::Draining => "the gateway is stopping and takes no new calls",
             Self::Overload => "more calls come in than can be served",
             Self::TooManyHops => "Max-Forwards is used up",
+            Self::Looped => "the call has passed here before",
+            Self::BadRequest(status) => return write!(f, "the INVITE cannot be taken: {status}"),
             Self::BadOffer => "the session description cannot be used",
             Self::NotEncrypted => "no usable SRTP key was offered where encryption is compulsory",
             Self::NothingInCommon => "no audio codec in common",
@@ -301,6 +317,8 @@ mod tests {
         Cause::Draining,
         Cause::Overload,
         Cause::TooManyHops,
+        Cause::Looped,
+        Cause::BadRequest(420),
         Cause::BadOffer,
         Cause::NotEncrypted,
         Cause::NothingInCommon,

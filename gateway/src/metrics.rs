@@ -127,6 +127,7 @@ pub struct Meters {
     handed: Counter,
     elder_calls: Gauge,
     faults: Counter,
+    unrecorded: Counter,
     media: [Counter; 6],
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
     relay: (Gauge, Gauge, [Counter; 3]),
@@ -164,6 +165,7 @@ impl Meters {
             handed: counter!("trunkgate_messages_handed_total"),
             elder_calls: gauge!("trunkgate_elder_calls"),
             faults: counter!("trunkgate_faults_total"),
+            unrecorded: counter!("trunkgate_refusals_unrecorded_total"),
             media: [
                 counter!("trunkgate_media_received_packets_total"),
                 counter!("trunkgate_media_relayed_packets_total"),
@@ -217,6 +219,7 @@ impl Meters {
                     || counter!("trunkgate_messages_unreadable_total", "cause" => *cause),
                 )
                 .increment(1),
+            Event::RefusalUnrecorded => self.unrecorded.increment(1),
             Event::Fault => self.faults.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),
             Event::MediaEnded { stats } => {
@@ -337,6 +340,10 @@ const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_messages_dropped_total", "Messages dropped unanswered, by cause"),
     ("trunkgate_messages_handed_total", "Messages handed to another process in an upgrade"),
     ("trunkgate_messages_unreadable_total", "Bytes of known peers that are no message, by cause"),
+    (
+        "trunkgate_refusals_unrecorded_total",
+        "Refused calls without a log line and a record, because there were too many",
+    ),
     ("trunkgate_faults_total", "Faults of the gateway that cost one call or one message"),
     ("trunkgate_reloads_total", "Reloads, by what came of them"),
     ("trunkgate_connections_refused_total", "Connections refused, or not reached, by cause"),

@@ -75,12 +75,13 @@ impl Core {
         if let Err(refused) = self.try_invite(server, source, message, now) {
             let cause = match refused {
                 Refused::Because(cause) => cause,
-                Refused::With(draft) => return self.endpoint.respond(server, *draft, now),
+                Refused::With(draft) => {
+                    let cause = Cause::BadRequest(draft.status());
+                    self.trace_refusal(source, message, cause, now);
+                    return self.endpoint.respond(server, *draft, now);
+                }
             };
-            if self.recordable {
-                self.record_refusal(source, message, cause, now);
-            }
-            self.outputs.push_back(Output::Event(Event::CallRefused { cause }));
+            self.trace_refusal(source, message, cause, now);
             let mut extra = vec![(HeaderId::Reason, Bytes::from(reason_header(cause)))];
             if cause.asks_to_wait() {
                 extra.push((HeaderId::RetryAfter, RETRY_AFTER.into()));
@@ -90,7 +91,13 @@ impl Core {
     }
 
     /// A call that was refused before it began has its record as well: somebody will ask.
-    fn record_refusal(&mut self, source: &Source, message: &Message, cause: Cause, now: Instant) {
+    pub(super) fn record_refusal(
+        &mut self,
+        source: &Source,
+        message: &Message,
+        cause: Cause,
+        now: Instant,
+    ) {
         let routes = Arc::clone(&self.routes);
         let end = enter(&routes, source, message).ok().map(|entry| entry.from);
         let edge = match locals::side(routes.config(), source.local) {
@@ -136,6 +143,9 @@ impl Core {
         let max_forwards = message.max_forwards().unwrap_or(70);
         if max_forwards == 0 {
             return Err(Cause::TooManyHops.into());
+        }
+        if self.endpoint.has_passed(message) {
+            return Err(Cause::Looped.into());
         }
         if message.value(HeaderId::Replaces).is_some() {
             return Err(Refused::With(Box::new(Draft::response(message, 501))));

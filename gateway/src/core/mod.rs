@@ -15,6 +15,7 @@ mod reload;
 mod restore;
 mod slots;
 mod stray;
+mod trace;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ use self::reload::Departed;
 pub use self::reload::Renewal;
 use self::slots::Slots;
 use self::stray::Strays;
+use self::trace::Traces;
 use crate::admission::Admission;
 use crate::call::media_plan::Owned;
 use crate::call::{CallKey, Pools};
@@ -142,6 +144,7 @@ pub struct Core {
     health: Health,
     delivery: Delivery,
     door: Door,
+    traces: Traces,
     departed: Departed,
     strays: Strays,
     slots: Slots,
@@ -198,6 +201,7 @@ impl Core {
             health: Health::new(&routes, now, &mut random),
             delivery: Delivery::default(),
             door: Door::default(),
+            traces: Traces::default(),
             departed: Departed::default(),
             strays: Strays::default(),
             slots: Slots::default(),
@@ -250,6 +254,7 @@ impl Core {
             let cause = error.kind.label();
             tracing::debug!(from = %source.remote, cause, "unreadable message");
             self.outputs.push_back(Output::Event(Event::Unreadable { cause }));
+            self.trace_unreadable(&source, &error, now);
             self.endpoint.handle_unreadable(source, error, now);
             self.settle(now);
         } else {

@@ -15,7 +15,7 @@
 //! (RFC 3261 §8.2.7); requests inside dialogs have a reserve above that. Every transaction ends by a
 //! timer. Output is as large as what one input causes.
 //!
-//! Deliberately absent: loop and merged-request detection (§8.2.2.2), `maddr`, the switch from UDP
+//! Deliberately absent: merged-request detection (§8.2.2.2), `maddr`, the switch from UDP
 //! to TCP for large requests (§18.1.1, the choice of whoever locates the target), and sockets, clock
 //! and randomness of its own.
 
@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::message::{Draft, HeaderId, Message, ParseError};
+use crate::message::{Draft, HeaderId, Message, ParseError, Via};
 use crate::transaction::Timing;
 use crate::transport::{Source, Target};
 
@@ -64,8 +64,8 @@ pub struct ClientId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerId(pub u64);
 
-/// What a driver names when a send failed. All sends of one client transaction share theirs; every
-/// other send has its own.
+/// What a driver names when a send failed. All sends of one transaction share theirs; every other send
+/// has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SendId(pub u64);
 
@@ -265,8 +265,10 @@ enum Transaction {
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Marks the sends that belong to no client transaction.
+/// Marks the sends that belong to no transaction.
 const OTHER_SENDS: u64 = 1 << 63;
+/// Marks the sends of a server transaction.
+const REPLIES: u64 = 1 << 62;
 
 impl Endpoint {
     /// An endpoint without transactions; `seed` comes from the system's random source.
@@ -312,8 +314,10 @@ impl Endpoint {
 
     /// The driver could not deliver that send.
     pub fn handle_send_failed(&mut self, send: SendId, now: Instant) {
-        if send.0 & OTHER_SENDS == 0 {
+        if send.0 & (OTHER_SENDS | REPLIES) == 0 {
             self.client_send_failed(ClientId(send.0), now);
+        } else if send.0 & OTHER_SENDS == 0 {
+            self.reply_send_failed(ServerId(send.0 & !REPLIES));
         } else {
             self.counters.lost_sends += 1;
         }
@@ -380,6 +384,14 @@ impl Endpoint {
     /// Which process made this branch, tag or Call-ID; `None` when none of ours did.
     pub fn origin(&self, identifier: &[u8]) -> Option<Origin> {
         self.identifiers.origin(identifier)
+    }
+
+    /// Whether a request has passed this node before: a Via of ours stands in it. It has come back by
+    /// proxies, and would do so again (RFC 3261 §16.3).
+    pub fn has_passed(&self, request: &Message) -> bool {
+        request.elements(HeaderId::Via).filter_map(Via::parse).any(|via| {
+            self.origin(via.branch()).is_some_and(|origin| origin.node == self.settings.node)
+        })
     }
 
     /// What was counted since birth.

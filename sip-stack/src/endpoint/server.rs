@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::key::{self, Class};
-use super::{Endpoint, Output, Owner, ServerId, Transaction, identifier, route};
+use super::{Endpoint, Output, Owner, REPLIES, SendId, ServerId, Transaction, identifier, route};
 use crate::message::{Draft, HeaderId, Message, Method, NameAddr};
 use crate::transaction::server_invite::{self, ServerInvite};
 use crate::transaction::server_non_invite::{self, ServerNonInvite};
@@ -24,6 +24,8 @@ pub(super) struct Server {
     tag: Option<Bytes>,
     /// What a repeat sends.
     reply: Bytes,
+    /// Whether the connection of the request has failed us: then another is opened (§18.2.2).
+    rerouted: bool,
     pub(super) pending: Option<Box<Pending>>,
     deadline: Option<Instant>,
 }
@@ -195,6 +197,7 @@ impl Endpoint {
             target: route::response_target(&source, &message.top_via()),
             tag: None,
             reply: Bytes::new(),
+            rerouted: false,
             pending: Some(Box::new(pending)),
             deadline: None,
         };
@@ -297,7 +300,7 @@ impl Endpoint {
         };
         found.reply = bytes.clone();
         let target = found.target.clone();
-        self.push_send(target, bytes.clone());
+        self.push_reply(server, target, bytes.clone());
     }
 
     fn repeat_reply(&mut self, server: ServerId, event: &Event<'_>) {
@@ -306,7 +309,28 @@ impl Endpoint {
             self.counters.repeats += 1;
         }
         let (target, bytes) = (found.target.clone(), found.reply.clone());
-        self.push_send(target, bytes);
+        self.push_reply(server, target, bytes);
+    }
+
+    /// A response did not leave: the connection of its request is gone. It is sent once more, on a new
+    /// connection to where the request came from and the sent-by port (§18.2.2).
+    pub(super) fn reply_send_failed(&mut self, server: ServerId) {
+        let found = self.servers.get_mut(&server).filter(|found| {
+            found.target.transport.is_reliable() && !found.rerouted && !found.reply.is_empty()
+        });
+        let Some(found) = found else {
+            self.counters.lost_sends += 1;
+            return;
+        };
+        found.rerouted = true;
+        found.target.flow = None;
+        let (target, bytes) = (found.target.clone(), found.reply.clone());
+        self.push_reply(server, target, bytes);
+    }
+
+    fn push_reply(&mut self, server: ServerId, target: Target, bytes: Bytes) {
+        let id = SendId(REPLIES | server.0);
+        self.outputs.push_back(Output::Send { id, target, bytes });
     }
 
     fn deliver_ack(&mut self, event: &Event<'_>) {
@@ -405,6 +429,26 @@ mod tests {
         let again = drain(&mut endpoint);
         assert_eq!((again.kinds(), again.requests.len()), (vec!["100".to_owned()], 0));
         assert_eq!(endpoint.counters().repeated_requests, 1);
+    }
+
+    #[test]
+    fn a_response_whose_connection_is_gone_leaves_on_another_once() {
+        use crate::transport::Transport::Tls;
+        let (mut endpoint, now) = endpoint();
+        endpoint.handle_message(source(Tls), incoming("OPTIONS", &[]), now);
+        let (server, request) = drain(&mut endpoint).requests.remove(0);
+        endpoint.respond(server, Draft::response(&request, 200), now);
+        let (id, target, _) = drain(&mut endpoint).sent.remove(0);
+        assert_eq!(target.flow, source(Tls).flow);
+
+        endpoint.handle_send_failed(id, now);
+        let (again, target, ok) = drain(&mut endpoint).sent.remove(0);
+        assert_eq!((target.flow, target.remote.port(), ok.status()), (None, 5070, 200));
+        assert_eq!(target.remote.ip(), source(Tls).remote.ip());
+
+        endpoint.handle_send_failed(again, now);
+        assert!(endpoint.poll_output().is_none());
+        assert_eq!(endpoint.counters().lost_sends, 1);
     }
 
     #[test]

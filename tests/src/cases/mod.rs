@@ -3,6 +3,9 @@
 mod attacks_media;
 mod attacks_parsing;
 mod attacks_sdp;
+mod attacks_admin;
+mod attacks_connections;
+mod attacks_strangers;
 mod calls;
 mod course;
 mod failover;

@@ -143,6 +143,13 @@ impl Gateway {
             .unwrap_or_else(|| panic!("no {name} in\n{text}"))
     }
 
+    /// The same for a counter that appears with its first event: 0 until then.
+    pub fn count(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics");
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
+        text.lines().find_map(value).unwrap_or(0.0)
+    }
+
     /// Waits until calls can be made.
     pub fn healthy(&self) {
         self.until("healthy", || self.get("/health").0 == 200);

@@ -1,5 +1,6 @@
 //! What the tests stand on. Nothing here uses a crate of the gateway.
 
+pub mod attack;
 pub mod audit;
 pub mod capture;
 pub mod dialog;

@@ -163,3 +163,129 @@ fn a_call_that_was_taken_is_not_refused_by_its_repeat() {
     assert!(world.sent.is_empty());
     assert_eq!(world.core.calls(), 1);
 }
+
+#[test]
+fn at_51_a_call_that_comes_back_is_refused() {
+    let mut world = World::new();
+    let invite = carrier_invite("+442079460001", PLAIN);
+    for (changed, status) in [
+        (invite.replace("Max-Forwards: 70", "Max-Forwards: 0"), "SIP/2.0 483"),
+        (looped(&mut world, &invite), "SIP/2.0 482"),
+    ] {
+        world.hear(CARRIER, &changed);
+        world.expect(CARRIER, status);
+        assert_eq!(world.core.calls(), 0);
+    }
+    assert_eq!(world.records.len(), 2, "each has its record");
+    world.hear(CARRIER, &another(&invite, 3).replace("Max-Forwards: 70", "Max-Forwards: 1"));
+    assert_eq!(value(&world.expect(PROXY, "INVITE "), "Max-Forwards"), "0");
+}
+
+/// As it would come back by a proxy: with a Via of ours under that of the proxy.
+fn looped(world: &mut World, invite: &str) -> String {
+    let branch = String::from_utf8(world.core.endpoint.new_tag().to_vec()).unwrap();
+    let ours = format!("\nVia: SIP/2.0/UDP 127.0.0.10:5060;branch=z9hG4bK{branch}\nMax-Forwards");
+    another(&invite.replacen("\nMax-Forwards", &ours, 1), 2)
+}
+
+/// The same call of another transaction.
+fn another(invite: &str, n: usize) -> String {
+    invite
+        .replace("Call-ID: c1", &format!("Call-ID: d{n}"))
+        .replace("z9hG4bKc1", &format!("z9hG4bKd{n}"))
+}
+
+#[test]
+fn at_30_a_storm_of_repeats_is_one_transaction() {
+    let mut world = World::new();
+    let invite = carrier_invite("+442079460001", PLAIN);
+    world.hear(CARRIER, &invite);
+    let before = (world.core.gauges(), world.core.unfinished());
+    world.sent.clear();
+    for _ in 0..1000 {
+        world.hear(CARRIER, &invite);
+    }
+    assert_eq!((world.core.gauges(), world.core.unfinished()), before);
+    let (mut count, mut bytes) = (0, 0);
+    for (target, text) in world.sent.drain(..) {
+        assert_eq!(
+            (target.remote.to_string().as_str(), line(&text)),
+            (CARRIER, "SIP/2.0 100 Trying")
+        );
+        count += 1;
+        bytes += text.len();
+    }
+    assert!(count <= 1000 && bytes <= 1000 * invite.len(), "{count} answers, {bytes} bytes");
+}
+
+#[test]
+fn at_33_nothing_that_a_stranger_sends_makes_us_send() {
+    let mut world = World::new();
+    let (invite, ok) = answered(&mut world);
+    // Nobody but the peer knows our branch.
+    let guessed = invite.replace(";branch=z9hG4bK", ";branch=z9hG4bKx");
+    world.sent.clear();
+    for text in [
+        carrier_invite("+442079460001", PLAIN),
+        options("PBX"),
+        "INVITE sip:x SIP/2.0\n\n".into(),
+        carrier_bye(&ok),
+        carrier_bye(&ok).replace("BYE", "INVITE"),
+        reply(&guessed, "200 OK", "x", "", ""),
+        reply(&guessed, "401 Unauthorized", "x", "", ""),
+    ] {
+        let raw = raw(&text);
+        if world.core.sort(&source(STRANGER), &raw, world.now).is_none() {
+            continue;
+        }
+        match Message::parse(raw) {
+            Ok(message) => world.core.handle_message(source(STRANGER), message, world.now),
+            Err(error) => world.core.handle_unreadable(source(STRANGER), error, world.now),
+        }
+        world.drain();
+    }
+    world.wait(Duration::from_secs(40));
+    let to_stranger = world.sent.iter().filter(|(t, _)| t.remote.to_string() == STRANGER).count();
+    assert_eq!(to_stranger, 0);
+}
+
+#[test]
+fn at_52_a_session_interval_under_the_floor_gets_422_and_leaves_a_trace() {
+    let mut world = World::new();
+    let invite = carrier_invite("+442079460001", PLAIN);
+    let interval = |text: &str, n| another(&invite.replacen("\nMax-Forwards", text, 1), n);
+    world.hear(CARRIER, &interval("\nSession-Expires: 1\nSupported: timer\nMax-Forwards", 1));
+    let refusal = world.expect(CARRIER, "SIP/2.0 422");
+    assert_eq!(value(&refusal, "Min-SE"), "90");
+    assert_eq!(world.records[0].cause.sip, 422);
+    world.hear(CARRIER, &interval("\nMin-SE: 4294967296\nMax-Forwards", 2));
+    assert!(world.sent.iter().all(|(_, text)| !text.contains("4294967296")));
+    assert!(world.core.calls() <= 1);
+}
+
+#[test]
+fn every_refused_invite_leaves_a_trace_and_a_flood_of_them_a_bounded_one() {
+    let mut world = World::new();
+    let invite = carrier_invite("+442079460001", PLAIN);
+    for (n, (with, status)) in [
+        ("\nReplaces: a;to-tag=b;from-tag=c\nMax-Forwards", "501"),
+        ("\nRequire: 100rel\nMax-Forwards", "420"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.hear(CARRIER, &another(&invite.replacen("\nMax-Forwards", with, 1), n));
+        world.expect(CARRIER, &format!("SIP/2.0 {status}"));
+        assert_eq!(world.records.len(), n + 1);
+        assert_eq!(world.records[n].cause.sip, status.parse::<u16>().unwrap());
+    }
+    world.wait(Duration::from_secs(2));
+    let unknown = carrier_invite("+4420794", PLAIN);
+    for n in 0..500 {
+        world.hear(CARRIER, &another(&unknown, 10 + n));
+    }
+    assert_eq!(world.records.len(), 2 + 100);
+    world.wait(Duration::from_secs(1));
+    world.hear(CARRIER, &another(&unknown, 1000));
+    assert_eq!(world.records.len(), 2 + 100 + 1);
+}

@@ -1,0 +1,267 @@
+//! Connections of peers that mean no good: what they are told, how long they live, what they hold
+//! (AT-12, 13, 14, 16, 23, 24, 26, 27).
+
+use std::fs::File;
+use std::io::Write;
+use std::net::UdpSocket;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lab::pki::{KeyKind, Leaf, Usage, Validity};
+
+use crate::harness::attack::{
+    Standing, bytes_until_end, invite, options, refused_or_closed,
+};
+use crate::harness::dialog::token;
+use crate::harness::place::{CARRIER_A, CARRIER_SIDE, EDGE, PROXY, STRANGER};
+use crate::harness::scene::FQDN;
+use crate::harness::talking::CALLED;
+use crate::harness::tls;
+use crate::harness::wire::connect_from;
+
+#[test]
+fn at_12_at_16_a_refused_certificate_is_counted_by_what_is_wrong_with_it() {
+    let mut standing = Standing::new("at_12");
+    let leaf = || Leaf::teams("teams.test").key(KeyKind::EcdsaP256);
+    let issue = |name: &str, leaf: &Leaf| standing.scene.pki.issue(name, leaf).unwrap();
+    let cases = [
+        (None, "no_certificate"),
+        (Some(issue("rogue", &leaf().rogue())), "certificate_issuer"),
+        (Some(issue("expired", &leaf().validity(Validity::Expired))), "certificate_date"),
+        (
+            Some(issue("other", &Leaf::new(["sip.evil.test"]).key(KeyKind::EcdsaP256))),
+            "certificate_name",
+        ),
+    ];
+    for (identity, cause) in &cases {
+        let figure = format!("trunkgate_connections_refused_total{{cause=\"{cause}\"}}");
+        assert!(standing.gateway.count(&figure) < 1.0, "{cause}");
+        let client = tls::client(identity.as_ref(), &standing.scene.ca());
+        let (from, edge) = (standing.scene.place.ip(PROXY), standing.scene.place.at(EDGE, 5061));
+        // It claims to be Teams, in the From of what it says at once.
+        if let Ok(flow) = standing.teams.end.connect_tls(from, edge, FQDN, &client) {
+            let text = options("OPTIONS", standing.scene.place.at(PROXY, 5061), "Teams");
+            drop(flow.try_send(text.as_bytes()));
+        }
+        standing.rises(&figure, 1.0);
+    }
+    let good = issue("server-only", &leaf().usage(Usage::ServerOnly));
+    let client = tls::client(Some(&good), &standing.scene.ca());
+    let (from, edge) = (standing.scene.place.ip(PROXY), standing.scene.place.at(EDGE, 5061));
+    let flow = standing.teams.end.connect_tls(from, edge, FQDN, &client).unwrap();
+    let ping = standing.teams.ping(&flow, FQDN);
+    standing.teams.inbox.take("200", |r| r.msg.status() == 200 && r.msg.call_id() == ping);
+    standing.untouched();
+}
+
+#[test]
+fn at_13_the_wrong_protocol_is_closed_without_a_word() {
+    let mut standing = Standing::new("at_13");
+    let place = standing.scene.place;
+    let (edge, sip) = (place.at(EDGE, 5061), place.at(CARRIER_SIDE, 5060));
+    let plain = invite(place.at(PROXY, 5061), CALLED, &token("plain"));
+    let http = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for text in [plain.as_str(), http, "\0\x01\0\0\x21\x12\xa4\x42"] {
+        let stream = connect_from(place.ip(PROXY), edge);
+        refused_or_closed(stream, text.as_bytes(), Duration::from_secs(1));
+    }
+    standing.rises("trunkgate_connections_refused_total{cause=\"not_tls\"}", 3.0);
+    let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03rest";
+    for bytes in [&hello[..], http.as_bytes(), b"\0\x01\0\0\x21\x12\xa4\x42"] {
+        refused_or_closed(connect_from(place.ip(CARRIER_A), sip), bytes, Duration::from_secs(1));
+    }
+    standing.teams.not_invited();
+    standing.untouched();
+}
+
+/// With openssl as the client, which can still do what it should not.
+#[test]
+fn at_14_old_versions_and_renegotiation_are_refused() {
+    let mut standing = Standing::new("at_14");
+    let leaf = Leaf::teams("teams.test").key(KeyKind::EcdsaP256);
+    let identity = standing.scene.pki.issue("old", &leaf).unwrap();
+    let place = standing.scene.place;
+    let connect = |arguments: &[&str], input: &[u8]| {
+        let out = standing.scene.dir().join(token("openssl"));
+        let mut child = Command::new("openssl")
+            .args(["s_client", "-connect", &place.at(EDGE, 5061).to_string(), "-servername", FQDN])
+            .args(["-bind", &format!("{}:0", place.ip(PROXY)), "-cert"])
+            .arg(&identity.certificate)
+            .arg("-key")
+            .arg(&identity.key)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(File::create(&out).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        for line in input.chunks(2) {
+            thread::sleep(Duration::from_millis(300));
+            drop(stdin.write_all(line));
+        }
+        let end = Instant::now() + Duration::from_secs(10);
+        let done = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+            if Instant::now() > end {
+                drop(child.kill());
+                drop(child.wait());
+                break None;
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
+        drop(stdin);
+        (done, std::fs::read_to_string(out).unwrap_or_default())
+    };
+    for version in ["-tls1", "-tls1_1"] {
+        let (done, text) = connect(&[version, "-cipher", "DEFAULT@SECLEVEL=0"], b"");
+        assert!(done.is_some_and(|status| !status.success()), "{version}: {text}");
+    }
+    standing.rises("trunkgate_connections_refused_total{cause=\"tls_version\"}", 2.0);
+    // Weak ciphers share nothing with ours.
+    let (done, _) = connect(&["-tls1_2", "-cipher", "NULL:@SECLEVEL=0"], b"");
+    assert!(done.is_some_and(|status| !status.success()));
+    // "R" on a line by itself asks for a renegotiation.
+    let (done, text) = connect(&["-tls1_2"], &b"R\n".repeat(8));
+    assert!(text.contains("RENEGOTIATING"), "{text}");
+    assert!(done.is_some(), "renegotiation goes on: {text}");
+    standing.untouched();
+}
+
+#[test]
+fn at_23_what_is_too_large_is_refused_and_forgotten() {
+    let mut standing = Standing::new("at_23");
+    let place = standing.scene.place;
+    let sip = place.at(CARRIER_SIDE, 5060);
+    let good = |n: usize| invite(place.at(CARRIER_A, 5099), CALLED, &format!("large{n}"));
+    let with = |n: usize, more: &str| good(n).replacen("Max-Forwards", &format!("{more}Max-Forwards"), 1);
+    let texts = [
+        with(1, &format!("X: {}\r\n", "y".repeat(70_000))),
+        with(2, &"X: y\r\n".repeat(10_000)),
+        with(3, &"Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\n".repeat(500)),
+        with(4, &"Route: <sip:a;lr>\r\n".repeat(400)),
+        good(5).replacen("Content-Length: ", "Content-Length: 1", 1) + &"a=x\r\n".repeat(200_000),
+    ];
+    let before = standing.gateway.resident();
+    for _ in 0..20 {
+        for text in &texts {
+            let stream = connect_from(place.ip(CARRIER_A), sip);
+            let answer = bytes_until_end_or_answer(stream, text.as_bytes());
+            let answer = String::from_utf8_lossy(&answer);
+            let status = answer.get(8..11).unwrap_or_default().to_owned();
+            assert!(["400", "413", "513", ""].contains(&status.as_str()), "{answer}");
+        }
+    }
+    // The largest datagrams: refused, or dropped where nothing of it can be answered.
+    let socket = UdpSocket::bind((place.ip(CARRIER_A), 0)).unwrap();
+    for n in 0..50 {
+        let padding = 65_400 - good(n).len();
+        let text = with(10 + n, &format!("X: {}\r\n", "y".repeat(padding)));
+        socket.send_to(text.as_bytes(), sip).unwrap();
+    }
+    standing.teams.not_invited();
+    let now = standing.gateway.resident();
+    assert!(now < before + 24 * 1024, "{before} KiB before, {now} KiB now");
+    standing.untouched();
+}
+
+#[test]
+fn at_24_a_peer_that_asks_and_never_reads_is_let_go() {
+    let mut standing = Standing::within("at_24", Duration::from_secs(90));
+    let place = standing.scene.place;
+    let sip = place.at(CARRIER_SIDE, 5060);
+    let before = standing.gateway.resident();
+    let mut stream = connect_from(place.ip(CARRIER_A), sip).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+    let text = options("OPTIONS", place.at(CARRIER_A, 5099), "PBX").replace("/UDP", "/TCP");
+    let start = Instant::now();
+    let mut written = 0;
+    // Far more than the sockets' own buffers hold, of question and of answer.
+    let end = loop {
+        let branch = format!("z9hG4bKp{written}");
+        let text = text.replace("z9hG4bKs5099", &branch).replace("Call-ID: ", &format!("Call-ID: {written}"));
+        if stream.write_all(text.as_bytes()).is_err() {
+            break start.elapsed();
+        }
+        written += 1;
+        assert!(written < 2_000_000, "nobody held it up");
+    };
+    assert!(end < Duration::from_secs(45), "let go after {end:?}");
+    assert!(written > 1000, "{written} only");
+    let now = standing.gateway.resident();
+    assert!(now < before + 64 * 1024, "{before} KiB before, {now} KiB after {written} requests");
+    standing.untouched();
+}
+
+#[test]
+fn at_26_keep_alives_and_foreign_protocols_without_end_are_closed() {
+    let mut standing = Standing::new("at_26");
+    let place = standing.scene.place;
+    let sip = place.at(CARRIER_SIDE, 5060);
+    let stream = connect_from(place.ip(CARRIER_A), sip);
+    let pongs = bytes_until_end(stream, &b"\r\n\r\n".repeat(5_000), Duration::from_secs(1));
+    assert!(pongs.len() <= 16, "{} bytes of pongs", pongs.len());
+    let upgrade = "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    refused_or_closed(
+        connect_from(place.ip(CARRIER_A), sip),
+        upgrade.as_bytes(),
+        Duration::from_secs(1),
+    );
+    let socket = UdpSocket::bind((place.ip(CARRIER_A), 0)).unwrap();
+    for _ in 0..100 {
+        socket.send_to(b"\r\n\r\n", sip).unwrap();
+        socket.send_to(b"\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl", sip).unwrap();
+    }
+    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(socket.recv(&mut [0; 2048]).is_err(), "a datagram was answered");
+    standing.untouched();
+}
+
+#[test]
+fn at_27_idle_connections_are_few_from_one_address_and_do_not_last() {
+    let mut standing = Standing::within("at_27", Duration::from_secs(90));
+    let place = standing.scene.place;
+    let (edge, sip) = (place.at(EDGE, 5061), place.at(CARRIER_SIDE, 5060));
+    let start = Instant::now();
+    // From a trunk's address: as many as one may hold. From anybody else: none.
+    let known: Vec<_> =
+        (0..300).filter_map(|_| connect_from(place.ip(CARRIER_A), sip).ok()).collect();
+    let strangers: Vec<_> = (0..300)
+        .filter_map(|n| connect_from(place.ip(STRANGER + n % 100), sip).ok())
+        .collect();
+    standing.rises("trunkgate_connections_refused_total{cause=\"limit\"}", 300.0 - 64.0);
+    standing.rises("trunkgate_connections_refused_total{cause=\"network\"}", 300.0);
+    assert!(standing.gateway.count("trunkgate_open_connections") <= 64.0 + 8.0);
+    // The edge is as reachable as before, even with silent connections of its own.
+    let shaking: Vec<_> =
+        (0..40).filter_map(|_| connect_from(place.ip(PROXY), edge).ok()).collect();
+    let flow = standing.teams.connect(FQDN);
+    let ping = standing.teams.ping(&flow, FQDN);
+    standing.teams.inbox.take("200", |r| r.msg.status() == 200 && r.msg.call_id() == ping);
+    // After 10 s at most nobody who said nothing is left.
+    let end = start + Duration::from_secs(20);
+    while standing.gateway.count("trunkgate_open_connections") > 8.0 {
+        assert!(Instant::now() < end, "idle connections are still open");
+        thread::sleep(Duration::from_millis(100));
+    }
+    drop((known, strangers, shaking));
+    standing.untouched();
+}
+
+/// The first answer, or what came until the end.
+fn bytes_until_end_or_answer(
+    stream: std::io::Result<std::net::TcpStream>,
+    bytes: &[u8],
+) -> Vec<u8> {
+    use std::io::Read;
+    let Ok(mut stream) = stream else { return Vec::new() };
+    stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    drop(stream.write_all(bytes));
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut buffer = [0; 4096];
+    let length = stream.read(&mut buffer).unwrap_or(0);
+    buffer[..length].to_vec()
+}
