@@ -304,7 +304,7 @@ const fn q850_of_status(status: u16) -> u8 {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 24] = [
+    const ALL: [Cause; 26] = [
         Cause::Normal,
         Cause::CallerGaveUp,
         Cause::Peer(486),

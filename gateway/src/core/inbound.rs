@@ -19,7 +19,6 @@ use super::{Core, Output, owner};
 use crate::call::media_plan::{CallMedia, MediaSide};
 use crate::call::{Call, NewCall, Story, leg_record, sources, tenant_name};
 use crate::cdr::LegRecord;
-use crate::event::Event;
 use crate::failure::{Cause, RETRY_AFTER, reason_header};
 use crate::journal;
 use crate::locals::{self, Side};

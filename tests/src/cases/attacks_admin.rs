@@ -10,7 +10,7 @@ use crate::harness::wire::connect_from;
 
 #[test]
 fn at_57_the_admin_pages_are_nowhere_else() {
-    let mut standing = Standing::new("at_57");
+    let standing = Standing::new("at_57");
     let place = standing.scene.place;
     for host in [CARRIER_SIDE, EDGE] {
         assert!(connect_from(place.ip(CARRIER_A), place.at(host, 8080)).is_err(), "host {host}");
@@ -20,15 +20,23 @@ fn at_57_the_admin_pages_are_nowhere_else() {
 
 #[test]
 fn at_57_paths_and_methods_that_are_none() {
-    let mut standing = Standing::new("at_57_paths");
-    for path in ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/metrics/../x", "/state/key", "//", "/tenants.d"] {
+    let standing = Standing::new("at_57_paths");
+    for path in [
+        "/../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/metrics/../x",
+        "/state/key",
+        "//",
+        "/tenants.d",
+    ] {
         let (status, body) = standing.gateway.get(path);
         assert!((400..500).contains(&status), "{path}: {status}");
         assert!(!body.contains("root:"), "{path}");
     }
     for method in ["POST", "PUT", "DELETE", "TRACE", "CONNECT"] {
         let mut stream = TcpStream::connect(standing.scene.place.at(ADMIN, 8080)).unwrap();
-        write!(stream, "{method} /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "{method} /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut text = String::new();
         drop(stream.read_to_string(&mut text));
         assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{method}: {text}");
@@ -38,7 +46,7 @@ fn at_57_paths_and_methods_that_are_none() {
 
 #[test]
 fn at_57_slow_and_endless_requests_hold_nothing_up() {
-    let mut standing = Standing::within("at_57_slow", Duration::from_secs(120));
+    let standing = Standing::within("at_57_slow", Duration::from_secs(120));
     let admin = standing.scene.place.at(ADMIN, 8080);
     let before = standing.gateway.resident();
     let slow: Vec<TcpStream> = (0..200)
@@ -50,7 +58,10 @@ fn at_57_slow_and_endless_requests_hold_nothing_up() {
         .collect();
     let mut endless = TcpStream::connect(admin).unwrap();
     endless.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
-    drop(endless.write_all(b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n"));
+    drop(
+        endless
+            .write_all(b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n"),
+    );
     for _ in 0..200 {
         if endless.write_all(&[b'x'; 64 * 1024]).is_err() {
             break;

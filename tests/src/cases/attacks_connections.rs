@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use lab::pki::{KeyKind, Leaf, Usage, Validity};
 
-use crate::harness::attack::{
-    Standing, bytes_until_end, invite, options, refused_or_closed,
-};
+use crate::harness::attack::{Standing, bytes_until_end, invite, options, refused_or_closed};
 use crate::harness::dialog::token;
 use crate::harness::place::{CARRIER_A, CARRIER_SIDE, EDGE, PROXY, STRANGER};
 use crate::harness::scene::FQDN;
@@ -22,7 +20,7 @@ use crate::harness::wire::connect_from;
 
 #[test]
 fn at_12_at_16_a_refused_certificate_is_counted_by_what_is_wrong_with_it() {
-    let mut standing = Standing::new("at_12");
+    let standing = Standing::new("at_12");
     let leaf = || Leaf::teams("teams.test").key(KeyKind::EcdsaP256);
     let issue = |name: &str, leaf: &Leaf| standing.scene.pki.issue(name, leaf).unwrap();
     let cases = [
@@ -57,14 +55,14 @@ fn at_12_at_16_a_refused_certificate_is_counted_by_what_is_wrong_with_it() {
 
 #[test]
 fn at_13_the_wrong_protocol_is_closed_without_a_word() {
-    let mut standing = Standing::new("at_13");
+    let standing = Standing::new("at_13");
     let place = standing.scene.place;
     let (edge, sip) = (place.at(EDGE, 5061), place.at(CARRIER_SIDE, 5060));
     let plain = invite(place.at(PROXY, 5061), CALLED, &token("plain"));
     let http = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    for text in [plain.as_str(), http, "\0\x01\0\0\x21\x12\xa4\x42"] {
+    for bytes in [plain.as_bytes(), http.as_bytes(), b"\0\x01\0\0\x21\x12\xa4\x42"] {
         let stream = connect_from(place.ip(PROXY), edge);
-        refused_or_closed(stream, text.as_bytes(), Duration::from_secs(1));
+        refused_or_closed(stream, bytes, Duration::from_secs(1));
     }
     standing.rises("trunkgate_connections_refused_total{cause=\"not_tls\"}", 3.0);
     let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03rest";
@@ -78,7 +76,7 @@ fn at_13_the_wrong_protocol_is_closed_without_a_word() {
 /// With openssl as the client, which can still do what it should not.
 #[test]
 fn at_14_old_versions_and_renegotiation_are_refused() {
-    let mut standing = Standing::new("at_14");
+    let standing = Standing::new("at_14");
     let leaf = Leaf::teams("teams.test").key(KeyKind::EcdsaP256);
     let identity = standing.scene.pki.issue("old", &leaf).unwrap();
     let place = standing.scene.place;
@@ -133,11 +131,12 @@ fn at_14_old_versions_and_renegotiation_are_refused() {
 
 #[test]
 fn at_23_what_is_too_large_is_refused_and_forgotten() {
-    let mut standing = Standing::new("at_23");
+    let standing = Standing::new("at_23");
     let place = standing.scene.place;
     let sip = place.at(CARRIER_SIDE, 5060);
     let good = |n: usize| invite(place.at(CARRIER_A, 5099), CALLED, &format!("large{n}"));
-    let with = |n: usize, more: &str| good(n).replacen("Max-Forwards", &format!("{more}Max-Forwards"), 1);
+    let with =
+        |n: usize, more: &str| good(n).replacen("Max-Forwards", &format!("{more}Max-Forwards"), 1);
     let texts = [
         with(1, &format!("X: {}\r\n", "y".repeat(70_000))),
         with(2, &"X: y\r\n".repeat(10_000)),
@@ -170,7 +169,7 @@ fn at_23_what_is_too_large_is_refused_and_forgotten() {
 
 #[test]
 fn at_24_a_peer_that_asks_and_never_reads_is_let_go() {
-    let mut standing = Standing::within("at_24", Duration::from_secs(90));
+    let standing = Standing::within("at_24", Duration::from_secs(90));
     let place = standing.scene.place;
     let sip = place.at(CARRIER_SIDE, 5060);
     let before = standing.gateway.resident();
@@ -182,7 +181,9 @@ fn at_24_a_peer_that_asks_and_never_reads_is_let_go() {
     // Far more than the sockets' own buffers hold, of question and of answer.
     let end = loop {
         let branch = format!("z9hG4bKp{written}");
-        let text = text.replace("z9hG4bKs5099", &branch).replace("Call-ID: ", &format!("Call-ID: {written}"));
+        let text = text
+            .replace("z9hG4bKs5099", &branch)
+            .replace("Call-ID: ", &format!("Call-ID: {written}"));
         if stream.write_all(text.as_bytes()).is_err() {
             break start.elapsed();
         }
@@ -198,7 +199,7 @@ fn at_24_a_peer_that_asks_and_never_reads_is_let_go() {
 
 #[test]
 fn at_26_keep_alives_and_foreign_protocols_without_end_are_closed() {
-    let mut standing = Standing::new("at_26");
+    let standing = Standing::new("at_26");
     let place = standing.scene.place;
     let sip = place.at(CARRIER_SIDE, 5060);
     let stream = connect_from(place.ip(CARRIER_A), sip);
@@ -222,15 +223,15 @@ fn at_26_keep_alives_and_foreign_protocols_without_end_are_closed() {
 
 #[test]
 fn at_27_idle_connections_are_few_from_one_address_and_do_not_last() {
-    let mut standing = Standing::within("at_27", Duration::from_secs(90));
+    let standing = Standing::within("at_27", Duration::from_secs(90));
     let place = standing.scene.place;
     let (edge, sip) = (place.at(EDGE, 5061), place.at(CARRIER_SIDE, 5060));
     let start = Instant::now();
     // From a trunk's address: as many as one may hold. From anybody else: none.
     let known: Vec<_> =
         (0..300).filter_map(|_| connect_from(place.ip(CARRIER_A), sip).ok()).collect();
-    let strangers: Vec<_> = (0..300)
-        .filter_map(|n| connect_from(place.ip(STRANGER + n % 100), sip).ok())
+    let strangers: Vec<_> = (0..300_u16)
+        .filter_map(|n| connect_from(place.ip(STRANGER + (n % 100) as u8), sip).ok())
         .collect();
     standing.rises("trunkgate_connections_refused_total{cause=\"limit\"}", 300.0 - 64.0);
     standing.rises("trunkgate_connections_refused_total{cause=\"network\"}", 300.0);

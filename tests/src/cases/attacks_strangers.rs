@@ -17,7 +17,7 @@ const SCANNERS: [&str; 5] =
 
 #[test]
 fn at_01_scanners_get_silence_and_a_hundred_of_them_take_no_room() {
-    let mut standing = Standing::new("at_01");
+    let standing = Standing::new("at_01");
     let sip = standing.scene.place.at(CARRIER_SIDE, 5060);
     let before = standing.gateway.resident();
     let sockets: Vec<UdpSocket> = (100..200)
@@ -59,7 +59,7 @@ fn at_01_scanners_get_silence_and_a_hundred_of_them_take_no_room() {
 
 #[test]
 fn at_02_a_sweep_over_numbers_learns_nothing() {
-    let mut standing = Standing::new("at_02");
+    let standing = Standing::new("at_02");
     let sip = standing.scene.place.at(CARRIER_SIDE, 5060);
     let socket = UdpSocket::bind((standing.scene.place.ip(STRANGER), 0)).unwrap();
     let here = socket.local_addr().unwrap();
@@ -76,7 +76,7 @@ fn at_02_a_sweep_over_numbers_learns_nothing() {
 
 #[test]
 fn at_03_headers_admit_nobody() {
-    let mut standing = Standing::new("at_03");
+    let standing = Standing::new("at_03");
     let place = standing.scene.place;
     let sip = place.at(CARRIER_SIDE, 5060);
     let trunk = place.at(CARRIER_A, 5060);
@@ -84,7 +84,8 @@ fn at_03_headers_admit_nobody() {
     // Everything in it is the trunk's.
     let text = invite(trunk, CALLED, &token("forged"));
     socket.send_to(text.as_bytes(), sip).unwrap();
-    let tgrp = text.replace("@gateway.test SIP", ";tgrp=carrier-a;trunk-context=x@gateway.test SIP");
+    let tgrp =
+        text.replace("@gateway.test SIP", ";tgrp=carrier-a;trunk-context=x@gateway.test SIP");
     socket.send_to(tgrp.as_bytes(), sip).unwrap();
     standing.rises("trunkgate_messages_dropped_total{cause=\"stranger\"}", 2.0);
     silent(&socket);
@@ -98,7 +99,7 @@ fn at_03_headers_admit_nobody() {
 
 #[test]
 fn at_29_a_flood_of_invites_from_strangers_costs_the_trunks_nothing() {
-    let mut standing = Standing::within("at_29", Duration::from_secs(120));
+    let standing = Standing::within("at_29", Duration::from_secs(120));
     let place = standing.scene.place;
     let sip = place.at(CARRIER_SIDE, 5060);
     let stop = Arc::new(AtomicBool::new(false));
@@ -111,8 +112,8 @@ fn at_29_a_flood_of_invites_from_strangers_costs_the_trunks_nothing() {
         .collect();
     let (mut calls, start) = (0, Instant::now());
     while calls < 20 || start.elapsed() < Duration::from_secs(3) {
-        let mut call =
-            Talking::incoming_from(&standing.teams, &standing.carrier, CALLED, 7050 + 4 * calls);
+        let port = 7050 + 4 * (calls % 100);
+        let call = Talking::incoming_from(&standing.teams, &standing.carrier, CALLED, port);
         call.carrier_hangs_up();
         calls += 1;
         assert!(start.elapsed() < Duration::from_secs(60), "{calls} calls only");
@@ -130,7 +131,7 @@ fn at_29_a_flood_of_invites_from_strangers_costs_the_trunks_nothing() {
 
 #[test]
 fn at_30_a_storm_of_repeats_is_one_call_and_answers_are_bounded() {
-    let mut standing = Standing::new("at_30");
+    let standing = Standing::new("at_30");
     let place = standing.scene.place;
     let sip = place.at(CARRIER_SIDE, 5060);
     let socket = UdpSocket::bind((place.ip(CARRIER_A), 0)).unwrap();
@@ -153,7 +154,7 @@ fn at_30_a_storm_of_repeats_is_one_call_and_answers_are_bounded() {
 
 #[test]
 fn at_33_strangers_get_fewer_bytes_than_they_send() {
-    let mut standing = Standing::new("at_33");
+    let standing = Standing::new("at_33");
     let place = standing.scene.place;
     let sip = place.at(CARRIER_SIDE, 5060);
     let socket = UdpSocket::bind((place.ip(STRANGER), 0)).unwrap();
@@ -163,7 +164,7 @@ fn at_33_strangers_get_fewer_bytes_than_they_send() {
         "OPTIONS sip:a SIP/2.0\r\n\r\n",
         "INVITE sip:a SIP/2.0\r\nv: SIP/2.0/UDP a;branch=z9hG4bK1\r\n\r\n",
         "\r\n\r\n",
-        "\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl",
+        "\0\x01\0\0\x21\x12abcdefghijkl",
         &whole,
         &whole.replace("INVITE", "BYE"),
         &whole.replace("CSeq: 1 INVITE", "CSeq: x"),

@@ -53,16 +53,18 @@ impl Standing {
     }
 
     /// The call is as before, OPTIONS are answered, and a new call goes through.
-    pub fn untouched(&mut self) {
-        assert!(self.gateway.is_running(), "{}", self.gateway.log());
-        self.call.talk();
-        let flow = self.teams.connect(FQDN);
-        let ping = self.teams.ping(&flow, FQDN);
-        self.teams.inbox.take("200", |r| r.msg.status() == 200 && r.msg.call_id() == ping);
-        let mut call = Talking::incoming_from(&self.teams, &self.carrier, CALLED, 7900);
+    pub fn untouched(self) {
+        let Self { scene, carrier, teams, mut gateway, mut call } = self;
+        assert!(gateway.is_running(), "{}", gateway.log());
         call.talk();
-        call.teams_hangs_up();
-        self.call.carrier_hangs_up();
+        let flow = teams.connect(FQDN);
+        let ping = teams.ping(&flow, FQDN);
+        teams.inbox.take("200", |r| r.msg.status() == 200 && r.msg.call_id() == ping);
+        let mut another = Talking::incoming_from(&teams, &carrier, CALLED, 7900);
+        another.talk();
+        another.teams_hangs_up();
+        call.carrier_hangs_up();
+        drop((gateway, scene));
     }
 }
 
@@ -100,11 +102,7 @@ pub fn refused_or_closed(stream: io::Result<TcpStream>, bytes: &[u8], limit: Dur
 }
 
 /// What comes on that connection until it ends, which it does in time.
-pub fn bytes_until_end(
-    stream: io::Result<TcpStream>,
-    bytes: &[u8],
-    limit: Duration,
-) -> Vec<u8> {
+pub fn bytes_until_end(stream: io::Result<TcpStream>, bytes: &[u8], limit: Duration) -> Vec<u8> {
     let Ok(mut stream) = stream else { return Vec::new() };
     let start = Instant::now();
     drop(stream.write_all(bytes));
