@@ -36,6 +36,8 @@ pub(super) struct Slot {
     due: Option<Instant>,
     /// When it was over; its slot does not outlive that by much.
     over: Option<Instant>,
+    /// It was told to be over, though its figures are still to come.
+    ending: bool,
     /// It failed once by a fault of ours.
     failed: bool,
     /// The record as it began, for a call that fails by a fault of ours.
@@ -75,6 +77,7 @@ impl Slots {
             shard: None,
             due: None,
             over: None,
+            ending: false,
             failed: false,
             begun,
         };
@@ -352,6 +355,11 @@ impl Core {
         }
         if let Some(snapshot) = call.news(now, wall) {
             self.outputs.push_back(Output::Journal(Entry::Standing(snapshot)));
+        }
+        if call.is_over() && !call.is_recorded() && !std::mem::replace(&mut slot.ending, true) {
+            // The next process shall not take up what both sides have left.
+            let record = Box::new(call.story().record().clone());
+            self.outputs.push_back(Output::Journal(Entry::Ending(record)));
         }
         if call.is_recorded() && slot.over.is_none() {
             slot.over = Some(now);

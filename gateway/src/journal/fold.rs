@@ -2,12 +2,13 @@
 //! running to leave out what is past.
 //!
 //! ```text
-//! call     | Begun     | Standing   | Media      | Ended
-//! ---------+-----------+------------+------------+--------
-//! unknown  | → begun   | → standing | -          | → ended
-//! begun    | newest    | → standing | newest     | → ended
-//! standing | newest    | newest     | newest     | → ended
-//! ended    | -         | -          | -          | -
+//! call     | Begun     | Standing   | Media      | Ending   | Ended
+//! ---------+-----------+------------+------------+----------+--------
+//! unknown  | → begun   | → standing | -          | → ending | → ended
+//! begun    | newest    | → standing | newest     | → ending | → ended
+//! standing | newest    | newest     | newest     | → ending | → ended
+//! ending   | -         | -          | -          | newest   | → ended
+//! ended    | -         | -          | -          | -        | -
 //! ```
 
 use std::collections::HashMap;
@@ -30,41 +31,40 @@ pub(crate) struct Life<'a> {
     /// With the number of the directory, whose key opens it.
     pub(crate) standing: Option<(usize, Frame<'a>)>,
     pub(crate) media: Option<Frame<'a>>,
+    pub(crate) ending: Option<Frame<'a>>,
     pub(crate) ended: Option<Frame<'a>>,
 }
 
 impl<'a> Fold<'a> {
     /// Takes in the next entry.
     pub(crate) fn take(&mut self, directory: usize, frame: Frame<'a>) {
+        let unknown = !self.calls.contains_key(&frame.call);
+        if frame.kind == Kind::Head || frame.kind == Kind::Media && unknown {
+            return;
+        }
         let order = self.calls.len();
-        let entry = || Life { order, ..Life::default() };
+        let fresh = || Life { order, ..Life::default() };
+        let life = self.calls.entry(frame.call).or_insert_with(fresh);
+        let over = life.ended.is_some();
+        let order = life.order;
         match frame.kind {
-            Kind::Head => {}
-            Kind::Begun => {
-                let life = self.calls.entry(frame.call).or_insert_with(entry);
-                if life.ended.is_none() {
-                    life.begun = Some(frame);
-                }
+            Kind::Begun if !over && life.ending.is_none() => life.begun = Some(frame),
+            Kind::Standing if !over && life.ending.is_none() => {
+                life.standing = Some((directory, frame));
             }
-            Kind::Standing => {
-                let life = self.calls.entry(frame.call).or_insert_with(entry);
-                if life.ended.is_none() {
-                    life.standing = Some((directory, frame));
-                }
+            Kind::Media if !over && life.ending.is_none() => life.media = Some(frame),
+            Kind::Ending if !over => {
+                *life = Life { order, ending: Some(frame), ..Life::default() };
             }
-            Kind::Media => {
-                if let Some(life) = self.calls.get_mut(&frame.call)
-                    && life.ended.is_none()
-                {
-                    life.media = Some(frame);
-                }
+            Kind::Ended if !over => {
+                *life = Life { order, ended: Some(frame), ..Life::default() };
             }
-            Kind::Ended => {
-                let life = self.calls.entry(frame.call).or_insert_with(entry);
-                if life.ended.is_none() {
-                    *life = Life { order: life.order, ended: Some(frame), ..Life::default() };
-                }
-            }
+            Kind::Head
+            | Kind::Begun
+            | Kind::Standing
+            | Kind::Media
+            | Kind::Ending
+            | Kind::Ended => {}
         }
     }
 
@@ -79,10 +79,10 @@ impl<'a> Fold<'a> {
     /// but for those that `unwritten` knows.
     pub(crate) fn compact(self, into: &mut Vec<u8>, unwritten: impl Fn(CallId) -> bool) {
         for (call, life) in self.calls() {
-            let Life { begun, standing, media, ended, .. } = life;
+            let Life { begun, standing, media, ending, ended, .. } = life;
             let standing = standing.map(|(_, frame)| frame);
             let ended = ended.filter(|_| unwritten(call));
-            for frame in [begun, standing, media, ended].into_iter().flatten() {
+            for frame in [begun, standing, media, ending, ended].into_iter().flatten() {
                 into.extend_from_slice(frame.whole);
             }
         }
@@ -110,53 +110,77 @@ mod tests {
         fold
     }
 
-    /// Call, then the payloads of begun, standing, media, ended.
-    fn seen(bytes: &[u8]) -> Vec<(u8, [Option<u8>; 4])> {
+    /// Call, then the payloads of begun, standing, media, ending, ended.
+    fn seen(bytes: &[u8]) -> Vec<(u8, [Option<u8>; 5])> {
         let payload = |frame: Option<Frame<'_>>| frame.map(|f| f.payload[0]);
         folded(bytes)
             .calls()
             .into_iter()
             .map(|(call, l)| {
                 let standing = l.standing.map(|(_, frame)| frame);
-                (call.0[0], [l.begun, standing, l.media, l.ended].map(payload))
+                (call.0[0], [l.begun, standing, l.media, l.ending, l.ended].map(payload))
             })
             .collect()
     }
 
     #[test]
     fn each_state_meets_each_entry() {
-        use Kind::{Begun, Ended, Media, Standing};
-        let states: [&[Kind]; 4] = [&[], &[Begun], &[Begun, Standing, Media], &[Begun, Ended]];
+        use Kind::{Begun, Ended, Ending, Media, Standing};
+        let states: [&[Kind]; 5] =
+            [&[], &[Begun], &[Begun, Standing, Media], &[Begun, Ending], &[Begun, Ended]];
         let mut table = Vec::new();
         for before in states {
-            for kind in [Begun, Standing, Media, Ended] {
+            for kind in [Begun, Standing, Media, Ending, Ended] {
                 let entries: Vec<_> = before.iter().chain([&kind]).map(|kind| (*kind, 1)).collect();
                 table.push(seen(&segment(&entries)).first().map(|(_, life)| *life));
             }
         }
+        let stood = |b, s, m| Some([Some(b), Some(s), Some(m), None, None]);
+        let ending = |at| Some([None, None, None, Some(at), None]);
+        let ended = |at| Some([None, None, None, None, Some(at)]);
         let expected = [
-            Some([Some(0), None, None, None]),
-            Some([None, Some(0), None, None]),
+            // unknown
+            Some([Some(0), None, None, None, None]),
+            Some([None, Some(0), None, None, None]),
             None,
-            Some([None, None, None, Some(0)]),
-            Some([Some(1), None, None, None]),
-            Some([Some(0), Some(1), None, None]),
-            Some([Some(0), None, Some(1), None]),
-            Some([None, None, None, Some(1)]),
-            Some([Some(3), Some(1), Some(2), None]),
-            Some([Some(0), Some(3), Some(2), None]),
-            Some([Some(0), Some(1), Some(3), None]),
-            Some([None, None, None, Some(3)]),
-            Some([None, None, None, Some(1)]),
-            Some([None, None, None, Some(1)]),
-            Some([None, None, None, Some(1)]),
-            Some([None, None, None, Some(1)]),
+            ending(0),
+            ended(0),
+            // begun
+            Some([Some(1), None, None, None, None]),
+            Some([Some(0), Some(1), None, None, None]),
+            Some([Some(0), None, Some(1), None, None]),
+            ending(1),
+            ended(1),
+            // standing
+            stood(3, 1, 2),
+            stood(0, 3, 2),
+            stood(0, 1, 3),
+            ending(3),
+            ended(3),
+            // ending
+            ending(1),
+            ending(1),
+            ending(1),
+            ending(2),
+            ended(2),
+            // ended
+            ended(1),
+            ended(1),
+            ended(1),
+            ended(1),
+            ended(1),
         ];
         assert_eq!(table, expected);
     }
 
     fn kinds() -> impl Strategy<Value = Kind> {
-        prop_oneof![Just(Kind::Begun), Just(Kind::Standing), Just(Kind::Media), Just(Kind::Ended)]
+        prop_oneof![
+            Just(Kind::Begun),
+            Just(Kind::Standing),
+            Just(Kind::Media),
+            Just(Kind::Ending),
+            Just(Kind::Ended),
+        ]
     }
 
     proptest! {
@@ -183,7 +207,7 @@ mod tests {
             let matters = |call: CallId| call.0[0] == unwritten;
             let alive = |bytes: &[u8]| -> Vec<_> {
                 let mut calls = seen(bytes);
-                calls.retain(|(call, life)| life[3].is_none() || matters(CallId([*call; 16])));
+                calls.retain(|(call, life)| life[4].is_none() || matters(CallId([*call; 16])));
                 calls.sort_unstable();
                 calls
             };
@@ -191,7 +215,7 @@ mod tests {
             let split = read(&bytes).take(first.index(entries.len() + 1)).map(|f| f.whole.len()).sum();
             let (old, new) = bytes.split_at(split);
             // An entry of a call that ended and was left out is a new call's: none comes after its end.
-            let ended: Vec<_> = seen(old).into_iter().filter(|(_, l)| l[3].is_some()).collect();
+            let ended: Vec<_> = seen(old).into_iter().filter(|(_, l)| l[4].is_some()).collect();
             prop_assume!(read(new).all(|f| ended.iter().all(|(call, _)| *call != f.call.0[0])));
             let mut base = Vec::new();
             folded(old).compact(&mut base, matters);

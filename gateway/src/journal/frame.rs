@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Media,
     /// A call is over: its record, as in the CDR file.
     Ended,
+    /// A call is over, and the relay's figures are still to come: its record without them.
+    Ending,
 }
 
 /// One entry as it lies in a segment.
@@ -45,6 +47,7 @@ impl Kind {
             Self::Standing => 2,
             Self::Media => 3,
             Self::Ended => 4,
+            Self::Ending => 5,
         }
     }
 
@@ -55,6 +58,7 @@ impl Kind {
             2 => Self::Standing,
             3 => Self::Media,
             4 => Self::Ended,
+            5 => Self::Ending,
             _ => return None,
         })
     }

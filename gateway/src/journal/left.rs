@@ -96,7 +96,7 @@ enum Found {
 }
 
 fn restorable(call: CallId, life: &Life<'_>, sealers: &[Option<Sealer>]) -> Option<Found> {
-    if let Some(frame) = life.ended {
+    if let Some(frame) = life.ended.or(life.ending) {
         return decode(frame.payload).map(Found::Over);
     }
     let stood = life.standing.and_then(|(directory, frame)| {

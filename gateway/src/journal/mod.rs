@@ -4,6 +4,7 @@
 //! Begun      the record so far, before the INVITE leaves
 //! Standing   the whole call, when it was answered and confirmed and after each exchange of offer and answer; sealed
 //! Media      where its media stand, about once a second
+//! Ending     the record without the relay's figures, before the answer to a BYE leaves
 //! Ended      the record, as it goes to the CDR file
 //! ```
 //!
@@ -60,6 +61,8 @@ pub enum Entry {
         /// The relay's own.
         state: Box<SessionState>,
     },
+    /// A call is over, but for the relay's figures.
+    Ending(Box<Record>),
     /// A call is over; goes to the CDR file as well.
     Ended(Box<Record>),
 }
@@ -160,6 +163,10 @@ impl<D: Disk> Journal<D> {
             Entry::Media { .. } if self.retry_at.is_some() => return,
             Entry::Media { call, state } => {
                 frame::write(into, Kind::Media, *call, |into| encode(&**state, into));
+            }
+            Entry::Ending(record) => {
+                let call = CallId::of(record);
+                frame::write(into, Kind::Ending, call, |into| cdr::write(record, into));
             }
             Entry::Ended(record) => {
                 let call = CallId::of(record);

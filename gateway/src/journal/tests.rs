@@ -14,6 +14,8 @@ const SECONDS: u32 = 1_795_046_400;
 enum Step {
     Begin(u8),
     End(u8),
+    /// Its figures are still to come.
+    Leave(u8),
     /// Signalling's turn ends.
     Commit,
     /// The thread of records gets to work.
@@ -90,6 +92,9 @@ impl Process {
             Step::End(call) => {
                 self.keep(&Entry::Ended(Box::new(Record { t_end: end(), ..record(call) })));
             }
+            Step::Leave(call) => {
+                self.keep(&Entry::Ending(Box::new(Record { t_end: end(), ..record(call) })));
+            }
             Step::Commit => {
                 self.now += RETRY;
                 let queue = &mut self.queue;
@@ -140,6 +145,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => any::<u8>().prop_map(Step::Begin),
         3 => any::<u8>().prop_map(Step::End),
+        2 => any::<u8>().prop_map(Step::Leave),
         4 => Just(Step::Commit),
         2 => Just(Step::Write),
         1 => Just(Step::Fill),
@@ -171,7 +177,8 @@ proptest! {
                         unwritten.push(next);
                         Step::Begin(next)
                     }
-                    Step::End(_) if alive.is_empty() => Step::Commit,
+                    Step::End(_) | Step::Leave(_) if alive.is_empty() => Step::Commit,
+                    Step::Leave(which) => Step::Leave(alive[usize::from(which) % alive.len()]),
                     Step::End(which) => Step::End(alive.remove(usize::from(which) % alive.len())),
                     other @ (Step::Commit | Step::Write | Step::Fill | Step::Free) => other,
                 };

@@ -1,4 +1,5 @@
-//! The signals that the daemon obeys: SIGTERM and SIGINT to stop, SIGHUP to reload.
+//! The signals that the daemon obeys: SIGTERM and SIGINT to stop, SIGHUP to reload. SIGXFSZ is heard and left alone: a
+//! file that may not grow is a disk that is full, and the write that failed says so.
 
 use std::io;
 
@@ -18,6 +19,8 @@ pub(crate) struct Signals {
     terminate: Stream,
     interrupt: Stream,
     hangup: Stream,
+    /// Only so that it does not kill.
+    _file_size: Stream,
 }
 
 impl Signals {
@@ -27,6 +30,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

@@ -20,6 +20,7 @@ mod reload;
 mod routes;
 mod rules;
 mod srtp;
+mod survival;
 mod tenants;
 mod tls;
 mod torture;

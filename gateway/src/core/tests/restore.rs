@@ -30,6 +30,9 @@ fn left(world: &World) -> Vec<Restorable> {
                     *media = Some(state.clone());
                 }
             }
+            Entry::Ending(record) => {
+                calls.remove(&CallId::of(record));
+            }
             Entry::Ended(_) => {}
         }
     }
@@ -411,7 +414,7 @@ fn where_media_stand_is_kept_for_calls_that_stand_and_given_back_behind_itself()
     assert_eq!(resumed(&world).1, Some(&state));
     let kept = world.journal.iter().find_map(|entry| match entry {
         Entry::Media { state, .. } => state.sides[1].send.clone(),
-        Entry::Begun(_) | Entry::Standing(_) | Entry::Ended(_) => None,
+        Entry::Begun(_) | Entry::Standing(_) | Entry::Ending(_) | Entry::Ended(_) => None,
     });
     indexes.rtcp += 8192;
     assert_eq!(kept.unwrap().indexes, indexes, "this process may die at once");
@@ -445,6 +448,9 @@ fn a_process_that_ends_writes_records_without_waiting_for_figures() {
     world.silent_relay = true;
     world.hear(CARRIER, &carrier_bye(&ok));
     assert!(world.records.is_empty());
+    let Some(Entry::Ending(record)) = world.journal.last() else { panic!("its end") };
+    assert_eq!((record.ended_by.as_str(), record.cause.sip), ("caller", 200));
+    assert!(left(&world).is_empty(), "the next process does not take it up");
     world.core.close(world.now);
     world.drain();
     assert_eq!(one_record(&world).ended_by, "caller");
