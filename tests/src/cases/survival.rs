@@ -46,7 +46,7 @@ fn r01_answered_calls_survive_kill_9() {
     gateway.healthy();
     let (speaking, mut calls) = set_up(&teams, &carrier, count);
     thread::sleep(Duration::from_millis(1500));
-    let mut storms = Storms::default();
+    let storms = Storms::default();
     for round in 0..rounds {
         // The last one dies while calls are being set up.
         let storm = (round == rounds - 1).then(|| storms.begin(&carrier));
