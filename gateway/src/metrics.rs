@@ -354,7 +354,10 @@ const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_media_unauthentic_packets_total", "SRTP packets that did not authenticate"),
     ("trunkgate_media_foreign_packets_total", "Packets from addresses that may not send"),
     ("trunkgate_media_malformed_packets_total", "Packets that are neither RTP nor RTCP"),
-    ("trunkgate_relay_faults_total", "Sessions ended by a fault in the relay's own code"),
+    (
+        "trunkgate_relay_faults_total",
+        "Faults of the relay's own code, each of which ended a session or cut a turn short",
+    ),
     ("trunkgate_relay_unsent_packets_total", "Media packets that the system did not take"),
     ("trunkgate_relay_stray_packets_total", "Packets to media ports that no session uses"),
 ];

@@ -26,6 +26,9 @@
 //! - Of relayed RTCP only the reports pass, in the numbers of the side that hears them (RFC 3550
 //!   §7.2 would pass the rest of a compound): a BYE speaks of a source that the peer never saw, and
 //!   a CNAME may tell addresses of the other network.
+//! - No more than 1,000 RTP packets and 50 RTCP compounds of one peer are passed on in a second.
+//! - A session that another process had goes on 8,192 packets further on (1,024 without keys), which a
+//!   peer takes for a loss or, by RFC 3550 A.1, for a source that began again.
 //! - A source is heard from its first packet; RFC 3550 A.1 waits for a second one. Two are wanted
 //!   only after a jump of the sequence.
 
