@@ -3,15 +3,16 @@
 //! `TRUNKGATE_RELOAD_SECONDS` makes the long one longer: `make soak` sets it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::pki::{KeyKind, Leaf};
+use lab::pki::{KeyKind, Leaf, Usage, Validity};
 use rustix::process::Signal;
 
-use crate::harness::gateway::Gateway;
+use crate::harness::gateway::{Gateway, binary};
 use crate::harness::load::{Calls, Load};
 use crate::harness::media::MediaEnd;
 use crate::harness::place::{CARRIER_A, CARRIER_B, CARRIER_SIDE, EDGE, PROXY};
@@ -60,10 +61,11 @@ fn r05_watch_takes_up_a_new_tenant_and_nothing_of_a_broken_file() {
     let call = Talking::incoming(&teams, &carrier, "+15550020001");
     assert_eq!(call.invite.host_of("Contact"), "t002.sbc.test");
     call.carrier_hangs_up();
-    assert!(gateway.log().contains("reload change=tenant \"t002\": added"), "{}", gateway.log());
+    gateway.until("told", || gateway.log().contains("reload change=tenant \"t002\": added"));
 
     fs::write(&file, ANOTHER.replace("[\"carrier-a\"]", "[\"carrier-x\"]")).unwrap();
     gateway.until("refused", || reloads(&gateway, "refused") == 1);
+    gateway.until("told", || gateway.log().contains("nothing has changed"));
     let log = gateway.log();
     for part in ["\"carrier-x\"", "t002.toml:4", "help:", "reload refused: nothing has changed"] {
         assert!(log.contains(part), "{part} in {log}");
@@ -110,6 +112,7 @@ fn r05_what_takes_a_restart_refuses_the_whole_reload() {
     );
     scene.write();
     reload(&gateway, "refused");
+    gateway.until("told", || gateway.log().contains("take these back or restart"));
     let log = gateway.log();
     for part in
         ["realm \"more\": added (needs a restart)", "media: teams: ", "take these back or restart"]
@@ -198,7 +201,7 @@ fn tr_015_a_renewed_certificate_is_shown_within_five_seconds_and_cuts_no_call() 
     let next = scene.pki.issue("next", &leaf()).unwrap();
     fs::copy(&next.key, &key).unwrap();
     gateway.until("refused", || reloads(&gateway, "refused") == 1);
-    assert!(gateway.log().contains("the key does not belong"), "{}", gateway.log());
+    gateway.until("told", || gateway.log().contains("the key does not belong"));
     assert_eq!(shown(&scene), before);
 
     let renewed = Instant::now();
@@ -209,6 +212,7 @@ fn tr_015_a_renewed_certificate_is_shown_within_five_seconds_and_cuts_no_call() 
         assert!(renewed.elapsed() < Duration::from_secs(5), "still the former one");
     }
     gateway.until("applied", || reloads(&gateway, "applied") == 1);
+    gateway.until("told", || gateway.log().contains("reload: in force"));
     let log = gateway.log();
     assert!(log.contains("reload change=certificate \"") && log.contains("valid until"), "{log}");
     assert!(!log.contains(std::str::from_utf8(&own).unwrap().lines().nth(1).unwrap()), "a key");
@@ -234,17 +238,93 @@ fn tr_015_a_renewed_certificate_is_shown_within_five_seconds_and_cuts_no_call() 
     Talking::outgoing(&teams, &flow, TENANT, &carrier, "+442079460001").teams_hangs_up();
 }
 
+/// TR-014: what a certificate of ours must be. `check` and a reload say the same, and name whom it concerns.
 #[test]
-fn tr_014_a_certificate_that_expires_soon_is_told_with_its_days() {
+fn tr_014_a_certificate_that_does_not_serve_is_refused_and_one_that_soon_will_not_is_told() {
     let mut scene = Scene::usual("tr_014");
-    let soon = Leaf::gateway(FQDN).key(KeyKind::EcdsaP256);
-    let identity = scene.pki.issue("own", &soon).unwrap();
-    scene.certificate(&identity);
+    let leaf = || Leaf::gateway(FQDN).key(KeyKind::EcdsaP256);
+    let own = scene.pki.issue("own", &leaf()).unwrap();
+    scene.certificate(&own);
     let gateway = scene.start();
-    let file = identity.certificate.display().to_string();
+    let file = own.certificate.display().to_string();
     let days = format!("trunkgate_certificate_days_left{{file=\"{file}\"}}");
     gateway.until("the days", || gateway.get("/metrics").1.contains(&days));
-    assert!(gateway.figure(&days) > 0.0);
+    assert!(gateway.figure(&days) > 300.0);
+
+    let other = Leaf::new([FQDN, "*.other.test"]).key(KeyKind::EcdsaP256);
+    // A wildcard stands for one label.
+    let shallow = Leaf::new([FQDN, "*.test"]).key(KeyKind::EcdsaP256);
+    let cases = [
+        (other, "tenant \"t001\": the certificate does not cover \"t001.sbc.test\""),
+        (shallow, "tenant \"t001\": the certificate does not cover \"t001.sbc.test\""),
+        (
+            Leaf::new(["*.sbc.test"]).key(KeyKind::EcdsaP256),
+            "edge \"default\": the certificate does not cover \"sbc.test\"",
+        ),
+        (leaf().usage(Usage::ClientOnly), "the certificate is not for servers"),
+        (leaf().validity(Validity::Expired), "the certificate expired"),
+        (leaf().validity(Validity::NotYet), "the certificate is not valid yet"),
+    ];
+    for (wrong, words) in cases {
+        scene.pki.issue("own", &wrong).unwrap();
+        reload(&gateway, "refused");
+        gateway.until(words, || gateway.log().contains(words));
+        let check = Command::new(binary())
+            .args(["check", "--config"])
+            .arg(scene.dir().join("gateway.toml"))
+            .output()
+            .unwrap();
+        assert_eq!(check.status.code(), Some(78), "{words}");
+    }
+    scene.pki.issue("own", &leaf().validity(Validity::Days(29))).unwrap();
+    reload(&gateway, "applied");
+    gateway.until("the warning", || gateway.log().contains("the certificate expires in 2"));
+    assert!((28.0..=29.0).contains(&gateway.figure(&days)));
+}
+
+/// AT-60: whatever is wrong in the files, they are refused with a line, and what holds goes on.
+#[test]
+fn at_60_bad_files_are_refused_with_their_line_and_a_call_goes_on() {
+    let scene = Scene::usual("at_60");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let mut call = Talking::incoming(&teams, &carrier, CALLED);
+    let file = scene.dir().join("tenants.d/t002.toml");
+    let huge = format!("{ANOTHER}# {}\n", "x".repeat(10 << 20));
+    let cases = [
+        (huge, "larger than 4 MiB"),
+        (format!("{ANOTHER}colour = \"red\"\n"), "`colour`"),
+        (ANOTHER.replace("name = \"t002\"", "name = \"t001\""), "t001"),
+        (ANOTHER.replace("label = \"t002\"", "label = \"t001\""), "t001.sbc.test"),
+        (ANOTHER.replace("+15550020000-", "+15550019999-"), "+15550019999"),
+        ("\0\u{1b}[2J".repeat(1000), "TOML"),
+        (ANOTHER.replace("numbers", "numbers = [[[[\"+1\"]]]]\nx"), "numbers"),
+    ];
+    for (text, words) in cases {
+        let before = gateway.log().len();
+        fs::write(&file, text).unwrap();
+        reload(&gateway, "refused");
+        gateway.until("told", || gateway.log()[before..].contains("nothing has changed"));
+        let log = gateway.log();
+        let said = &log[before..];
+        assert!(said.contains(words) && said.contains("t002.toml"), "{words} in {said}");
+        assert!(!said.contains('\u{1b}'), "{said:?}");
+        assert_eq!(tries(&carrier, "+15550020001"), 404, "{words}");
+    }
+    // A key that everyone can read is told; a link to it is as good as the file.
+    let key = scene.dir().join("pki/gateway.key");
+    let moved = scene.dir().join("pki/moved.key");
+    fs::rename(&key, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, &key).unwrap();
+    fs::set_permissions(&moved, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&file, ANOTHER).unwrap();
+    reload(&gateway, "applied");
+    let words = "every user of this host can read the key";
+    gateway.until(words, || gateway.log().contains(words));
+    call.talk();
+    call.carrier_hangs_up();
+    Talking::incoming(&teams, &carrier, "+15550020001").carrier_hangs_up();
 }
 
 /// What one version of the configuration says: three things that show in one INVITE, and a tenant's file.
