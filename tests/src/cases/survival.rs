@@ -47,6 +47,7 @@ fn r01_answered_calls_survive_kill_9() {
     let (speaking, mut calls) = set_up(&teams, &carrier, count);
     thread::sleep(Duration::from_millis(1500));
     let storms = Storms::default();
+    let mut longest = Duration::ZERO;
     for round in 0..rounds {
         // The last one dies while calls are being set up.
         let storm = (round == rounds - 1).then(|| storms.begin(&carrier));
