@@ -110,7 +110,7 @@ fn at_29_a_flood_of_invites_from_strangers_costs_the_trunks_nothing() {
             thread::spawn(move || flood(&socket, sip, &stop))
         })
         .collect();
-    let (mut calls, start) = (0, Instant::now());
+    let (mut calls, start) = (0_u16, Instant::now());
     while calls < 20 || start.elapsed() < Duration::from_secs(3) {
         let port = 7050 + 4 * (calls % 100);
         let call = Talking::incoming_from(&standing.teams, &standing.carrier, CALLED, port);
@@ -125,7 +125,8 @@ fn at_29_a_flood_of_invites_from_strangers_costs_the_trunks_nothing() {
     assert!(rate > 2_000.0, "that is no flood: {rate:.0} a second");
     // Nothing is kept of what was dropped.
     let transactions = standing.gateway.count("trunkgate_transactions");
-    assert!(transactions < 400.0, "{transactions} transactions");
+    let most = 100.0 + 20.0 * f64::from(calls);
+    assert!(transactions < most, "{transactions} transactions after {calls} calls");
     standing.untouched();
 }
 
