@@ -218,15 +218,24 @@ async fn serve(
         Pages::new(address, admin, exporter, Arc::clone(&health), service.handle()).map_err(failed)
     });
     let names = crate::locals::names(&config);
-    let kin = Kindred::new(lock, control, pages.transpose()?, names, epoch, reserve);
+    let kin = Kindred::new(
+        (state.clone(), key.journal()),
+        lock,
+        control,
+        pages.transpose()?,
+        names,
+        epoch,
+        reserve,
+    );
     let meters = Meters::new();
     let reloader = Reloader::start(&service.handle(), path.to_owned(), in_force, files, levels);
     let mut driver =
         Driver::new(core, net, service, relay, media, durable, meters, health, reloader, kin);
     driver.begin();
     crate::numbers::warm_up();
-    if let Some(elder) = elder {
-        driver.take_over(elder, state, taken).await?;
+    match elder {
+        Some(elder) => driver.take_over(elder, state, taken).await?,
+        None => driver.begin_alone(),
     }
     driver.kin.open_pages();
     ready();

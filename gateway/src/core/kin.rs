@@ -117,6 +117,14 @@ impl Core {
         }
     }
 
+    /// Whether each pool of media ports has so many pairs that calls can have, or half of all that it may have.
+    pub fn has_ports(&self, enough: u32) -> bool {
+        self.pools.ids().all(|id| {
+            let capacity = self.ports.capacity(id);
+            capacity.free >= enough.min(capacity.configured / 2)
+        })
+    }
+
     /// How many calls each tenant has, by name, those of the elder included.
     pub fn load(&self) -> Vec<(String, u32)> {
         self.admission.by_tenant()

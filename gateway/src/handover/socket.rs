@@ -21,9 +21,18 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::net::{UnixDatagram, UnixListener};
 
-/// The right to be the processes of a state directory: the descriptor goes from each to the next.
+/// A right that one process has, or those that share it.
 #[derive(Debug)]
 pub struct Lock(OwnedFd);
+
+/// What a process may have a right to in a state directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// To be there. It is shared with the next process.
+    Enter,
+    /// To read the listening sockets: one process alone.
+    Serve,
+}
 
 /// Where the next process says Hello.
 #[derive(Debug)]
@@ -49,15 +58,19 @@ pub struct Packet {
 }
 
 impl Lock {
-    /// Locks the directory; `None` when another process has it.
+    /// Takes a right in this directory; `None` when another process has it.
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn take(state: &Path) -> io::Result<Option<Self>> {
+    pub fn take(state: &Path, right: Right) -> io::Result<Option<Self>> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
         let mut options = File::options();
         options.create(true).truncate(false).write(true).mode(0o600);
-        let file = options.open(state.join("lock"))?;
+        let name = match right {
+            Right::Enter => "lock",
+            Right::Serve => "serving",
+        };
+        let file = options.open(state.join(name))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self(file.into()))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -329,13 +342,14 @@ mod tests {
         let error = Link::connect(&state).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
 
-        let lock = Lock::take(&state).unwrap().unwrap();
-        assert!(Lock::take(&state).unwrap().is_none());
+        let lock = Lock::take(&state, Right::Enter).unwrap().unwrap();
+        assert!(Lock::take(&state, Right::Enter).unwrap().is_none());
         let shared = Lock::inherited(lock.share().unwrap());
         drop(lock);
-        assert!(Lock::take(&state).unwrap().is_none(), "the heir still lives");
+        assert!(Lock::take(&state, Right::Enter).unwrap().is_none(), "the heir still lives");
         drop(shared);
-        let _lock = Lock::take(&state).unwrap().unwrap();
+        let _lock = Lock::take(&state, Right::Enter).unwrap().unwrap();
+        let _other = Lock::take(&state, Right::Serve).unwrap().unwrap();
 
         let listener = Listener::bind(&state).unwrap();
         let mode = fs::metadata(state.join(NAME)).unwrap().permissions().mode() & 0o777;

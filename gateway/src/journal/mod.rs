@@ -132,6 +132,15 @@ pub fn open(state: &Path, master: &[u8; 32], seconds: u32, salt: Salt) -> io::Re
     Ok(Opened { journal, store: Store::new(directory, writer, head.mark), epoch, left })
 }
 
+/// Reads what processes left that died since this one began.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn dead(state: &Path, master: &[u8; 32]) -> io::Result<Left> {
+    let dead = Root::open(state)?.dead()?;
+    Left::read(state, master, dead)
+}
+
 impl<D: Disk> Journal<D> {
     const fn new(disk: D, sealer: Sealer, head: Head) -> Self {
         Self {

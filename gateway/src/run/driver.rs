@@ -40,7 +40,7 @@ pub(super) struct Driver {
     service: Service,
     relay: Relay,
     media: Arc<Notify>,
-    durable: Durable,
+    pub(super) durable: Durable,
     pub(super) meters: Meters,
     health: Arc<Health>,
     reloader: Reloader,
@@ -130,16 +130,38 @@ impl Driver {
         info!(calls = self.core.calls(), unfinished = self.core.unfinished(), "stopped");
     }
 
+    /// Waits until the relay says something, and hears it.
+    pub(super) async fn relay_tells(&mut self) {
+        self.media.notified().await;
+        let now = clock();
+        self.serve_relay(now);
+        self.drain(now);
+    }
+
     /// Lets what was sent last leave, and ends the threads.
     pub(super) async fn close(mut self) {
+        let (handed_over, longest) = match self.kin.has_heir() {
+            true => (true, FAREWELL_TO_HEIR),
+            false => (false, FAREWELL),
+        };
+        self.net.close_all();
         let farewell = async {
             loop {
                 self.net.receive(&mut self.inputs).await;
-                self.inputs.clear();
+                if handed_over {
+                    // What peers had sent before they saw the end of their connection is the heir's.
+                    let now = clock();
+                    self.serve_net(now);
+                    self.serve_intake(now);
+                    self.drain(now);
+                    self.net.flush();
+                } else {
+                    self.inputs.clear();
+                }
             }
         };
         // It never ends by itself.
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        let _ = tokio::time::timeout(longest, farewell).await;
         let now = clock();
         self.core.close(now);
         self.drain(now);
@@ -415,5 +437,7 @@ const fn refusal(reason: net::Refusal) -> Refusal {
 const ROOM: usize = 2048;
 /// How long connections may take to write what was sent last.
 const FAREWELL: Duration = Duration::from_millis(100);
+/// The same where another process serves what still comes in on them: connections are given so long to end.
+const FAREWELL_TO_HEIR: Duration = Duration::from_millis(600);
 /// Answers of the resolver that one turn takes.
 const ANSWERS_A_TURN: usize = 64;

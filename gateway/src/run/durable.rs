@@ -23,6 +23,15 @@ impl Durable {
         Self { journal, records, dead: Some(dead).filter(|dead| !dead.is_empty()), failing: false }
     }
 
+    /// What further processes left is in this journal with the next commit. False when it cannot be taken now.
+    pub(super) fn follow(&mut self, dead: Dead) -> bool {
+        let free = self.dead.is_none();
+        if free {
+            self.dead = Some(dead).filter(|dead| !dead.is_empty());
+        }
+        free
+    }
+
     /// Takes an entry; [`Durable::commit`] writes it.
     pub(super) fn keep(&mut self, entry: &Entry) {
         self.journal.add(entry);

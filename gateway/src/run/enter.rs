@@ -13,7 +13,7 @@ use tracing::info;
 use super::Failure;
 use crate::handover::elder::{Action, Elder, Event, Failed};
 use crate::handover::note::{self, Kind, Note};
-use crate::handover::socket::{Link, Listener, Lock};
+use crate::handover::socket::{Link, Listener, Lock, Right};
 use crate::handover::{self};
 
 /// What a process of this directory holds from its first moment.
@@ -60,7 +60,7 @@ pub(super) async fn enter(state: &Path, upgrade: bool) -> Result<Entry, Failure>
             Err(error) => return Err(failed(error)),
         }
     }
-    let lock = Lock::take(state).map_err(failed)?;
+    let lock = Lock::take(state, Right::Enter).map_err(failed)?;
     let lock = lock.ok_or_else(|| Failure::Occupied { state: state.to_owned() })?;
     let control = Listener::bind(state).map_err(failed)?;
     let (inherited, taken) = (Inherited::default(), Vec::new());

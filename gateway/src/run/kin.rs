@@ -4,31 +4,41 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sip_stack::endpoint::SendId;
 use sip_stack::net;
 use sip_stack::transport::{FlowId, LocalId, Source, Target, Transport};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
+use zeroize::Zeroizing;
 
 use super::Failure;
 use super::driver::Driver;
 use super::enter::Predecessor;
 use super::pages::Pages;
 use super::stop::{Order, Stop};
+use crate::core::Restored;
 use crate::core::kin::Kin;
 use crate::handover::flow;
 use crate::handover::heir::{self, Action, Event, Heir};
 use crate::handover::note::{Address, Heard, Kind, Note, digest_packets};
-use crate::handover::socket::{DESCRIPTORS, Link, Listener, Lock, Packet};
+use crate::handover::socket::{DESCRIPTORS, Link, Listener, Lock, Packet, Right};
+use crate::journal::{self, Entry, Left};
 use crate::metrics::{Loss, Tally};
 
 /// The other processes.
 pub(super) struct Kindred {
+    state: PathBuf,
+    /// Of the journals in `state`.
+    key: Zeroizing<[u8; 32]>,
     lock: Lock,
+    /// While this process reads the listening sockets.
+    serving: Option<Lock>,
+    /// When journals of processes that died are looked for.
+    seek: VecDeque<Instant>,
     control: Listener,
     /// The admin pages, if there are any.
     pages: Option<Pages>,
@@ -39,6 +49,9 @@ pub(super) struct Kindred {
     reserve: u16,
     heir: Heir,
     to_heir: Option<Link>,
+    /// Newcomers that were sent away, until they have read why: closed at once, a link with something unread is reset.
+    /// At most [`MOST_DISMISSED`].
+    dismissed: VecDeque<Link>,
     to_elder: Option<Link>,
     /// Calls of the elder.
     elder_calls: usize,
@@ -89,6 +102,7 @@ impl Sends {
 impl Kindred {
     /// Alone so far; `names` are those of our identities.
     pub(super) fn new(
+        (state, key): (PathBuf, Zeroizing<[u8; 32]>),
         lock: Lock,
         control: Listener,
         pages: Option<Pages>,
@@ -97,7 +111,11 @@ impl Kindred {
         reserve: u16,
     ) -> Self {
         Self {
+            state,
+            key,
             lock,
+            serving: None,
+            seek: VecDeque::new(),
             control,
             pages,
             names,
@@ -105,6 +123,7 @@ impl Kindred {
             reserve,
             heir: Heir::default(),
             to_heir: None,
+            dismissed: VecDeque::new(),
             to_elder: None,
             elder_calls: 0,
             depth: 0,
@@ -128,8 +147,22 @@ impl Kindred {
         usize::from(self.to_elder.is_some()) + self.lent.len()
     }
 
+    /// Whether another process has taken over, and lives.
+    pub(super) const fn has_heir(&self) -> bool {
+        self.heir.has_taken_over()
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.heir.poll_timeout()
+        self.heir.poll_timeout().into_iter().chain(self.seek.front().copied()).min()
+    }
+
+    /// Takes the right to read the listening sockets; false when another process reads them.
+    pub(super) fn serve(&mut self) -> bool {
+        match Lock::take(&self.state, Right::Serve) {
+            Ok(lock) => self.serving = lock,
+            Err(error) => warn!(%error, "cannot lock the listening sockets"),
+        }
+        self.serving.is_some()
     }
 
     /// Waits until another process says something; nothing is lost when this is dropped.
@@ -154,6 +187,7 @@ impl Kindred {
                 }
             }
         }
+        self.dismissed.retain_mut(|link| !matches!(link.poll(context), Poll::Ready(None)));
         // Last, so that one that left makes room for the next. After the switch the heir listens for the next one.
         if !self.heir.has_taken_over()
             && let Poll::Ready(link) = self.control.poll_accept(context)
@@ -280,13 +314,35 @@ impl Driver {
                 None => {}
                 Some(Came::Newcomer(link)) => self.greet(link, now),
                 Some(Came::Packet(kin, packet)) => self.heed(kin, &packet.bytes, now),
-                Some(Came::Lost(Kin::Elder)) => self.lose_elder(),
+                Some(Came::Lost(Kin::Elder)) => self.lose_elder(now),
                 Some(Came::Lost(Kin::Heir)) => self.heir_event(Event::Lost, now),
             }
         }
         if self.kin.heir.poll_timeout().is_some_and(|due| due <= now) {
             self.heir_event(Event::Timer, now);
         }
+        while self.kin.seek.front().is_some_and(|due| *due <= now) {
+            self.kin.seek.pop_front();
+            self.take_up_dead(now);
+        }
+    }
+
+    /// Goes on with the calls of a process that died beside this one.
+    fn take_up_dead(&mut self, now: Instant) {
+        let Left { calls, ended, unreadable, dead } =
+            match journal::dead(&self.kin.state, &self.kin.key) {
+                Ok(left) => left,
+                Err(error) => return warn!(%error, "the journals cannot be looked through"),
+            };
+        if dead.is_empty() || !self.durable.follow(dead) {
+            return;
+        }
+        let late = ended.len();
+        for record in ended {
+            self.durable.keep(&Entry::Ended(Box::new(record)));
+        }
+        let Restored { resumed, cut } = self.core.restore(calls, now);
+        warn!(resumed, cut, late, unreadable, "taken up what a process that died had left");
     }
 
     fn greet(&mut self, mut link: Link, now: Instant) {
@@ -294,6 +350,10 @@ impl Driver {
             let why = "another upgrade goes on".to_owned();
             // Whoever does not hear it sees the end of the link.
             let _ = link.send(Note::Refuse { why }.pack(b""), Vec::new());
+            self.kin.dismissed.push_back(link);
+            if self.kin.dismissed.len() > MOST_DISMISSED {
+                self.kin.dismissed.pop_front();
+            }
             return;
         }
         self.kin.to_heir = Some(link);
@@ -378,11 +438,18 @@ impl Driver {
         }
     }
 
-    fn lose_elder(&mut self) {
+    fn lose_elder(&mut self, now: Instant) {
         info!("the process before this one has ended");
         self.kin.elder_calls = 0;
         self.kin.depth = 0;
         self.core.outlive_elder();
+        self.seek_dead(now);
+    }
+
+    /// One that ended in order has left nothing; what one that died has left is free a moment later, or, where it was
+    /// in the middle of a chain, when those before it have ended as well.
+    fn seek_dead(&mut self, now: Instant) {
+        self.kin.seek = SEEK.map(|after| now + after).into();
     }
 
     fn heir_event(&mut self, event: Event, now: Instant) {
@@ -410,10 +477,10 @@ impl Driver {
                     self.core.keep_ports_ahead(self.kin.reserve);
                 }
                 Action::HandOver => self.hand_over(now),
-                Action::TakeBack => self.take_back(),
+                Action::TakeBack => self.take_back(now),
                 Action::Shorten(drain) => self.stop.shorten(now + drain),
                 Action::End => {
-                    let order = self.stop.signal(std::time::Duration::ZERO, now);
+                    let order = self.stop.signal(Duration::ZERO, now);
                     self.order(order, now);
                 }
             }
@@ -456,6 +523,7 @@ impl Driver {
         {
             pages.close();
         }
+        self.kin.serving = None;
         let known = self.core.hand_over(now);
         let mut said = digest_packets(&known).all(|p| self.kin.post(Kin::Heir, p, Vec::new()));
         said &= self.kin.tell(Kin::Heir, &Note::Go, b"", Vec::new());
@@ -468,7 +536,17 @@ impl Driver {
         info!(calls, transactions, "another process has taken over");
     }
 
-    fn take_back(&mut self) {
+    fn take_back(&mut self, now: Instant) {
+        if !self.kin.serve() {
+            // One between us and the newest has died: we hear nothing any more. The newest goes on with our calls as
+            // if we had died too; they must not end here.
+            error!(
+                "the process that had taken over is gone, and another serves: leaving the calls to it"
+            );
+            self.stop = Stop::Over;
+            return;
+        }
+        self.seek_dead(now);
         self.net.listen_again();
         self.kin.open_pages();
         self.core.take_back();
@@ -490,6 +568,25 @@ impl Driver {
         let _ = self.kin.tell(Kin::Elder, &note, b"", Vec::new());
     }
 
+    /// The elder has given up its free media ports a moment ago: before any call comes, some have to be ours.
+    async fn wait_for_ports(&mut self) {
+        let wait = async {
+            while !self.core.has_ports(ENOUGH_PORTS) {
+                self.relay_tells().await;
+            }
+        };
+        if tokio::time::timeout(PORTS, wait).await.is_err() {
+            warn!("few media ports are free: the running process has nearly all of them");
+        }
+    }
+
+    /// Nobody was there.
+    pub(super) fn begin_alone(&mut self) {
+        if !self.kin.serve() {
+            warn!("a process that is left of an upgrade still reads the listening sockets");
+        }
+    }
+
     /// Says that everything is open, waits until the elder reads no more, and listens.
     ///
     /// # Errors
@@ -508,12 +605,16 @@ impl Driver {
             Kind::Control | Kind::Lock => true,
         });
         let (origins, depth) = (elder.origins.clone(), elder.depth + 1);
+        self.wait_for_ports().await;
         let (known, link) = elder.succeed(state, taken.collect()).await?;
         if link.is_some() {
             self.kin.depth = depth;
             self.core.succeed(origins, known);
         }
         self.kin.to_elder = link;
+        if !self.kin.serve() {
+            warn!("another process has not given up the listening sockets");
+        }
         self.net.listen_again();
         Ok(())
     }
@@ -521,12 +622,24 @@ impl Driver {
 
 /// Processes that may be left before one that is taken over from: a connection is named over four links.
 const DEEPEST: usize = 4;
+/// When the journals are looked through after a process is gone.
+const SEEK: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
 /// Marks what we send for others; the numbers of client transactions stay far below.
 const OF_OTHERS: u64 = 1 << 62;
 /// As the endpoint marks its sends outside client transactions.
 const OF_NO_CLIENT: u64 = 1 << 63;
 /// Media ports of each address that a process keeps ahead while another takes over.
 const SPARE: u16 = 4;
+/// Media ports of each pool with which calls can begin to come.
+const ENOUGH_PORTS: u32 = 16;
+/// How long they are waited for.
+const PORTS: Duration = Duration::from_secs(3);
+const MOST_DISMISSED: usize = 4;
 const MOST_SENDS: usize = 4096;
 /// Packets that one turn takes from each process.
 const PACKETS_A_TURN: usize = 256;

@@ -207,7 +207,8 @@ impl Task {
         }
         let _ = timeout(limits.grace, writer.half.shutdown()).await;
         if why == CloseReason::Local {
-            let _ = timeout(limits.grace, reader.drain()).await;
+            // What was on its way when we closed is served as well; its answers go another way (RFC 3261 §18.2.2).
+            let _ = timeout(limits.grace, reader.run(false)).await;
         }
         let (failed, unsent) = writer.remains(why);
         let why = End::Closed(why);

@@ -347,6 +347,14 @@ impl Net {
         }
     }
 
+    /// Closes every connection as [`Net::close`] does.
+    pub fn close_all(&mut self) {
+        let flows: Vec<FlowId> = self.connections.keys().copied().collect();
+        for flow in flows {
+            self.close(flow);
+        }
+    }
+
     /// Closes a connection after what waits on it has left.
     pub fn close(&mut self, flow: FlowId) {
         self.leave_pool(flow);

@@ -261,10 +261,16 @@ fn r03_a_second_process_is_refused_and_an_upgrade_that_fails_changes_nothing() {
     speaker.say(r#"{"Hello":{"version":0,"program":"0.0.1"}}"#);
     assert!(speaker.hear().contains("another version"));
     Speaker::connect(&scene).say("noise");
-    let mut speaker = Speaker::connect(&scene);
-    speaker.say(r#"{"Hello":{"version":1,"program":"0.0.1"}}"#);
-    assert!(speaker.hear().contains("Welcome"));
+    let hello = r#"{"Hello":{"version":1,"program":"0.0.1"}}"#;
+    let (mut speaker, mut heard) = (Speaker::connect(&scene), String::new());
+    old.until("rid of the noise", || {
+        speaker = Speaker::connect(&scene);
+        speaker.say(hello);
+        heard = speaker.hear();
+        heard.contains("Welcome")
+    });
     let mut busy = Speaker::connect(&scene);
+    busy.say(hello);
     assert!(busy.hear().contains("another upgrade"));
     drop(speaker);
 
@@ -295,10 +301,16 @@ fn r03_a_new_process_that_dies_leaves_everything_to_the_old_one() {
     let mut new = succeed(&scene, &old);
     new.healthy();
     call.talk();
+    let mut young = Talking::incoming_from(&teams, &carrier, "+15550010002", 7060);
+    young.talk();
     new.signal(Signal::KILL);
     new.wait(Duration::from_secs(5));
     old.until("serving again", || old.log().contains("serving again"));
     old.healthy();
+    // Not only its own calls: it goes on with those of the dead process too.
+    old.until("heir to the heir", || old.log().contains("taken up"));
+    young.talk();
+    young.carrier_hangs_up();
     call.carrier_offers("sendonly", "recvonly");
     call.teams_offers("sendrecv", "sendrecv");
     call.talk();
@@ -312,7 +324,36 @@ fn r03_a_new_process_that_dies_leaves_everything_to_the_old_one() {
     later.carrier_hangs_up();
     ends(old);
     Talking::incoming_from(&teams, &carrier, CALLED, 7040).carrier_hangs_up();
-    next.wait_records(4);
+    next.wait_records(5);
+    assert_eq!(ids(&next).len(), 5);
+}
+
+#[test]
+fn r03_an_old_process_that_dies_leaves_its_calls_to_the_new_one() {
+    let scene = Scene::usual("r03_an_old_process_that_dies");
+    let teams = scene.teams();
+    let mut first = scene.start();
+    let carrier = scene.carrier_udp(CARRIER_A);
+    first.healthy();
+    let mut calls = vec![Talking::incoming_from(&teams, &carrier, CALLED, 7200)];
+    let mut second = succeed(&scene, &first);
+    calls.push(Talking::incoming_from(&teams, &carrier, CALLED, 7220));
+    let third = succeed(&scene, &second);
+    calls.push(Talking::incoming_from(&teams, &carrier, CALLED, 7240));
+    calls.iter_mut().for_each(Talking::talk);
+
+    // The one in the middle dies: the first is cut off by that and leaves, and the third goes on with all calls.
+    second.signal(Signal::KILL);
+    second.wait(Duration::from_secs(5));
+    first.wait(Duration::from_secs(5));
+    third.until("their heir", || third.get("/metrics").1.contains("trunkgate_active_calls 3"));
+    calls.iter_mut().for_each(Talking::talk);
+    for (n, call) in calls.into_iter().enumerate() {
+        if n == 1 { call.teams_hangs_up() } else { call.carrier_hangs_up() }
+    }
+    third.wait_records(3);
+    assert_eq!((third.records().len(), ids(&third).len()), (3, 3));
+    Talking::incoming_from(&teams, &carrier, CALLED, 7260).carrier_hangs_up();
 }
 
 #[test]

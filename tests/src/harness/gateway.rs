@@ -156,7 +156,7 @@ impl Gateway {
     }
 
     /// Waits for something that only this process shows.
-    pub fn until(&self, what: &str, fits: impl Fn() -> bool) {
+    pub fn until(&self, what: &str, mut fits: impl FnMut() -> bool) {
         let end = Instant::now() + super::wire::SOON;
         while !fits() {
             assert!(Instant::now() < end, "not {what} in time:\n{}", self.err.text());
