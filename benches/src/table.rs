@@ -62,7 +62,7 @@ pub fn run(pace: Pace) -> io::Result<()> {
         Gateway::start(&Gateway::binary(), site, load).map(|server| Box::new(server) as _)
     })?);
     if peer::is_installed() {
-        columns.push(column("Kamailio + rtpengine", 300.0, pace, |site, load| {
+        columns.push(column("Kamailio + rtpengine", 500.0, pace, |site, load| {
             Kamailio::start(site, true, load).map(|server| Box::new(server) as _)
         })?);
         columns.push(column("Kamailio, no media", 500.0, pace, |site, load| {
@@ -128,8 +128,9 @@ fn ladder(
         let mut tries = [None, None];
         for report in &mut tries {
             let before = server.cpu();
-            let tried = load.run(&Plan::new(rate, pace.rung))?;
-            say(&format!("{name}: {}", line(&tried, server.cpu() - before, server.resident())));
+            let mut tried = load.run(&Plan::new(rate, pace.rung))?;
+            tried.server_cpu = server.cpu() - before;
+            say(&format!("{name}: {}", line(&tried, tried.server_cpu, server.resident())));
             let good = tried.is_clean();
             *report = Some(tried);
             if good {
@@ -169,6 +170,10 @@ fn markdown(columns: &[Column]) -> String {
     });
     row("set-up there, p50 / p99", &|c| {
         c.capacity.as_ref().map_or_else(dash, |r| two(r.setup.p50, r.setup.p99))
+    });
+    row("CPU of a call there", &|c| {
+        let each = |r: &Report| r.server_cpu.div_f64(r.answered.max(1) as f64);
+        c.capacity.as_ref().map_or_else(dash, |r| format!("{:.3} ms", millis(each(r))))
     });
     row("first rate that is not clean", &|c| {
         c.limit.as_ref().map_or_else(dash, |r| {

@@ -63,6 +63,7 @@ impl Counts {
             farewell: Spread::of(&mut self.farewells),
             late: Spread::of(&mut self.late),
             own_cpu: Duration::ZERO,
+            server_cpu: Duration::ZERO,
         }
     }
 }
@@ -102,6 +103,8 @@ pub struct Report {
     pub late: Spread,
     /// The generator's own CPU time.
     pub own_cpu: Duration,
+    /// The server's CPU time, once whoever started both has noted it.
+    pub server_cpu: Duration,
 }
 
 impl Report {
