@@ -1,10 +1,10 @@
 //! The tests, by what they show.
 
+mod attacks_admin;
+mod attacks_connections;
 mod attacks_media;
 mod attacks_parsing;
 mod attacks_sdp;
-mod attacks_admin;
-mod attacks_connections;
 mod attacks_strangers;
 mod calls;
 mod course;
