@@ -13,7 +13,7 @@ use lab::pki::{Identity, Leaf};
 use serde_json::json;
 
 use crate::harness::audit;
-use crate::harness::capture::{Capture, Pairing, as_pcap, dissected, verify_media};
+use crate::harness::capture::{Capture, Pairing, as_pcap, dissected, silences, verify_media};
 use crate::harness::dns::NameServer;
 use crate::harness::gateway::Gateway;
 use crate::harness::media::Crypto;
@@ -277,6 +277,62 @@ fn pjsip_carrier_over_udp_and_pjsip_as_teams() {
 #[test]
 fn pjsip_carrier_over_tcp_and_pjsip_as_teams() {
     pjsip_on_both_sides("tcp");
+}
+
+/// A call of before an upgrade and one of afterwards; PJSIP's connections lead to the old process.
+fn pjsip_across_an_upgrade(transport: &'static str) {
+    let mut stage = Stage::new("pjsip_across_an_upgrade", transport);
+    let mut carrier = stage.pjsip_as_carrier();
+    carrier.call(&format!("sip:{CALLED}@{}", stage.scene.place.at(CARRIER_SIDE, 5060)));
+    carrier.state("CONFIRMED");
+    stage.teams.state("CONFIRMED");
+    carrier.hears(50);
+    stage.teams.hears(50);
+    let mut old = std::mem::replace(&mut stage.gateway, stage.scene.upgrade());
+    carrier.hears(200);
+    stage.teams.hears(200);
+    let later = stage.scene.dir().join("later");
+    std::fs::create_dir(&later).unwrap();
+    let later = Capture::start(&later, stage.scene.place);
+    let silences = silences(&std::mem::replace(&mut stage.capture, later).stop());
+    hold(&mut carrier, &mut stage.teams);
+    hold(&mut stage.teams, &mut carrier);
+    stage.teams.hang_up();
+    carrier.state("DISCONNECTED");
+    stage.teams.state("DISCONNECTED");
+    assert!(old.wait(Duration::from_secs(20)).success());
+    stage.teams_calls();
+    carrier.state("CONFIRMED");
+    stage.teams.state("CONFIRMED");
+    carrier.hears(30);
+    stage.teams.hears(30);
+    carrier.hang_up();
+    stage.teams.state("DISCONNECTED");
+    carrier.state("DISCONNECTED");
+    carrier.finish();
+    let scene = stage.end(2).scene;
+    // Both streams came from the peers and left from the gateway. What a peer pauses by itself is none of ours.
+    let ours = [scene.place.ip(EDGE), scene.place.ip(CARRIER_SIDE)];
+    let (out, came): (Vec<_>, Vec<_>) =
+        silences.into_iter().partition(|(from, ..)| ours.contains(&from.ip()));
+    assert_eq!((out.len(), came.len()), (2, 2), "{out:?} {came:?}");
+    let longest = |of: &[(SocketAddr, SocketAddr, Duration)]| of.iter().map(|s| s.2).max().unwrap();
+    let (out, came) = (longest(&out), longest(&came));
+    eprintln!("longest pause over {transport}: {out:?} from the gateway, {came:?} from the peers");
+    assert!(
+        out <= Duration::from_millis(100).max(came + Duration::from_millis(20)),
+        "{out:?} {came:?}"
+    );
+}
+
+#[test]
+fn r03_pjsip_goes_on_talking_across_an_upgrade_over_udp() {
+    pjsip_across_an_upgrade("udp");
+}
+
+#[test]
+fn r03_pjsip_goes_on_talking_across_an_upgrade_over_tcp() {
+    pjsip_across_an_upgrade("tcp");
 }
 
 /// The payload check on a PJSIP carrier: its RTP port is its own choice.

@@ -419,6 +419,40 @@ fn sigterm_drains_and_the_call_goes_on() {
 }
 
 #[test]
+fn tr_073_options_get_503_while_the_gateway_drains() {
+    let scene = Scene::usual("tr_073");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let mut gateway = scene.start();
+    gateway.healthy();
+    let flow = teams.connect("t001.sbc.test");
+    let status = |id: String| teams.inbox.take("OPTIONS", |r| r.msg.call_id() == id).msg.status();
+    assert_eq!(status(teams.ping(&flow, "t001.sbc.test")), 200);
+    let call = Talking::incoming(&teams, &carrier, CALLED);
+    gateway.signal(Signal::TERM);
+    gateway.until("draining", || gateway.get("/health").0 != 200);
+    assert_eq!(status(teams.ping(&flow, "t001.sbc.test")), 503);
+    call.carrier_hangs_up();
+    assert!(gateway.wait(Duration::from_secs(8)).success());
+}
+
+#[test]
+fn calls_beyond_the_limit_of_a_drain_are_ended() {
+    let mut scene = Scene::usual("drain_limit");
+    scene.gateway_keys("drain = \"2s\"");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let mut gateway = scene.start();
+    gateway.healthy();
+    let call = Talking::incoming(&teams, &carrier, CALLED);
+    let begun = std::time::Instant::now();
+    gateway.signal(Signal::TERM);
+    call.teams.hung_up();
+    call.carrier.hung_up();
+    assert!(gateway.wait(Duration::from_secs(8)).success());
+    assert!((2..8).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(gateway.records()[0]["ended_by"], "gateway");
+}
+
+#[test]
 fn a_second_sigterm_ends_at_once() {
     let scene = Scene::usual("stop");
     let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));

@@ -348,7 +348,10 @@ fn r03_an_old_process_that_dies_leaves_its_calls_to_the_new_one() {
     first.wait(Duration::from_secs(5));
     third.until("their heir", || third.get("/metrics").1.contains("trunkgate_active_calls 3"));
     calls.iter_mut().for_each(Talking::talk);
-    for (n, call) in calls.into_iter().enumerate() {
+    // The connections of the dead processes are gone with them.
+    let flow = teams.connect(TENANT);
+    for (n, mut call) in calls.into_iter().enumerate() {
+        call.teams.flow = flow.clone();
         if n == 1 { call.teams_hangs_up() } else { call.carrier_hangs_up() }
     }
     third.wait_records(3);

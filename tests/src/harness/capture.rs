@@ -1,5 +1,6 @@
 //! Packets of one test's addresses, captured by dumpcap, judged by tshark and by libsrtp.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -90,6 +91,33 @@ pub fn dissected(pcap: &Path) -> usize {
         .collect();
     assert!(bad.is_empty(), "tshark on {}: {}", pcap.display(), bad.join("\n"));
     text.lines().filter(|line| line.contains(":sip")).count()
+}
+
+/// Every stream of datagrams with more than fifty: from where, to where, and the longest time between two.
+pub fn silences(pcap: &Path) -> Vec<(SocketAddr, SocketAddr, Duration)> {
+    let mut command = Command::new("tshark");
+    command.arg("-r").arg(pcap).args(["-Y", "udp && !icmp", "-T", "fields"]);
+    for field in ["frame.time_epoch", "ip.src", "udp.srcport", "ip.dst", "udp.dstport"] {
+        command.args(["-e", field]);
+    }
+    let output = command.output().unwrap_or_else(|e| panic!("tshark: {e}"));
+    assert!(output.status.success(), "tshark: {}", String::from_utf8_lossy(&output.stderr));
+    let mut streams: BTreeMap<(SocketAddr, SocketAddr), Vec<f64>> = BTreeMap::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let fields: Vec<_> = line.split('\t').collect();
+        let [time, from, from_port, to, to_port] = fields[..] else { continue };
+        let address = |ip: &str, port: &str| format!("{ip}:{port}").parse().ok();
+        let (Some(from), Some(to)) = (address(from, from_port), address(to, to_port)) else {
+            continue;
+        };
+        streams.entry((from, to)).or_default().push(time.parse().expect("seconds"));
+    }
+    let longest = |times: &[f64]| times.windows(2).map(|t| t[1] - t[0]).fold(0.0, f64::max);
+    streams
+        .into_iter()
+        .filter(|(_, times)| times.len() > 50)
+        .map(|((from, to), times)| (from, to, Duration::from_secs_f64(longest(&times))))
+        .collect()
 }
 
 /// The messages of an encrypted leg, written down as if they had gone over UDP, for tshark.
