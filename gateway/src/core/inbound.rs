@@ -41,6 +41,10 @@ impl Core {
         let refusal = served.then(|| refusal_outside(message, SUPPORTED)).flatten();
         if let Some(mut draft) = refusal {
             draft.push(HeaderId::Server, AGENT);
+            if *message.method() == Method::Invite {
+                let cause = Cause::BadRequest(draft.status());
+                self.trace_refusal(source, message, cause, now);
+            }
             self.endpoint.respond(server, draft, now);
         } else if *message.method() == Method::Options {
             self.on_options(server, source, message, now);

@@ -296,8 +296,8 @@ fn decode<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 const NOBODY: CallId = CallId([0; 16]);
 /// What may wait for a disk that fails: at 5 kB a call, some 6,000 calls.
 pub const MOST_PENDING: usize = 32 << 20;
-/// A segment is closed when it is longer.
-const SEGMENT: u64 = 8 << 20;
+/// A segment is closed when it is longer. Whole segments are read to make the journal shorter, so this is memory as well.
+const SEGMENT: u64 = 2 << 20;
 /// Between two tries at a disk that fails.
 const RETRY: Duration = Duration::from_secs(1);
 /// What the buffer keeps after a burst.

@@ -41,6 +41,12 @@ pub trait Sink: Send {
     /// # Errors
     /// When the disk does not take it: nothing has changed.
     fn compact(&mut self, last: u32, unwritten: &HashSet<CallId>) -> io::Result<u64>;
+
+    /// This segment of the journal was closed, and the one after it is written now.
+    ///
+    /// # Errors
+    /// When what is in the closed one may not be on the disk.
+    fn closed(&mut self, segment: u32) -> io::Result<()>;
 }
 
 /// CDR files and journal of one process.
@@ -106,8 +112,13 @@ impl Sink for Store {
         self.writer.sync()
     }
 
+    fn closed(&mut self, segment: u32) -> io::Result<()> {
+        let synced = self.sync();
+        self.segment = (segment + 1, None);
+        synced
+    }
+
     fn compact(&mut self, last: u32, unwritten: &HashSet<CallId>) -> io::Result<u64> {
-        self.segment = (last + 1, None);
         // What is left out of the journal must be in the CDR files, even after a power cut.
         self.writer.sync()?;
         self.mark = self.writer.place()?.unwrap_or_else(|| self.mark.clone());
@@ -168,7 +179,7 @@ impl<S: Sink> Keeper<S> {
     /// # Errors
     /// When the journal could not be made shorter: it is tried with the next segment.
     pub fn close(&mut self, segment: u32, now: Instant) -> io::Result<()> {
-        let written = self.write(now);
+        let written = self.write(now).and(self.sink.closed(segment));
         let (_, count) = self.closed.unwrap_or_default();
         self.closed = Some((segment, count + 1));
         // The base is written anew each time: only when as much has come in again.

@@ -212,6 +212,10 @@ mod tests {
             Ok(())
         }
 
+        fn closed(&mut self, _segment: u32) -> io::Result<()> {
+            Ok(())
+        }
+
         fn compact(&mut self, _last: u32, _unwritten: &HashSet<CallId>) -> io::Result<u64> {
             Ok(0)
         }

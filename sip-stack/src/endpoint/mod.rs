@@ -247,6 +247,8 @@ pub struct Endpoint {
     branches: HashMap<Branch, ClientId>,
     servers: HashMap<ServerId, Server>,
     keys: HashMap<Arc<[u8]>, ServerId>,
+    /// The newest replies on connections, bounded.
+    replies: VecDeque<(ServerId, Target, Bytes)>,
     owned: BTreeSet<(Owner, Transaction)>,
     timers: TimerQueue<Transaction>,
     outputs: VecDeque<Output>,
@@ -285,6 +287,7 @@ impl Endpoint {
             branches: HashMap::new(),
             servers: HashMap::new(),
             keys: HashMap::new(),
+            replies: VecDeque::new(),
             owned: BTreeSet::new(),
             timers: TimerQueue::new(),
             outputs: VecDeque::new(),

@@ -24,8 +24,6 @@ pub(super) struct Server {
     tag: Option<Bytes>,
     /// What a repeat sends.
     reply: Bytes,
-    /// Whether the connection of the request has failed us: then another is opened (§18.2.2).
-    rerouted: bool,
     pub(super) pending: Option<Box<Pending>>,
     deadline: Option<Instant>,
 }
@@ -197,7 +195,6 @@ impl Endpoint {
             target: route::response_target(&source, &message.top_via()),
             tag: None,
             reply: Bytes::new(),
-            rerouted: false,
             pending: Some(Box::new(pending)),
             deadline: None,
         };
@@ -313,22 +310,28 @@ impl Endpoint {
     }
 
     /// A response did not leave: the connection of its request is gone. It is sent once more, on a new
-    /// connection to where the request came from and the sent-by port (§18.2.2).
+    /// connection to where the request came from and the sent-by port (§18.2.2), though its transaction
+    /// may be over.
     pub(super) fn reply_send_failed(&mut self, server: ServerId) {
-        let found = self.servers.get_mut(&server).filter(|found| {
-            found.target.transport.is_reliable() && !found.rerouted && !found.reply.is_empty()
-        });
-        let Some(found) = found else {
+        if let Some(found) = self.servers.get_mut(&server) {
+            found.target.flow = None;
+        }
+        let Some(at) = self.replies.iter().rposition(|(of, ..)| *of == server) else {
             self.counters.lost_sends += 1;
             return;
         };
-        found.rerouted = true;
-        found.target.flow = None;
-        let (target, bytes) = (found.target.clone(), found.reply.clone());
-        self.push_reply(server, target, bytes);
+        let Some((server, target, bytes)) = self.replies.remove(at) else { return };
+        self.push_reply(server, Target { flow: None, ..target }, bytes);
     }
 
+    /// Sends a reply, and keeps those on a connection for a moment, for [`Self::reply_send_failed`].
     fn push_reply(&mut self, server: ServerId, target: Target, bytes: Bytes) {
+        if target.flow.is_some() {
+            if self.replies.len() >= KEPT_REPLIES {
+                self.replies.pop_front();
+            }
+            self.replies.push_back((server, target.clone(), bytes.clone()));
+        }
         let id = SendId(REPLIES | server.0);
         self.outputs.push_back(Output::Send { id, target, bytes });
     }
@@ -396,6 +399,9 @@ enum Phase {
     /// Over.
     Over,
 }
+
+/// Replies on connections that are kept for the case that they do not leave; above, the oldest goes.
+const KEPT_REPLIES: usize = 256;
 
 #[cfg(test)]
 mod tests {

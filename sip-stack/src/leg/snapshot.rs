@@ -421,7 +421,7 @@ mod tests {
         assert_eq!(rig.leg.stamp(), None);
         rig.answer(OURS);
         assert_eq!(rig.leg.stamp(), None, "the ACK is missing");
-        rig.ack(1, "");
+        rig.ack(10, "");
         let confirmed = rig.leg.stamp();
         assert!(confirmed.is_some());
         rig.request_as("OPTIONS", 70, "them", "", "");

@@ -87,6 +87,8 @@ fn at_14_old_versions_and_renegotiation_are_refused() {
             .args(["s_client", "-connect", &place.at(EDGE, 5061).to_string(), "-servername", FQDN])
             .args(["-bind", &format!("{}:0", place.ip(PROXY)), "-cert"])
             .arg(&identity.certificate)
+            .arg("-cert_chain")
+            .arg(&identity.certificate)
             .arg("-key")
             .arg(&identity.key)
             .args(arguments)
