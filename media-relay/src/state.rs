@@ -5,9 +5,9 @@
 //! [`Command::Resume`](crate::plan::Command::Resume).
 //!
 //! What has been sent since the checkpoint is not known, so that a resumed session jumps
-//! [`ADVANCE`] packets beyond it; and a session never sends more than that beyond what it has told.
+//! `ADVANCE` packets beyond it; and a session never sends more than that beyond what it has told.
 //! An SRTP index is thus never used twice under one key and source (RFC 3711 §9.1), however late
-//! the checkpoint was taken or whatever the peer sent. A state that is older than [`TRUST`] may be
+//! the checkpoint was taken or whatever the peer sent. A state that is older than `TRUST` may be
 //! one that was not kept up (a full disk): it gives the peer's indexes and the figures, but our
 //! side takes a source of its own, as without any state.
 
