@@ -7,12 +7,12 @@
 //!
 //! A new call that has waited longer than a bound is refused (RFC 3261 §8.2.7). Nothing that belongs to a call is.
 //! The bound is the age of the message, counted from the kernel's stamp, so that nothing hides in a socket:
-//! [`PATIENCE`] 18 ms, which is below what a caller notices and leaves a refusal time to arrive within 50 ms; and
-//! [`INDULGENCE`] 40 ms while the lanes were empty a moment ago, so that a pause of the machine refuses nobody whom we
+//! `PATIENCE` 18 ms, which is below what a caller notices and leaves a refusal time to arrive within 50 ms; and
+//! `INDULGENCE` 40 ms while the lanes were empty a moment ago, so that a pause of the machine refuses nobody whom we
 //! can serve the next moment. With few calls waiting nobody is refused at all: serving them takes less time than it
 //! takes to be called busy.
 //!
-//! Bounded: [`MOST_FIRST`], [`MOST_PRIORITY`] and [`MOST_CALLS`] messages. When a class is full, its oldest makes room,
+//! Bounded: `MOST_FIRST`, `MOST_PRIORITY` and `MOST_CALLS` messages. When a class is full, its oldest makes room,
 //! of the longest lane; it will be repeated. The first class is never full before the connections are held up: the
 //! driver reads no more than [`Intake::room`].
 

@@ -5,7 +5,7 @@
 //! somebody forges. A ban spares us the look at what a stranger sends: but for what carries an identifier of ours, it
 //! is dropped for its source alone.
 //!
-//! Bounded: [`MOST`] addresses (IPv6: networks of 64 bits); the one that was quiet for longest is forgotten first.
+//! Bounded: `MOST` addresses (IPv6: networks of 64 bits); the one that was quiet for longest is forgotten first.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;

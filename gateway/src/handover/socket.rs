@@ -1,8 +1,8 @@
 //! How two processes of one state directory meet: the lock, the listener `state/control.sock`, and the link. Carries
 //! packets and descriptors (SCM_RIGHTS, unix(7)) and knows no note.
 //!
-//! Packets, not a stream: a note is whole or not there. What does not leave at once waits, [`MOST`] packets or
-//! [`MOST_BYTES`] at most; above, the newest is lost, as a datagram would be.
+//! Packets, not a stream: a note is whole or not there. What does not leave at once waits, `MOST` packets or
+//! `MOST_BYTES` at most; above, the newest is lost, as a datagram would be.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, TryLockError};
