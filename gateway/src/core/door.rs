@@ -12,6 +12,8 @@ use sip_stack::endpoint::Shed;
 use sip_stack::glance::{Glance, response_branch};
 use sip_stack::transport::Source;
 
+#[cfg(test)]
+use super::inputs::Trap;
 use super::{Core, Output};
 use crate::emergency::is_emergency;
 use crate::event::{Dropped, Event};
@@ -33,7 +35,9 @@ pub(super) struct Door {
 
 impl Core {
     /// Where a message belongs that has not been read; `None` when it is dropped.
-    pub fn sort(&mut self, source: &Source, raw: &[u8], now: Instant) -> Option<Place> {
+    pub(super) fn place_of(&mut self, source: &Source, raw: &[u8], now: Instant) -> Option<Place> {
+        #[cfg(test)]
+        self.spring(Trap::Door);
         let raw = raw.trim_ascii_start();
         if !self.is_known(source) {
             return self.sort_stranger(source, raw, now);
@@ -59,12 +63,18 @@ impl Core {
     }
 
     /// Refuses a new call for load. False when it is none, and has to be served.
-    pub fn shed(&mut self, source: &Source, raw: &Bytes, now: Instant) -> bool {
+    pub(super) fn turn_away_for_load(
+        &mut self,
+        source: &Source,
+        raw: &Bytes,
+        now: Instant,
+    ) -> bool {
+        #[cfg(test)]
+        self.spring(Trap::Shed);
         let retry_after = RETRY_AFTER.parse().unwrap_or(1);
         match self.endpoint.shed(source, raw, retry_after) {
             Shed::Refused => {
                 self.door.shed = Some(now);
-                self.settle(now);
                 self.outputs
                     .push_back(Output::Event(Event::CallRefused { cause: Cause::Overload }));
                 if let Some(count) = self.door.refusing.note(now) {

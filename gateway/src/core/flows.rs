@@ -204,15 +204,10 @@ impl Retiring {
 
 impl Core {
     /// A connection is open.
-    pub fn handle_opened(&mut self, flow: FlowId, opened: Opened, now: Instant) {
+    pub(super) fn note_opened(&mut self, flow: FlowId, opened: Opened, now: Instant) {
         if let Some(why) = self.flows.open(flow, opened, now) {
             self.retire(flow, why, now);
         }
-    }
-
-    /// A connection is gone. Dialogs live on without it.
-    pub fn handle_closed(&mut self, flow: FlowId, _now: Instant) {
-        self.flows.close(flow);
     }
 
     /// Takes a connection out of use.
@@ -237,6 +232,8 @@ impl Core {
         if self.flows.check.is_none_or(|due| due > now) {
             return;
         }
+        // First, so that a fault does not come again at once.
+        self.flows.check = Some(now + CHECK);
         let retiring = &self.flows.retiring;
         let mut held = HashSet::new();
         for (key, leg) in self.slots.legs() {

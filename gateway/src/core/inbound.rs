@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use media_relay::SessionId;
+use media_relay::{Port, SessionId};
 use sip_stack::endpoint::ServerId;
 use sip_stack::leg::{Leg, LegIdentity, refusal_outside};
 use sip_stack::message::{Draft, HeaderId, Message, Method};
@@ -17,14 +17,14 @@ use uuid::{Builder, Uuid};
 
 use super::{Core, Output, owner};
 use crate::call::media_plan::{CallMedia, MediaSide};
-use crate::call::{Call, NewCall, Story, leg_record, sources, tenant_name};
+use crate::call::{Call, CallKey, NewCall, Story, leg_record, sources, tenant_name};
 use crate::cdr::LegRecord;
 use crate::failure::{Cause, RETRY_AFTER, reason_header};
 use crate::journal;
 use crate::locals::{self, Side};
 use crate::numbers::Number;
 use crate::profile::{AGENT, Caller, Profile, teams, trunk};
-use crate::routing::{EdgeId, End, RealmId, Routes};
+use crate::routing::{EdgeId, End, Hop, RealmId, Routes};
 
 impl Core {
     pub(super) fn on_request(
@@ -179,38 +179,6 @@ impl Core {
 
         let plan = routes.plan(entry.from, &called, |place| self.health.rank(place, now))?;
         let first = *plan.hops.first().ok_or(Cause::NoRoute)?;
-        let permit = self.admission.admit(&routes, entry.from, first.end())?;
-
-        let pool = match entry.side {
-            Side::Edge(edge) => self.pools.of_edge(routes.config(), edge),
-            Side::Realm(realm) => self.pools.of_realm(routes.config(), realm),
-        };
-        let offered = message.sdp().and_then(|sdp| Sdp::parse(&sdp).ok()?.address(0));
-        let ipv6 = offered.map_or(source.remote.is_ipv6(), |address| address.is_ipv6());
-        if offered.is_some_and(|a| !a.is_unspecified()) && !self.pools.has(pool, ipv6) {
-            self.admission.release(&permit);
-            return Err(Cause::NothingInCommon.into());
-        }
-        let caller_want = self.pools.want(pool, ipv6);
-        let callee_want: media_relay::Want = self.pools.of_hop(&routes, first).into();
-        let Some((caller_port, callee_port)) = self.ports.reserve(caller_want, callee_want, now)
-        else {
-            self.admission.release(&permit);
-            return Err(Cause::NoPorts.into());
-        };
-
-        let key = self.slots.next_key();
-        self.endpoint.adopt(server, owner(key, 0));
-        let local_tag = self.endpoint.new_tag();
-        let leg = Leg::incoming(server, message, source, identity, local_tag);
-        let rules = entry.profile.media;
-        let address = self.pools.address(caller_port);
-        let allowed = sources(&routes, entry.from);
-        let caller_side = MediaSide::new(caller_port, address, rules, allowed, &mut self.random);
-        let callee_address = self.pools.address(callee_port);
-        let callee_side =
-            MediaSide::new(callee_port, callee_address, rules, Vec::new(), &mut self.random);
-        let media = CallMedia::new(SessionId(key.0), caller_side, callee_side);
 
         let wall = self.wall(now);
         let record = LegRecord {
@@ -227,7 +195,26 @@ impl Core {
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);
         let begun = Arc::new(story.record().clone());
-        self.slots.open(key, Some(permit), vec![caller_port, callee_port], Arc::clone(&begun));
+        let permit = self.admission.admit(&routes, entry.from, first.end())?;
+        let key = self.slots.next_key();
+        self.slots.open(key, Some(permit), Vec::new(), Arc::clone(&begun));
+        let ports = self.ports_for(key, source, message, &entry, first, now);
+        let ports = ports.inspect_err(|_| self.reap(key, now))?;
+
+        self.endpoint.adopt(server, owner(key, 0));
+        #[cfg(test)]
+        self.spring(super::inputs::Trap::Invite);
+        let local_tag = self.endpoint.new_tag();
+        let leg = Leg::incoming(server, message, source, identity, local_tag);
+        let rules = entry.profile.media;
+        let [caller_port, callee_port] = ports;
+        let address = self.pools.address(caller_port);
+        let allowed = sources(&routes, entry.from);
+        let caller_side = MediaSide::new(caller_port, address, rules, allowed, &mut self.random);
+        let callee_address = self.pools.address(callee_port);
+        let callee_side =
+            MediaSide::new(callee_port, callee_address, rules, Vec::new(), &mut self.random);
+        let media = CallMedia::new(SessionId(key.0), caller_side, callee_side);
         self.outputs.push_back(Output::Journal(journal::Entry::Begun(begun)));
         story.announce(&routes, entry.from, caller.user(), called.as_str());
         let new = NewCall {
@@ -245,6 +232,33 @@ impl Core {
         };
         self.begin(key, now, |cx| Call::start(new, cx));
         Ok(())
+    }
+
+    /// The media ports of both sides of a call that is to be, held by its slot.
+    fn ports_for(
+        &mut self,
+        key: CallKey,
+        source: &Source,
+        message: &Message,
+        entry: &Entry,
+        first: Hop,
+        now: Instant,
+    ) -> Result<[Port; 2], Cause> {
+        let routes = &self.routes;
+        let pool = match entry.side {
+            Side::Edge(edge) => self.pools.of_edge(routes.config(), edge),
+            Side::Realm(realm) => self.pools.of_realm(routes.config(), realm),
+        };
+        let offered = message.sdp().and_then(|sdp| Sdp::parse(&sdp).ok()?.address(0));
+        let ipv6 = offered.map_or(source.remote.is_ipv6(), |address| address.is_ipv6());
+        if offered.is_some_and(|a| !a.is_unspecified()) && !self.pools.has(pool, ipv6) {
+            return Err(Cause::NothingInCommon);
+        }
+        let caller = self.pools.want(pool, ipv6);
+        let callee: media_relay::Want = self.pools.of_hop(routes, first).into();
+        let (caller, callee) = self.ports.reserve(caller, callee, now).ok_or(Cause::NoPorts)?;
+        self.slots.hold(key, [caller, callee]);
+        Ok([caller, callee])
     }
 
     /// Answers a request that leads to no call.

@@ -143,7 +143,15 @@ impl Core {
     }
 
     /// Another process hands over what came to it.
-    pub fn handle_handed(&mut self, from: Kin, source: Source, message: Message, now: Instant) {
+    pub(super) fn take_handed(
+        &mut self,
+        from: Kin,
+        source: Source,
+        message: Message,
+        now: Instant,
+    ) {
+        #[cfg(test)]
+        self.spring(super::inputs::Trap::Handed);
         if self.hand_on(&source, &message, Some(from)) {
             return;
         }
@@ -152,14 +160,14 @@ impl Core {
             match from {
                 // It shall end soon: what is new waits for no more than its answer there.
                 Kin::Elder => {
-                    self.handle_opened(flow, opened, now);
+                    self.note_opened(flow, opened, now);
                     self.retire(flow, Retired::Distrusted, now);
                 }
-                Kin::Heir if self.flows.len() < MOST_FLOWS => self.handle_opened(flow, opened, now),
+                Kin::Heir if self.flows.len() < MOST_FLOWS => self.note_opened(flow, opened, now),
                 Kin::Heir => {}
             }
         }
-        self.handle_own(source, message, now);
+        self.take_own(source, message, now);
     }
 
     /// Hands a message to the process it belongs to; false: it is ours.

@@ -9,6 +9,7 @@ mod door;
 mod flows;
 mod health;
 mod inbound;
+mod inputs;
 pub mod kin;
 mod probe;
 mod reload;
@@ -18,16 +19,15 @@ mod stray;
 mod trace;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use media_relay::{Command, Ports, SessionId};
+use media_relay::{Command, Ports};
 use sip_stack::endpoint::{self, Endpoint, Origin, Owner, SendId, ServerId, Settings};
 use sip_stack::leg;
-use sip_stack::locate::{self, Answer, Kind, Locator, LookupId, QueryId};
-use sip_stack::message::{Message, ParseError};
+use sip_stack::locate::{self, Kind, Locator, LookupId, QueryId};
+use sip_stack::message::Message;
 use sip_stack::transport::{FlowId, Source, Target};
 
 pub use self::restore::Restored;
@@ -46,7 +46,7 @@ use self::trace::Traces;
 use crate::admission::Admission;
 use crate::call::media_plan::Owned;
 use crate::call::{CallKey, Pools};
-use crate::event::{Dropped, Event, Refusal};
+use crate::event::Event;
 use crate::failure::Cause;
 use crate::journal::Entry;
 use crate::random::Random;
@@ -160,9 +160,9 @@ pub struct Core {
     /// A call that shall fail the next so many times that it works, and whether before it has done so.
     #[cfg(test)]
     fault: Option<(CallKey, u8, slots::Fault)>,
-    /// A fault shall befall the next message.
+    /// A place where the next so many passages shall fail.
     #[cfg(test)]
-    message_fault: bool,
+    trap: Option<(inputs::Trap, u8)>,
 }
 
 /// Who asked for a look-up.
@@ -215,122 +215,10 @@ impl Core {
             #[cfg(test)]
             fault: None,
             #[cfg(test)]
-            message_fault: false,
+            trap: None,
             random,
             routes,
         }
-    }
-
-    /// A message came.
-    pub fn handle_message(&mut self, source: Source, message: Message, now: Instant) {
-        if !self.hand_on(&source, &message, None) {
-            self.handle_own(source, message, now);
-        }
-    }
-
-    /// A message that is for this process. Requests of strangers are dropped unanswered, before anything is kept of
-    /// them.
-    fn handle_own(&mut self, source: Source, message: Message, now: Instant) {
-        let known = self.is_known(&source)
-            || self.dialog_of(&source, &message).is_some()
-            // A CANCEL, an ACK, a repeat of somebody who was known a moment ago.
-            || self.endpoint.knows(&source, &message);
-        if message.is_request() && !known {
-            self.note_stranger(source.remote.ip(), now);
-            self.outputs.push_back(Output::Event(Event::Dropped(Dropped::Stranger)));
-            return;
-        }
-        self.guarded(|core| {
-            #[cfg(test)]
-            assert!(!std::mem::take(&mut core.message_fault), "a fault injected by a test");
-            core.endpoint.handle_message(source, message, now);
-            core.settle(now);
-        });
-    }
-
-    /// Something came that is no message.
-    pub fn handle_unreadable(&mut self, source: Source, error: ParseError, now: Instant) {
-        if self.is_known(&source) {
-            let cause = error.kind.label();
-            tracing::debug!(from = %source.remote, cause, "unreadable message");
-            self.outputs.push_back(Output::Event(Event::Unreadable { cause }));
-            self.trace_unreadable(&source, &error, now);
-            self.endpoint.handle_unreadable(source, error, now);
-            self.settle(now);
-        } else {
-            self.outputs.push_back(Output::Event(Event::Dropped(Dropped::Stranger)));
-        }
-    }
-
-    /// A send could not be delivered.
-    pub fn handle_send_failed(&mut self, send: SendId, now: Instant) {
-        if !self.retry_ack(send, now) {
-            self.endpoint.handle_send_failed(send, now);
-        }
-        self.settle(now);
-    }
-
-    /// A connection from or to that address was refused.
-    pub fn handle_refused(&mut self, refusal: Refusal, remote: SocketAddr, now: Instant) {
-        if refusal.is_ours() {
-            self.health.not_reached(remote, now);
-        }
-        self.outputs.push_back(Output::Event(Event::Refused(refusal)));
-    }
-
-    /// A resolver answered.
-    pub fn handle_answer(&mut self, query: QueryId, answer: Answer, now: Instant) {
-        self.locator.handle_answer(query, answer, now);
-        self.settle(now);
-    }
-
-    /// The relay tells something.
-    pub fn handle_media(&mut self, event: media_relay::Event, now: Instant) {
-        match event {
-            media_relay::Event::Warm { ports } => self.ports.warm(&ports),
-            media_relay::Event::Stray { port } => self.ports.stray(port, now),
-            media_relay::Event::Cold { port } => self.ports.cold(port),
-            media_relay::Event::Checkpoint { sessions } => self.keep_media(sessions),
-            media_relay::Event::Latched { session, side, from } => {
-                tracing::debug!(session = session.0, ?side, %from, "media source");
-            }
-            media_relay::Event::Ended { session, why, stats } => {
-                if why != media_relay::End::Released {
-                    tracing::error!(
-                        session = session.0,
-                        ?why,
-                        "the relay ended a session by itself"
-                    );
-                }
-                let key = CallKey(session.0);
-                self.with_call(key, now, |call, cx| call.handle_media_ended(stats, cx));
-                self.settle(now);
-            }
-        }
-    }
-
-    /// The relay did not take a plan. A call without media is no call: it ends, and its session is released, for which
-    /// the relay always has room.
-    pub fn handle_media_refused(&mut self, session: SessionId, now: Instant) {
-        self.with_call(CallKey(session.0), now, |call, cx| call.end(Cause::Internal, cx));
-        self.settle(now);
-    }
-
-    /// Serves what is due.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.endpoint.handle_timeout(now);
-        self.locator.handle_timeout(now);
-        while let Some(key) = self.slots.due(now) {
-            self.with_call(key, now, |call, cx| call.handle_timeout(cx));
-        }
-        while let Some(place) = self.health.due(now) {
-            // The newest process alone speaks for all.
-            if !self.kindred.has_heir() {
-                self.probe(place, now);
-            }
-        }
-        self.check_flows(now);
-        self.settle(now);
     }
 
     /// When [`Core::handle_timeout`] has something to do.
@@ -415,16 +303,6 @@ impl Core {
                 .sum(),
             connections: self.flows.len(),
             retiring_connections: self.flows.retiring(),
-        }
-    }
-
-    /// A fault while one message is handled costs that message, not the daemon. (A fault inside a call is caught nearer,
-    /// in `slots`, and costs that call.)
-    fn guarded(&mut self, handle: impl FnOnce(&mut Self)) {
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle(self)));
-        if result.is_err() {
-            tracing::error!("a message failed by a fault of the gateway and was dropped");
-            self.outputs.push_back(Output::Event(Event::Fault));
         }
     }
 

@@ -60,7 +60,8 @@ impl Slots {
         CallKey(self.last)
     }
 
-    /// A slot that its call will fill.
+    /// A slot that its call will fill. Whatever is held for the call stands in it from the beginning, so that nothing is
+    /// lost when the call fails before it is one.
     pub(super) fn open(
         &mut self,
         key: CallKey,
@@ -82,6 +83,13 @@ impl Slots {
             begun,
         };
         self.slots.insert(key, slot);
+    }
+
+    /// What a call holds before it is one.
+    pub(super) fn hold(&mut self, key: CallKey, ports: [Port; 2]) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.ports.extend(ports);
+        }
     }
 
     pub(super) fn due(&self, now: Instant) -> Option<CallKey> {
@@ -181,37 +189,66 @@ impl Core {
     fn work(
         &mut self,
         key: CallKey,
-        mut call: Option<Box<Call>>,
+        call: Option<Box<Call>>,
         now: Instant,
         job: impl FnOnce(&mut Option<Box<Call>>, &mut Context<'_>),
     ) {
-        let mut todo = self.isolated(key, &mut call, now, job);
-        if todo.is_none() {
-            self.outputs.push_back(Output::Event(Event::Fault));
-            tracing::error!(call = key.0, "a call failed by a fault of the gateway and is ended");
-            if let Some(slot) = self.slots.slots.get_mut(&key)
-                && !std::mem::replace(&mut slot.failed, true)
-            {
-                let has_media = slot.shard.is_some();
-                todo = self.isolated(key, &mut call, now, |call, cx| {
-                    if let Some(call) = call {
-                        call.abandon(has_media, cx);
-                    }
-                });
+        if self.attempt(key, call, now, job) {
+            return;
+        }
+        self.outputs.push_back(Output::Event(Event::Fault));
+        tracing::error!(call = key.0, "a call failed by a fault of the gateway and is ended");
+        if let Some(slot) = self.slots.slots.get_mut(&key)
+            && !std::mem::replace(&mut slot.failed, true)
+        {
+            let (call, has_media) = (slot.call.take(), slot.shard.is_some());
+            let abandoned = self.attempt(key, call, now, |call, cx| {
+                if let Some(call) = call {
+                    call.abandon(has_media, cx);
+                }
+            });
+            if abandoned {
+                return;
             }
         }
-        match (call, todo) {
-            (Some(call), Some(todo)) => {
-                if let Some(slot) = self.slots.slots.get_mut(&key) {
-                    slot.call = Some(call);
-                }
-                self.carry_out(key, todo, now);
-                self.finish(key, now);
-            }
-            (None, _) | (_, None) => {
-                self.record_fault(key, self.wall(now));
-                self.reap(key, now);
-            }
+        self.lose(key, now);
+    }
+
+    /// Lets a call work, and does what it asks for; false when either failed. What there is of the call is in its slot
+    /// afterwards.
+    fn attempt(
+        &mut self,
+        key: CallKey,
+        mut call: Option<Box<Call>>,
+        now: Instant,
+        job: impl FnOnce(&mut Option<Box<Call>>, &mut Context<'_>),
+    ) -> bool {
+        let todo = self.isolated(key, &mut call, now, job);
+        let exists = call.is_some();
+        if let Some(slot) = self.slots.slots.get_mut(&key) {
+            slot.call = call;
+        }
+        let Some(todo) = todo.filter(|_| exists) else { return false };
+        // What is used afterwards: the slot, which is given back whole when this fails again.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            self.carry_out(key, todo, now);
+            self.finish(key, now);
+        }));
+        done.is_ok()
+    }
+
+    /// Drops a call that failed by a fault of ours.
+    pub(super) fn lose(&mut self, key: CallKey, now: Instant) {
+        self.record_fault(key, self.wall(now));
+        self.reap(key, now);
+    }
+
+    /// Drops what was to become a call when a fault befell it.
+    pub(super) fn lose_unborn(&mut self, now: Instant) {
+        let unborn = self.slots.slots.iter().filter(|(_, slot)| slot.call.is_none());
+        let unborn: Vec<CallKey> = unborn.map(|(key, _)| *key).collect();
+        for key in unborn {
+            self.lose(key, now);
         }
     }
 
@@ -272,6 +309,8 @@ impl Core {
     }
 
     fn carry_out(&mut self, key: CallKey, todo: Vec<Do>, now: Instant) {
+        #[cfg(test)]
+        self.spring(super::inputs::Trap::Deeds);
         for item in todo {
             match item {
                 Do::Leg { leg, sent_by, action } => self.act(key, leg, sent_by, *action, now),
@@ -382,7 +421,7 @@ impl Core {
     }
 
     /// Drops a call with everything that is known of it.
-    fn reap(&mut self, key: CallKey, now: Instant) {
+    pub(super) fn reap(&mut self, key: CallKey, now: Instant) {
         self.slots.schedule(key, None);
         let Some(slot) = self.slots.slots.remove(&key) else { return };
         if slot.over.is_some() {

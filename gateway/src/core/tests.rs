@@ -3,10 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use media_relay::SessionId;
+use sip_stack::locate::Answer;
 use sip_stack::transport::{LocalId, Transport};
 
 use super::*;
 use crate::cdr::Record;
+use crate::event::Refusal;
 use crate::routing::tests::config;
 
 mod door;

@@ -236,6 +236,16 @@ impl Endpoint {
         self.settle_client(id);
     }
 
+    /// Drops a transaction with everything that is known of it; its owner, if it still waits, hears of a time-out.
+    pub(super) fn forget_client(&mut self, id: ClientId) {
+        self.fail(id, Failure::Timeout);
+        let Some(client) = self.clients.remove(&id) else { return };
+        self.branches.remove(&client.branch);
+        if let Some((owner, _)) = client.user {
+            self.owned.remove(&(owner, Transaction::Client(id)));
+        }
+    }
+
     /// After every input: moves the deadline, drops what a finished transaction no longer needs, and
     /// forgets one that is over.
     fn settle_client(&mut self, id: ClientId) {

@@ -336,6 +336,16 @@ impl Endpoint {
         }
     }
 
+    /// Forgets the transaction that is due first: serving it has failed by a fault, which would come again. Its owner
+    /// hears that it is over.
+    pub fn forget_due(&mut self, now: Instant) {
+        match self.timers.take_due(now) {
+            None => {}
+            Some(Transaction::Client(client)) => self.forget_client(client),
+            Some(Transaction::Server(server)) => self.forget_server(server),
+        }
+    }
+
     /// When [`Self::handle_timeout`] is to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
@@ -443,6 +453,32 @@ mod tests {
         endpoint.request(Owner(1), 0, outgoing(Method::Invite, Transport::Udp), now);
         endpoint.request(Owner(1), 0, outgoing(Method::Options, Transport::Udp), now);
         assert_eq!(run_out(&mut endpoint).failed.len(), 2);
+    }
+
+    #[test]
+    fn what_is_forgotten_when_it_is_due_is_forgotten_whole() {
+        let (mut endpoint, now) = super::fixture::endpoint();
+        endpoint.request(Owner(1), 7, outgoing(Method::Options, Transport::Udp), now);
+        endpoint.request(Owner(1), 8, outgoing(Method::Invite, Transport::Udp), now);
+        endpoint.handle_message(source(Transport::Udp), incoming("INVITE", &[]), now);
+        let (server, invite) = drain(&mut endpoint).requests.remove(0);
+        endpoint.adopt(server, Owner(2));
+        endpoint.respond(server, crate::message::Draft::response(&invite, 486), now);
+        drain(&mut endpoint);
+        endpoint.forget_due(now);
+        assert_eq!(endpoint.transactions(), (2, 1), "nothing is due yet");
+
+        for _ in 0..3 {
+            endpoint.forget_due(now + seconds(1));
+        }
+
+        let told = drain(&mut endpoint).failed;
+        let told: Vec<u32> = told.into_iter().map(|(_, _, token, _)| token).collect();
+        assert_eq!(told, [7, 8], "who waits for an answer is told that none will come");
+        assert_eq!((endpoint.transactions(), endpoint.timers()), ((0, 0), 0));
+        assert!(
+            endpoint.branches.is_empty() && endpoint.keys.is_empty() && endpoint.owned.is_empty()
+        );
     }
 
     #[test]

@@ -105,6 +105,15 @@ impl Endpoint {
         }
     }
 
+    /// Drops a transaction with everything that is known of it.
+    pub(super) fn forget_server(&mut self, server: ServerId) {
+        let Some(found) = self.servers.remove(&server) else { return };
+        self.keys.remove(&found.key);
+        if let Some(owner) = found.pending.and_then(|pending| pending.owner) {
+            self.owned.remove(&(owner, Transaction::Server(server)));
+        }
+    }
+
     /// Any method but ACK and CANCEL: a repeat, or a new transaction.
     fn handle_new(&mut self, class: Class<'_>, source: Source, message: &Message, now: Instant) {
         if self.absorb(class, &source, message, now) {

@@ -41,6 +41,13 @@ impl<K: Copy + Ord> TimerQueue<K> {
         self.deadlines.first().filter(|(at, _)| *at <= now).map(|(_, key)| *key)
     }
 
+    /// Takes the thing out whose deadline is earliest, if it is due: for one that is given up.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<K> {
+        let due = self.due(now)?;
+        self.deadlines.pop_first();
+        Some(due)
+    }
+
     /// How many deadlines are set.
     pub(super) fn len(&self) -> usize {
         self.deadlines.len()

@@ -6,10 +6,12 @@
 //! libFuzzer; the test below runs the corpus, in which every find of the past stands as a file.
 
 mod configuration;
+mod glance;
 mod media;
 mod signalling;
 
 pub use configuration::configuration;
+pub use glance::glance;
 pub use media::{rtcp, rtp, srtp};
 pub use signalling::{framing, message, sdp};
 
@@ -21,8 +23,9 @@ mod tests {
     /// A function under test, by the name of its folder.
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 7] = [
+    const TARGETS: [Target; 8] = [
         ("message", message),
+        ("glance", glance),
         ("sdp", sdp),
         ("framing", framing),
         ("rtp", rtp),
@@ -44,7 +47,7 @@ mod tests {
     fn torture_messages() {
         for folder in ["rfc4475", "rfc5118"] {
             let folder = Path::new("../../sip-stack/tests/torture").join(folder);
-            for target in [message, sdp, framing] {
+            for target in [message, glance, sdp, framing] {
                 assert!(run(&folder, target) > 0);
             }
         }

@@ -1,5 +1,6 @@
 //! A fault of ours costs one call or one message; and answers without a call (RFC 3261 §13.2.2.4).
 
+use super::inputs::Trap;
 use super::slots::Fault;
 use super::*;
 
@@ -54,25 +55,64 @@ fn ack_of(answer: &str) -> String {
 
 #[test]
 fn a_fault_in_an_answered_call_hangs_up_on_both_peers() {
-    let (mut world, first, invite) = beside(Fault::After, |world| {
-        let invite = world.expect(PROXY, "INVITE ");
-        world.hear(PROXY, &reply(&invite, "200 OK", "t2", TEAMS_CONTACT, SECURE));
-        let answer = world.expect(CARRIER, "SIP/2.0 200");
-        world.hear(CARRIER, &ack_of(&answer));
-        world.sent.clear();
-        invite
-    });
-    world.hear(PROXY, &in_dialog(&invite, "INFO", 3, "t2", "", ""));
-    assert_eq!(world.faults, 1);
-    for peer in [PROXY, CARRIER] {
-        let bye = world.expect(peer, "BYE ");
-        assert_eq!(value(&bye, "Reason"), "Q.850;cause=41");
-        world.hear(peer, &ok(&bye));
+    for in_its_deeds in [false, true] {
+        let (mut world, first, invite) = beside(Fault::After, |world| {
+            let invite = world.expect(PROXY, "INVITE ");
+            world.hear(PROXY, &reply(&invite, "200 OK", "t2", TEAMS_CONTACT, SECURE));
+            let answer = world.expect(CARRIER, "SIP/2.0 200");
+            world.hear(CARRIER, &ack_of(&answer));
+            world.sent.clear();
+            invite
+        });
+        if in_its_deeds {
+            (world.core.fault, world.core.trap) = (None, Some((Trap::Deeds, 1)));
+        }
+        world.hear(PROXY, &in_dialog(&invite, "INFO", 3, "t2", "", ""));
+        assert_eq!(world.faults, 1);
+        for peer in [PROXY, CARRIER] {
+            let bye = world.expect(peer, "BYE ");
+            assert_eq!(value(&bye, "Reason"), "Q.850;cause=41");
+            world.hear(peer, &ok(&bye));
+        }
+        let record = &world.records[0];
+        assert!(record.t_answer.is_some(), "the record knows what there was: {record:?}");
+        assert_eq!(record.cause.text, Cause::Internal.to_string());
+        ends_well(world, &first, 2);
     }
-    let record = &world.records[0];
-    assert!(record.t_answer.is_some(), "the record knows what there was: {record:?}");
-    assert_eq!(record.cause.text, Cause::Internal.to_string());
+}
+
+#[test]
+fn a_fault_in_every_deed_of_a_call_leaves_nothing_of_it() {
+    let (mut world, first, invite) = beside(Fault::After, |world| world.expect(PROXY, "INVITE "));
+    (world.core.fault, world.core.trap) = (None, Some((Trap::Deeds, 2)));
+    world.hear(PROXY, &reply(&invite, "180 Ringing", "t2", "", ""));
+    assert_eq!(world.core.unfinished(), 1, "it is gone at once");
+    world.expect(CARRIER, "SIP/2.0 500");
+    let cancel = world.expect(PROXY, "CANCEL ");
+    world.hear(PROXY, &ok(&cancel));
+    world.hear(PROXY, &reply(&invite, "487 Request Terminated", "t2", "", ""));
     ends_well(world, &first, 2);
+}
+
+#[test]
+fn a_fault_in_the_making_of_a_call_gives_back_what_it_held() {
+    let mut world = World::new();
+    let (_, first) = answered(&mut world);
+    world.sent.clear();
+    let before = world.core.gauges();
+    world.core.trap = Some((Trap::Invite, 1));
+    world.hear(CARRIER, &second_call());
+    assert_eq!((world.faults, world.core.gauges().calls), (1, before.calls));
+    assert_eq!(world.core.gauges().free_port_pairs, before.free_port_pairs);
+    assert_eq!(world.core.admission.calls("t001"), 1);
+    world.expect(CARRIER, "SIP/2.0 500");
+    assert_eq!(world.records[0].cause.text, Cause::Internal.to_string());
+    // The next one is a call.
+    world.hear(CARRIER, &second_call().replace("z9hG4bKc1", "z9hG4bKc9").replace("c7", "c9"));
+    let invite = world.expect(PROXY, "INVITE ");
+    world.hear(PROXY, &reply(&invite, "486 Busy Here", "t9", "", ""));
+    world.expect(CARRIER, "SIP/2.0 486");
+    ends_well(world, &first, 3);
 }
 
 #[test]
@@ -155,7 +195,7 @@ fn a_call_that_fails_again_is_dropped_and_what_comes_for_it_later_is_hung_up_on(
 fn a_fault_in_one_message_costs_that_message_and_the_next_ones_are_served() {
     let mut world = World::new();
     let (_, ok) = answered(&mut world);
-    world.core.message_fault = true;
+    world.core.trap = Some((Trap::Message, 1));
     world.hear(CARRIER, &second_call());
     assert_eq!(world.faults, 1);
     world.nothing_but(CARRIER, &["SIP/2.0 200"]);
@@ -167,6 +207,92 @@ fn a_fault_in_one_message_costs_that_message_and_the_next_ones_are_served() {
     world.expect(CARRIER, "SIP/2.0 200");
     world.expect(PROXY, "BYE ");
 }
+
+/// What lets the core meet a trap, and what the world is like afterwards.
+type Input = (Trap, fn(&mut World));
+
+#[test]
+fn a_fault_in_any_input_costs_that_input_and_the_daemon_goes_on() {
+    const UDP: Source = Source {
+        transport: Transport::Udp,
+        local: LocalId(1),
+        local_addr: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5060),
+        remote: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 50)), 5070),
+        flow: None,
+    };
+    let raw = || Bytes::from(second_call().replace('\n', "\r\n"));
+    let inputs: [Input; 8] = [
+        (Trap::Door, |world| {
+            assert_eq!(world.core.sort(&UDP, second_call().as_bytes(), world.now), None);
+        }),
+        (Trap::Shed, |world| {
+            let raw = Bytes::from(second_call().replace('\n', "\r\n"));
+            assert!(world.core.shed(&UDP, &raw, world.now), "it is dropped");
+        }),
+        (Trap::Message, |world| {
+            let raw = Bytes::from(second_call().replace('\n', "\r\n"));
+            world.core.handle_message(UDP, Message::parse(raw).unwrap(), world.now);
+        }),
+        (Trap::Handed, |world| {
+            let raw = Bytes::from(second_call().replace('\n', "\r\n"));
+            let message = Message::parse(raw).unwrap();
+            world.core.handle_handed(Kin::Elder, UDP, message, world.now);
+        }),
+        (Trap::Unreadable, |world| {
+            let error = Message::parse(Bytes::from_static(b"INVITE x\r\n\r\n")).unwrap_err();
+            world.core.handle_unreadable(UDP, error, world.now);
+        }),
+        (Trap::SendFailed, |world| world.core.handle_send_failed(SendId(1), world.now)),
+        (Trap::Answer, |world| {
+            world.core.handle_answer(QueryId(1), Answer::Failed, world.now);
+        }),
+        (Trap::Media, |world| {
+            world.core.handle_media(media_relay::Event::Cold { port: PORT }, world.now);
+        }),
+    ];
+    for (trap, input) in inputs {
+        let mut world = World::new();
+        let (_, first) = answered(&mut world);
+        world.sent.clear();
+        world.core.trap = Some((trap, 1));
+        input(&mut world);
+        world.drain();
+        assert_eq!((world.faults, world.core.trap), (1, Some((trap, 0))), "{trap:?}");
+        assert_eq!(world.core.unfinished(), 1, "{trap:?}");
+        // The same comes again, and all is well.
+        let message = Message::parse(raw()).unwrap();
+        assert!(world.core.sort(&UDP, &raw(), world.now).is_some());
+        world.core.handle_message(UDP, message, world.now);
+        world.drain();
+        world.expect(CARRIER, "SIP/2.0 100");
+        let invite = world.expect(PROXY, "INVITE ");
+        world.hear(PROXY, &reply(&invite, "486 Busy Here", "t9", "", ""));
+        world.expect(CARRIER, "SIP/2.0 486");
+        ends_well(world, &first, 2);
+    }
+}
+
+#[test]
+fn a_deadline_that_fails_is_taken_out_and_the_others_are_served() {
+    let mut world = World::new();
+    let (_, first) = answered(&mut world);
+    world.sent.clear();
+    world.hear(CARRIER, &second_call());
+    let invite = world.expect(PROXY, "INVITE ");
+    world.hear(PROXY, &reply(&invite, "486 Busy Here", "t9", "", ""));
+    world.expect(CARRIER, "SIP/2.0 486");
+    // Nobody acknowledges the refusal, so that it is to be repeated; that fails, however often.
+    world.core.trap = Some((Trap::Timer, u8::MAX));
+    let (_, before) = world.core.endpoint.transactions();
+    world.wait(Duration::from_secs(1));
+    assert!(world.faults > 0);
+    assert!(world.core.endpoint.transactions().1 < before, "what fails is forgotten");
+    world.core.trap = None;
+    ends_well(world, &first, 2);
+}
+
+const PORT: media_relay::Port =
+    media_relay::Port { shard: 0, pool: media_relay::PoolId(0), index: 9, number: 20999 };
 
 #[test]
 fn tr_028_an_attempt_that_answers_after_it_was_given_up_gets_ack_and_bye() {
