@@ -83,5 +83,6 @@ def compare(seen, want):
         fail("%s: %d of %d packets never left the gateway" % (want, lost, len(first)))
     return dict(equal=len(second), lost=lost, secure=len(sealed), plain=len(plain))
 
-seen = packets(sys.argv[1])
-print(json.dumps([compare(seen, want) for want in json.loads(sys.argv[2])]))
+if __name__ == "__main__":
+    seen = packets(sys.argv[1])
+    print(json.dumps([compare(seen, want) for want in json.loads(sys.argv[2])]))

@@ -10,6 +10,7 @@ use crate::harness::dns::NameServer;
 use crate::harness::media::{CM_32, CM_80, Crypto, GCM_128, GCM_256, MediaEnd, talk};
 use crate::harness::peer::{Pjsip, PjsipSetup, Sipp};
 use crate::harness::scene::Scene;
+use crate::harness::tape::{Judged, Tape};
 
 #[test]
 fn pjsip_calls_pjsip_over_tls_by_name_with_srtp_and_hold() {
@@ -157,4 +158,43 @@ fn libsrtp_reads_what_the_raw_ends_seal() {
     pairings[0].plain_to = pairings[1].plain_to;
     let refused = compare_media(&pcap, &pairings[..1]).unwrap_err();
     assert!(refused.contains("was not sent so"), "{refused}");
+}
+
+/// A gateway that comes back goes on where it was, further on, or (what must not be) where it began.
+#[test]
+fn libsrtp_tells_an_index_that_comes_twice_on_a_tape() {
+    let scene = Scene::new("libsrtp_tells");
+    let place = scene.place;
+    for (port, step) in [(6000, 0_i16), (6002, 8192), (6004, -30)] {
+        let (own, theirs) = (Crypto::fresh(1, CM_80), Crypto::fresh(1, CM_80));
+        // What both say is the same, by the port.
+        let [mut plain, mut gateway, mut secure] =
+            [1, 2, 3].map(|host| MediaEnd::new(place.ip(host), port));
+        plain.remote = Some(place.at(2, port));
+        gateway.remote = Some(place.at(3, port));
+        gateway.secure(&theirs, &own);
+        secure.secure(&own, &theirs);
+        let tape = Tape::new(&scene.dir().join(format!("tape-{port}")));
+        (plain.track, secure.track) = (Some(tape.track(0, false)), Some(tape.track(0, true)));
+        let mut packets = |gateway: &mut MediaEnd| {
+            for _ in 0..30 {
+                gateway.say(0, false, 160, plain.speak().payload);
+                while secure.hear().is_empty() && secure.undecryptable == 0 {}
+            }
+        };
+        packets(&mut gateway);
+        tape.died();
+        if step < 0 {
+            gateway.rekey(&theirs);
+        }
+        gateway.sequence = gateway.sequence.wrapping_add_signed(step);
+        packets(&mut gateway);
+        let calls = [Judged { call: 0, own, theirs, lives: 1, least: 0 }];
+        let found = tape.judged(&calls);
+        if step < 0 {
+            assert!(found.unwrap_err().contains("does not authenticate: replay"));
+        } else {
+            assert_eq!(found.unwrap().jump, step as u64 + 1);
+        }
+    }
 }

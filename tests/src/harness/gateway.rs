@@ -192,6 +192,14 @@ impl Gateway {
         self.state.join("cdr")
     }
 
+    /// How long its first thread, which starts everything, was ready to run and had no CPU.
+    pub fn starved(&self) -> Duration {
+        let path = format!("/proc/{0}/task/{0}/schedstat", self.pid());
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let nanoseconds = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+        Duration::from_nanos(nanoseconds.expect("schedstat"))
+    }
+
     /// Resident memory in KiB.
     pub fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();

@@ -11,6 +11,7 @@ use webrtc_srtp::context::Context;
 use webrtc_srtp::protection_profile::ProtectionProfile;
 
 use super::sip::Msg;
+use super::tape::Track;
 
 pub const CM_80: &str = "AES_CM_128_HMAC_SHA1_80";
 pub const CM_32: &str = "AES_CM_128_HMAC_SHA1_32";
@@ -145,6 +146,8 @@ pub struct MediaEnd {
     pub undecryptable: usize,
     /// Addresses that packets came from.
     pub sources: Vec<SocketAddr>,
+    /// Keeps all that is sent and received, as it is on the wire.
+    pub track: Option<Track>,
 }
 
 impl MediaEnd {
@@ -170,6 +173,7 @@ impl MediaEnd {
             reports: Vec::new(),
             undecryptable: 0,
             sources: Vec::new(),
+            track: None,
         }
     }
 
@@ -249,6 +253,9 @@ impl MediaEnd {
     }
 
     pub fn send_raw(&self, bytes: &[u8]) {
+        if let Some(track) = &self.track {
+            track.sent(bytes);
+        }
         // A port that is closed answers by ICMP; the next send reports it.
         drop(self.rtp.send_to(bytes, self.remote.expect("towards() first")));
     }
@@ -268,6 +275,9 @@ impl MediaEnd {
             let body = sealed.len() - tag;
             bytes = [&sealed[..body], mki, &sealed[body..]].concat();
         }
+        if let Some(track) = &self.track {
+            track.sent(&bytes);
+        }
         let remote = self.remote.expect("towards() first");
         let sent = if self.mux {
             self.rtp.send_to(&bytes, remote)
@@ -286,6 +296,7 @@ impl MediaEnd {
                 self.sources.push(from);
             }
             let bytes = &buffer[..length];
+            self.received(bytes);
             if length > 1 && (192..=223).contains(&bytes[1]) {
                 self.keep_report(bytes);
                 continue;
@@ -301,9 +312,16 @@ impl MediaEnd {
         }
         while let Ok((length, _)) = self.rtcp.recv_from(&mut buffer) {
             let bytes = buffer[..length].to_vec();
+            self.received(&bytes);
             self.keep_report(&bytes);
         }
         heard
+    }
+
+    fn received(&self, bytes: &[u8]) {
+        if let Some(track) = &self.track {
+            track.received(bytes);
+        }
     }
 
     fn keep_report(&mut self, bytes: &[u8]) {

@@ -75,11 +75,22 @@ impl Talking {
         carrier: &Carrier,
         called: &str,
     ) -> Self {
+        Self::outgoing_from(teams, flow, fqdn, carrier, (called, 7100))
+    }
+
+    /// The same with the port of both ends' media.
+    pub fn outgoing_from(
+        teams: &Teams,
+        flow: &Flow,
+        fqdn: &str,
+        carrier: &Carrier,
+        (called, port): (&str, u16),
+    ) -> Self {
         let own = Crypto::fresh(1, CM_80);
-        let mut teams_media = MediaEnd::new(teams.place.ip(PROXY), 7100);
+        let mut teams_media = MediaEnd::new(teams.place.ip(PROXY), port);
         let offer = teams_media.secure_sdp(&[&own], "sendrecv", "");
         let mut caller = teams.call(flow, fqdn, CALLED, called, &offer);
-        let mut carrier_media = MediaEnd::new(carrier.ip(), 7100);
+        let mut carrier_media = MediaEnd::new(carrier.ip(), port);
         let (invite, callee) = carrier.invited();
         callee.reply(&invite, "180 Ringing", "", "");
         caller.response(180);
