@@ -82,14 +82,16 @@ pub enum Dropped {
     Scanner,
     /// The ACK of a refusal that nothing is kept of.
     Absorbed,
+    /// A response to nothing that we have asked.
+    Astray,
     /// Too many were waiting.
     Full,
 }
 
 impl Dropped {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Stranger, Self::Banned, Self::Scanner, Self::Absorbed, Self::Full];
+    pub const ALL: [Self; 6] =
+        [Self::Stranger, Self::Banned, Self::Scanner, Self::Absorbed, Self::Astray, Self::Full];
 
     /// The label in metrics.
     pub const fn label(self) -> &'static str {
@@ -98,6 +100,7 @@ impl Dropped {
             Self::Banned => "banned",
             Self::Scanner => "scanner",
             Self::Absorbed => "absorbed",
+            Self::Astray => "astray",
             Self::Full => "full",
         }
     }

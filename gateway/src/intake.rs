@@ -1,26 +1,30 @@
 //! What has come in and is not served yet, in the order in which it will be: overload is decided here.
 //!
-//! Three classes. First what belongs to something that exists: responses, ACK, BYE, CANCEL, any request inside a
-//! dialog. Then calls for help, and other new requests (OPTIONS). Then new calls, in lanes of their own for each caller,
-//! one of each lane in turn, so that a peer that floods us waits behind itself. Each class has a budget a turn, so that
-//! none starves another, nor the timers.
+//! Four classes. First what belongs to something that exists: answers to what we asked, and requests that carry a tag
+//! or a transaction of ours. Then calls for help. Then other requests (OPTIONS). Then new calls. Within a class each
+//! caller has a lane of its own, one of each lane in turn, so that a peer that floods us waits behind itself. Each class
+//! has a budget a turn, so that none starves another, nor the timers.
 //!
-//! A new call that has waited longer than a bound is refused (RFC 3261 §8.2.7). Nothing that belongs to a call is.
-//! The bound is the age of the message, counted from the kernel's stamp, so that nothing hides in a socket:
-//! `PATIENCE` 18 ms, which is below what a caller notices and leaves a refusal time to arrive within 50 ms; and
+//! A new call that has waited longer than a bound is refused (RFC 3261 §8.2.7). Nothing that belongs to a call is, and
+//! no call for help. The bound is the age of the message, counted from the kernel's stamp, so that nothing hides in a
+//! socket: `PATIENCE` 18 ms, which is below what a caller notices and leaves a refusal time to arrive within 50 ms; and
 //! `INDULGENCE` 40 ms while the lanes were empty a moment ago, so that a pause of the machine refuses nobody whom we
 //! can serve the next moment. With few calls waiting nobody is refused at all: serving them takes less time than it
 //! takes to be called busy.
 //!
-//! Bounded: `MOST_FIRST`, `MOST_PRIORITY` and `MOST_CALLS` messages. When a class is full, its oldest makes room,
-//! of the longest lane; it will be repeated. The first class is never full before the connections are held up: the
-//! driver reads no more than [`Intake::room`].
+//! Bounded: `MOST_FIRST` datagrams and as many messages of streams, `MOST_HELP`, `MOST_PRIORITY` and `MOST_CALLS`
+//! messages. When a class is full, the oldest of its longest lane makes room; it will be repeated. What belongs to
+//! something that exists and came on a stream is repeated by nobody: it waits apart from datagrams, and is never full
+//! before the connections are held up, for the driver reads no more of them than [`Intake::room`].
 
-use std::collections::VecDeque;
+mod lanes;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sip_stack::transport::Source;
+
+use self::lanes::Lanes;
 
 /// A message that has not been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,14 +37,16 @@ pub struct Waiting {
     pub raw: Bytes,
 }
 
-/// Where a message belongs.
+/// Where a message belongs: its class, and a number of the peer: any number, the same for the same peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// To something that exists.
-    First,
-    /// A call for help, or another new request.
-    Priority,
-    /// A new call, of a caller with this number: any number, the same for the same caller.
+    First(u8),
+    /// A call for help.
+    Help(u8),
+    /// Another request.
+    Priority(u8),
+    /// A new call.
     Call(u8),
 }
 
@@ -56,12 +62,14 @@ pub enum Next {
 /// The queues.
 #[derive(Debug)]
 pub struct Intake {
-    first: VecDeque<Waiting>,
-    priority: VecDeque<Waiting>,
-    lanes: Vec<VecDeque<Waiting>>,
-    /// Lanes in which somebody waits, the next to be served in front.
-    order: VecDeque<u8>,
-    calls: usize,
+    /// Of the first class, what came on streams, and what came in datagrams.
+    streams: Lanes,
+    datagrams: Lanes,
+    /// Whose turn it is in the first class.
+    streams_next: bool,
+    help: Lanes,
+    priority: Lanes,
+    calls: Lanes,
     /// Since when some call was always waiting at the end of a turn.
     standing: Option<Instant>,
     left: Budget,
@@ -71,6 +79,7 @@ pub struct Intake {
 #[derive(Clone, Copy, Debug)]
 struct Budget {
     first: usize,
+    help: usize,
     priority: usize,
     calls: usize,
     refusals: usize,
@@ -80,24 +89,28 @@ impl Intake {
     /// Nobody waits.
     pub fn new() -> Self {
         Self {
-            first: VecDeque::new(),
-            priority: VecDeque::new(),
-            lanes: (0..LANES).map(|_| VecDeque::new()).collect(),
-            order: VecDeque::new(),
-            calls: 0,
+            streams: Lanes::new(MOST_FIRST),
+            datagrams: Lanes::new(MOST_FIRST),
+            streams_next: true,
+            help: Lanes::new(MOST_HELP),
+            priority: Lanes::new(MOST_PRIORITY),
+            calls: Lanes::new(MOST_CALLS),
             standing: None,
             left: A_TURN,
         }
     }
 
-    /// How many more messages may be pushed before anything of the first class is lost.
+    /// How many more messages of streams may be pushed before anything is lost that nobody repeats.
     pub fn room(&self) -> usize {
-        MOST_FIRST - self.first.len()
+        MOST_FIRST - self.streams.len()
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.first.len() + self.priority.len() + self.calls
+        [&self.streams, &self.datagrams, &self.help, &self.priority, &self.calls]
+            .into_iter()
+            .map(Lanes::len)
+            .sum()
     }
 
     /// Whether nobody waits.
@@ -108,43 +121,47 @@ impl Intake {
     /// Adds a message. What had to make room for it comes back, and is dropped: it will be repeated.
     pub fn push(&mut self, place: Place, message: Waiting) -> Option<Waiting> {
         match place {
-            Place::First => push(&mut self.first, message, MOST_FIRST),
-            Place::Priority => push(&mut self.priority, message, MOST_PRIORITY),
-            Place::Call(lane) => {
-                let victim = (self.calls >= MOST_CALLS).then(|| self.shorten()).flatten();
-                let lane = lane % LANES;
-                let queue = &mut self.lanes[usize::from(lane)];
-                if queue.is_empty() {
-                    self.order.push_back(lane);
-                }
-                queue.push_back(message);
-                self.calls += 1;
-                victim
-            }
+            Place::First(lane) if message.source.flow.is_some() => self.streams.push(lane, message),
+            Place::First(lane) => self.datagrams.push(lane, message),
+            Place::Help(lane) => self.help.push(lane, message),
+            Place::Priority(lane) => self.priority.push(lane, message),
+            Place::Call(lane) => self.calls.push(lane, message),
         }
     }
 
     /// A turn begins.
     pub fn begin_turn(&mut self, now: Instant) {
         self.left = A_TURN;
-        self.standing = (self.calls > 0).then(|| self.standing.unwrap_or(now));
+        self.standing = (self.calls.len() > 0).then(|| self.standing.unwrap_or(now));
     }
 
     /// What to do next; `None` when nothing waits or the turn's budgets are spent.
     pub fn next(&mut self, now: Instant) -> Option<Next> {
         if self.left.first > 0
-            && let Some(message) = self.first.pop_front()
+            && let Some(message) = self.next_first()
         {
             self.left.first -= 1;
             return Some(Next::Serve(message));
         }
-        if self.left.priority > 0
-            && let Some(message) = self.priority.pop_front()
+        for (left, lanes) in
+            [(&mut self.left.help, &mut self.help), (&mut self.left.priority, &mut self.priority)]
         {
-            self.left.priority -= 1;
-            return Some(Next::Serve(message));
+            if *left > 0
+                && let Some(message) = lanes.take()
+            {
+                *left -= 1;
+                return Some(Next::Serve(message));
+            }
         }
         self.next_call(now)
+    }
+
+    /// Streams and datagrams in turn.
+    fn next_first(&mut self) -> Option<Waiting> {
+        let (one, other) = (&mut self.streams, &mut self.datagrams);
+        let (one, other) = if self.streams_next { (one, other) } else { (other, one) };
+        self.streams_next = !self.streams_next;
+        one.take().or_else(|| other.take())
     }
 
     fn next_call(&mut self, now: Instant) -> Option<Next> {
@@ -157,54 +174,19 @@ impl Intake {
         if self.left.calls == 0 {
             return None;
         }
-        let lane = *self.order.front()?;
+        let message = self.calls.take()?;
         self.left.calls -= 1;
-        self.take(lane).map(Next::Serve)
+        Some(Next::Serve(message))
     }
 
     /// A call that has waited too long, of whichever lane.
     fn overdue(&mut self, now: Instant) -> Option<Waiting> {
-        if self.calls <= FEW {
+        if self.calls.len() <= FEW {
             return None;
         }
         let standing = self.standing.is_some_and(|since| age(since, now) >= STANDING);
         let bound = if standing { PATIENCE } else { INDULGENCE };
-        let late = |lane: &&u8| {
-            let oldest = self.lanes[usize::from(**lane)].front();
-            oldest.is_some_and(|oldest| age(oldest.received, now) > bound)
-        };
-        let lane = *self.order.iter().find(late)?;
-        self.take_oldest(lane)
-    }
-
-    /// The oldest of the lane whose turn it is; the lane goes to the end.
-    fn take(&mut self, lane: u8) -> Option<Waiting> {
-        self.order.pop_front();
-        let queue = &mut self.lanes[usize::from(lane)];
-        let oldest = queue.pop_front();
-        self.calls -= usize::from(oldest.is_some());
-        if !queue.is_empty() {
-            self.order.push_back(lane);
-        }
-        oldest
-    }
-
-    /// The oldest of any lane, which keeps its turn.
-    fn take_oldest(&mut self, lane: u8) -> Option<Waiting> {
-        let queue = &mut self.lanes[usize::from(lane)];
-        let oldest = queue.pop_front();
-        self.calls -= usize::from(oldest.is_some());
-        if queue.is_empty() {
-            self.order.retain(|other| *other != lane);
-        }
-        oldest
-    }
-
-    /// Takes the oldest of the longest lane out.
-    fn shorten(&mut self) -> Option<Waiting> {
-        let longest =
-            *self.order.iter().max_by_key(|lane| self.lanes[usize::from(**lane)].len())?;
-        self.take_oldest(longest)
+        self.calls.take_if(|oldest| age(oldest.received, now) > bound)
     }
 }
 
@@ -212,12 +194,6 @@ impl Default for Intake {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn push(queue: &mut VecDeque<Waiting>, message: Waiting, most: usize) -> Option<Waiting> {
-    let victim = (queue.len() >= most).then(|| queue.pop_front()).flatten();
-    queue.push_back(message);
-    victim
 }
 
 fn age(since: Instant, now: Instant) -> Duration {
@@ -232,13 +208,13 @@ const INDULGENCE: Duration = Duration::from_millis(40);
 const STANDING: Duration = Duration::from_millis(100);
 /// So few are served whatever their age.
 const FEW: usize = 16;
-/// Callers that share a lane by chance share its turns.
-const LANES: u8 = 64;
-/// What one turn does at most: about 5 ms of work.
-const A_TURN: Budget = Budget { first: 256, priority: 32, calls: 16, refusals: 512 };
-/// Messages of the first class.
+/// What one turn does at most: about 5 ms of work, and calls for help.
+const A_TURN: Budget = Budget { first: 256, help: 8, priority: 32, calls: 16, refusals: 512 };
+/// Messages of the first class from streams, and as many datagrams.
 const MOST_FIRST: usize = 8192;
-/// Calls for help and other new requests.
+/// Calls for help.
+const MOST_HELP: usize = 512;
+/// Other requests.
 const MOST_PRIORITY: usize = 1024;
 /// New calls, all lanes together.
 const MOST_CALLS: usize = 4096;

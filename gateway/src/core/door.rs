@@ -3,6 +3,9 @@
 //! Strangers get silence (RFC 3261 has no answer that would not tell them that somebody is here). What they send is
 //! looked at only for an identifier that we made: a tag of ours in a request, a branch of ours in a response. Scanners
 //! get silence even in a known network. New calls beyond what we can serve get a stateless 503 (§8.2.7).
+//!
+//! What comes first is what carries an identifier of ours, whatever its method: a tag that a peer made up, or the method
+//! alone, buys nobody a place before others.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -42,23 +45,41 @@ impl Core {
         if !self.is_known(source) {
             return self.sort_stranger(source, raw, now);
         }
-        let space = raw.iter().take(LONGEST_METHOD).position(|b| *b == b' ').unwrap_or(0);
-        match &raw[..space] {
-            b"SIP/2.0" | b"BYE" | b"CANCEL" | b"PRACK" | b"UPDATE" | b"INFO" => Some(Place::First),
-            b"ACK" if self.may_be_ack_of_shed(now) && self.endpoint.is_ack_of_shed(raw) => {
-                self.turned_away(Dropped::Absorbed)
+        let peer = self.lane(source, b"");
+        if raw.starts_with(b"SIP/2.0 ") {
+            return match response_branch(raw) {
+                Some(branch) if self.is_ours(branch) => Some(Place::First(peer)),
+                // RFC 3261 §18.1.2: it answers nothing that we have asked.
+                Some(_) => self.turned_away(Dropped::Astray),
+                None => Some(Place::Priority(peer)),
+            };
+        }
+        let Some(glance) = Glance::request(raw) else {
+            // Perhaps inside a dialog; whoever has to refuse it reads it first.
+            let is_call = raw.starts_with(b"INVITE ");
+            return Some(if is_call { Place::Call(peer) } else { Place::Priority(peer) });
+        };
+        if glance.to_tag().is_some_and(|tag| self.is_ours(tag)) {
+            if glance.method == b"ACK"
+                && self.may_be_ack_of_shed(now)
+                && self.endpoint.is_ack_of_shed(raw)
+            {
+                return self.turned_away(Dropped::Absorbed);
             }
-            b"ACK" => Some(Place::First),
-            method => match Glance::request(raw) {
-                Some(glance) if is_scanner(glance.agent) => self.turned_away(Dropped::Scanner),
-                Some(glance) if glance.to_tag().is_some() => Some(Place::First),
-                Some(_) if method != b"INVITE" => Some(Place::Priority),
-                Some(glance) if is_emergency(glance.uri) => Some(Place::Priority),
-                Some(glance) => Some(Place::Call(self.lane(source, glance.uri))),
-                // Perhaps inside a dialog; whoever has to refuse it reads it first.
-                None if method == b"INVITE" => Some(Place::Call(self.lane(source, b""))),
-                None => Some(Place::Priority),
-            },
+            return Some(Place::First(peer));
+        }
+        if is_scanner(glance.agent) {
+            return self.turned_away(Dropped::Scanner);
+        }
+        match glance.method {
+            b"ACK" | b"CANCEL" if self.endpoint.knows_glanced(source, &glance) => {
+                Some(Place::First(peer))
+            }
+            b"INVITE" if is_emergency(glance.uri) => Some(Place::Help(peer)),
+            b"CANCEL" if is_emergency(glance.uri) => Some(Place::Help(peer)),
+            // A CANCEL waits behind its INVITE, if that waits still.
+            b"INVITE" | b"CANCEL" => Some(Place::Call(self.lane(source, glance.uri))),
+            _ => Some(Place::Priority(peer)),
         }
     }
 
@@ -115,15 +136,20 @@ impl Core {
         } else {
             Glance::request(raw).and_then(|glance| glance.to_tag())
         };
-        if ours.is_some_and(|identifier| self.endpoint.origin(identifier).is_some()) {
-            return Some(Place::First);
+        if ours.is_some_and(|identifier| self.is_ours(identifier)) {
+            return Some(Place::First(self.lane(source, b"")));
         }
         if self.departed.holds(source, now) {
-            return Some(Place::First);
+            return Some(Place::Priority(self.lane(source, b"")));
         }
         let banned = self.door.strangers.is_banned(address, now);
         self.note_stranger(address, now);
         self.turned_away(if banned { Dropped::Banned } else { Dropped::Stranger })
+    }
+
+    /// Whether we made that tag or branch: this process, one before it, or one beside it.
+    fn is_ours(&self, identifier: &[u8]) -> bool {
+        self.endpoint.origin(identifier).is_some()
     }
 
     fn turned_away(&mut self, why: Dropped) -> Option<Place> {
@@ -187,8 +213,6 @@ const SCANNERS: [&str; 10] = [
     "sipsak",
     "smap",
 ];
-/// Longer methods are nothing that comes first.
-const LONGEST_METHOD: usize = 16;
 /// 64 × T1: after that no ACK comes any more.
 const ACK_COMES: Duration = Duration::from_secs(32);
 

@@ -1,6 +1,6 @@
 //! The queues on virtual time.
 
-use sip_stack::transport::{LocalId, Transport};
+use sip_stack::transport::{FlowId, LocalId, Transport};
 
 use super::*;
 
@@ -44,14 +44,15 @@ fn what_exists_comes_first_and_lanes_take_turns() {
         (Place::Call(1), "a1"),
         (Place::Call(1), "a2"),
         (Place::Call(1), "a3"),
-        (Place::Priority, "112"),
+        (Place::Priority(1), "options"),
+        (Place::Help(1), "112"),
         (Place::Call(2), "b1"),
-        (Place::First, "bye"),
+        (Place::First(1), "bye"),
     ] {
         assert_eq!(intake.push(place, message(name, now)), None);
     }
-    assert_eq!(intake.len(), 6);
-    assert_eq!(turn(&mut intake, now), ["bye", "112", "a1", "b1", "a2", "a3"]);
+    assert_eq!(intake.len(), 7);
+    assert_eq!(turn(&mut intake, now), ["bye", "112", "options", "a1", "b1", "a2", "a3"]);
     assert!(intake.is_empty());
 }
 
@@ -59,13 +60,14 @@ fn what_exists_comes_first_and_lanes_take_turns() {
 fn no_class_starves_another() {
     let (mut intake, now) = (Intake::new(), start());
     for n in 0..2000 {
-        intake.push(Place::First, message("bye", now));
-        intake.push(Place::Priority, message("options", now));
+        intake.push(Place::First(0), message("bye", now));
+        intake.push(Place::Help(n as u8), message("112", now));
+        intake.push(Place::Priority(0), message("options", now));
         intake.push(Place::Call(n as u8), message("invite", now));
     }
     for _ in 0..5 {
         let served = turn(&mut intake, now);
-        for (name, most) in [("bye", 256), ("options", 32), ("invite", 16)] {
+        for (name, most) in [("bye", 256), ("112", 8), ("options", 32), ("invite", 16)] {
             assert_eq!(served.iter().filter(|s| *s == name).count(), most, "{name}");
         }
     }
@@ -147,13 +149,66 @@ fn a_full_class_loses_its_oldest_and_only_of_the_longest_lane() {
     let victim = intake.push(Place::Call(2), message("new", now)).unwrap();
     assert_eq!(victim.raw, "1");
     assert_eq!(intake.len(), MOST_CALLS);
-    for (place, most) in [(Place::First, MOST_FIRST), (Place::Priority, MOST_PRIORITY)] {
-        for n in 0..most {
-            assert_eq!(intake.push(place, message(&n.to_string(), now)), None);
+    for (place, most) in [
+        (Place::First as fn(u8) -> Place, MOST_FIRST),
+        (Place::Help, MOST_HELP),
+        (Place::Priority, MOST_PRIORITY),
+    ] {
+        assert_eq!(intake.push(place(9), message("calm", now)), None);
+        for n in 1..most {
+            assert_eq!(intake.push(place(1), message(&n.to_string(), now)), None);
         }
-        assert_eq!(intake.push(place, message("last", now)).unwrap().raw, "0");
+        assert_eq!(intake.push(place(1), message("last", now)).unwrap().raw, "1");
     }
-    assert_eq!(intake.room(), 0);
+    assert_eq!(intake.room(), MOST_FIRST, "streams have a room of their own");
+}
+
+/// AT-29: a wild trunk that knows tags of its own calls fills the first class with datagrams. What comes on streams is
+/// neither held up nor lost, and what another trunk sends waits behind one message of the wild one.
+#[test]
+fn at_29_a_flood_of_datagrams_that_come_first_holds_up_neither_streams_nor_other_peers() {
+    let (mut intake, now) = (Intake::new(), start());
+    for _ in 0..2 * MOST_FIRST {
+        intake.push(Place::First(1), message("flood", now));
+    }
+    assert_eq!(intake.room(), MOST_FIRST, "streams are read on");
+    let mut stream = message("stream", now);
+    stream.source.flow = Some(FlowId(1));
+    assert_eq!(intake.push(Place::First(1), stream), None);
+    assert_eq!(intake.room(), MOST_FIRST - 1);
+    let victim = intake.push(Place::First(2), message("calm", now)).unwrap();
+    assert_eq!(victim.raw, "flood", "who floods loses its own");
+    let served = turn(&mut intake, now);
+    for name in ["stream", "calm"] {
+        let at = served.iter().position(|s| s == name).unwrap();
+        assert!(at < 4, "{name} is served as number {at}");
+    }
+}
+
+/// A call for help meets nobody before it but what belongs to calls, however much else waits, and is never made to make
+/// room by anything but calls for help of the same caller.
+#[test]
+fn at_29_a_flood_of_other_requests_neither_delays_nor_drops_a_call_for_help() {
+    let (mut intake, start) = (Intake::new(), start());
+    for step in 0..200 {
+        let now = start + ms(5) * step;
+        for n in 0..1000 {
+            intake.push(Place::Priority(1), message("options", now));
+            intake.push(Place::Call(n as u8), message("invite", now));
+        }
+        let dropped = intake.push(Place::Help(1), message("112", now));
+        assert_eq!(dropped, None);
+        let served = turn(&mut intake, now + ms(1));
+        assert_eq!(served[0], "112");
+    }
+    // Even one who calls for help without end waits behind itself.
+    let now = start + ms(2000);
+    for _ in 0..2 * MOST_HELP {
+        intake.push(Place::Help(1), message("wild", now));
+    }
+    let dropped = intake.push(Place::Help(2), message("112", now)).unwrap();
+    assert_eq!(dropped.raw, "wild");
+    assert!(turn(&mut intake, now)[..2].contains(&"112".to_owned()));
 }
 
 /// R16: ten times what can be served, for ten seconds of virtual time. A served call costs 0.4 ms, a refusal 4 µs,
@@ -180,7 +235,7 @@ fn r16_at_ten_times_capacity_calls_are_served_refusals_are_quick_and_nothing_ins
             next_call += gap;
         }
         while next_inside <= now {
-            intake.push(Place::First, message("b", next_inside));
+            intake.push(Place::First(0), message("b", next_inside));
             next_inside += ms(1);
         }
         intake.begin_turn(now);

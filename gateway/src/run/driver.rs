@@ -173,13 +173,14 @@ impl Driver {
 
     async fn sleep(&mut self, signals: &mut Signals) -> Woken {
         let due = tokio::time::Instant::from_std(self.due());
-        // Without room the peers wait: streams in their connections, datagrams in the kernel.
-        let (room, waiting) = (self.intake.room() >= ROOM, !self.intake.is_empty());
+        // Without room streams wait in their connections; datagrams have a room of their own, and will be repeated.
+        self.net.hold_streams(self.intake.room() < ROOM);
+        let waiting = !self.intake.is_empty();
         tokio::select! {
             biased;
             signal = signals.next() => Woken::Signal(signal),
             handover = self.reloader.next() => Woken::Reloaded(Box::new(handover)),
-            () = self.net.receive(&mut self.inputs), if room => Woken::Work,
+            () = self.net.receive(&mut self.inputs) => Woken::Work,
             () = self.kin.hear() => Woken::Work,
             () = self.media.notified() => Woken::Work,
             (id, answer) = self.service.answer() => Woken::Answer(id, answer),

@@ -8,6 +8,7 @@
 
 use super::Endpoint;
 use super::key::{self, Class};
+use crate::glance::Glance;
 use crate::message::{Message, Method};
 use crate::transport::Source;
 
@@ -21,6 +22,12 @@ impl Endpoint {
     pub fn digest(&mut self, source: &Source, request: &Message) -> u64 {
         key::write(&mut self.key, wanted(request.method()), source, request);
         digest(&self.key)
+    }
+
+    /// Whether a request of which only a glance was taken belongs to the server transaction of an INVITE: its ACK, its
+    /// CANCEL, a repeat. False also where only reading it could tell.
+    pub fn knows_glanced(&mut self, source: &Source, glance: &Glance<'_>) -> bool {
+        key::glance_at(&mut self.key, source, glance) && self.keys.contains_key(&self.key[..])
     }
 
     /// Whether the request belongs to a server transaction: a repeat, or the ACK or CANCEL of an INVITE.

@@ -148,10 +148,12 @@ impl Endpoint {
         }
     }
 
-    /// Whether the request has to be refused. Those inside dialogs have a reserve.
+    /// Whether the request has to be refused. Those inside dialogs of ours have a reserve; a tag that somebody made up
+    /// opens it to nobody.
     fn is_full_for(&self, message: &Message) -> bool {
         let limits = &self.settings.limits;
-        let reserve = if message.to_tag().is_some() { limits.in_dialog_reserve } else { 0 };
+        let ours = message.to_tag().is_some_and(|tag| self.origin(tag).is_some());
+        let reserve = if ours { limits.in_dialog_reserve } else { 0 };
         self.servers.len() >= limits.server_transactions.saturating_add(reserve)
     }
 
@@ -575,12 +577,17 @@ mod tests {
         assert_eq!((cancel.kinds(), cancel.cancelled.len()), (vec!["200".to_owned()], 1));
         assert_eq!(give(&mut endpoint, incoming("ACK", &["Call-ID: 4"]), now).acks.len(), 1);
 
-        let bye = |call: &str| {
-            incoming("BYE", &[&format!("Call-ID: {call}"), "To: <sip:a@us.example>;tag=x"])
+        let bye = |call: &str, tag: &[u8]| {
+            let to = format!("To: <sip:a@us.example>;tag={}", String::from_utf8_lossy(tag));
+            incoming("BYE", &[&format!("Call-ID: {call}"), &to])
         };
-        assert_eq!(give(&mut endpoint, bye("5"), now).requests.len(), 1);
-        assert_eq!(give(&mut endpoint, bye("6"), now).kinds(), ["503"], "the reserve has an end");
-        assert_eq!(endpoint.counters().refused, 3);
+        let ours = endpoint.new_tag();
+        let forged = give(&mut endpoint, bye("7", b"x"), now);
+        assert_eq!(forged.kinds(), ["503"], "a tag that we did not make opens no reserve");
+        assert_eq!(give(&mut endpoint, bye("5", &ours), now).requests.len(), 1);
+        let last = give(&mut endpoint, bye("6", &ours), now);
+        assert_eq!(last.kinds(), ["503"], "the reserve has an end");
+        assert_eq!(endpoint.counters().refused, 4);
         assert_eq!(endpoint.transactions(), (0, 4));
     }
 

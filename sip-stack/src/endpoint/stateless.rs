@@ -17,7 +17,8 @@ use crate::transport::{Source, Target};
 pub enum Shed {
     /// A 503 is on its way.
     Refused,
-    /// It repeats one that was taken, or stands in a dialog: give it to [`Endpoint::handle_message`].
+    /// It repeats one that was taken, stands in a dialog of ours, or is no INVITE: give it to
+    /// [`Endpoint::handle_message`].
     NotNew,
     /// Nobody can be answered.
     Unreadable,
@@ -28,6 +29,7 @@ impl Endpoint {
     /// many seconds.
     pub fn shed(&mut self, source: &Source, raw: &Bytes, retry_after: u16) -> Shed {
         match Glance::request(raw) {
+            Some(glance) if glance.method != b"INVITE" => return Shed::NotNew,
             Some(glance) if key::glance_at(&mut self.key, source, &glance) => {
                 if self.keys.contains_key(&self.key[..]) {
                     return Shed::NotNew;
@@ -100,8 +102,8 @@ impl Endpoint {
     /// The same for an INVITE that has to be read.
     fn shed_read(&mut self, source: &Source, raw: &Bytes, retry_after: u16) -> Shed {
         let Ok(message) = Message::parse(raw.clone()) else { return Shed::Unreadable };
-        let new = message.is_request() && message.to_tag().is_none();
-        if !new || *message.method() != Method::Invite {
+        let ours = message.to_tag().is_some_and(|tag| self.origin(tag).is_some());
+        if ours || !message.is_request() || *message.method() != Method::Invite {
             return Shed::NotNew;
         }
         if self.find(key::Class::Invite, source, &message).is_some() {
@@ -189,8 +191,15 @@ mod tests {
     #[test]
     fn a_call_that_was_taken_is_not_refused_by_its_repeat() {
         let (mut endpoint, _) = endpoint();
-        let inside = incoming("INVITE", &["To: <sip:alice@us.example>;tag=1"]);
+        let tagged = |tag: &[u8]| {
+            let to = format!("To: <sip:alice@us.example>;tag={}", String::from_utf8_lossy(tag));
+            incoming("INVITE", &[&to])
+        };
+        let inside = tagged(&endpoint.new_tag());
         assert_eq!(endpoint.shed(&source(Udp), inside.raw(), 7), Shed::NotNew);
+        assert_eq!(endpoint.shed(&source(Udp), tagged(b"1").raw(), 7), Shed::Refused);
+        let refusal = drain(&mut endpoint).sent.remove(0).2;
+        assert_eq!(refusal.to_tag(), Some(&b"1"[..]), "RFC 3261 §8.2.6.2");
         for changes in [&[][..], &["Via: SIP/2.0/UDP peer.example"]] {
             let (mut endpoint, now) = super::super::fixture::endpoint();
             let invite = incoming("INVITE", changes);

@@ -93,7 +93,8 @@ impl Net {
         batch.extend(self.ready.drain(..));
         let more = [
             self.poll_sockets(context, batch),
-            self.poll_events(context, batch),
+            // Nobody wakes us for what is held back: whoever lets it go polls again.
+            !self.streams_held && self.poll_events(context, batch),
             self.poll_listeners(context, batch),
         ];
         batch.extend(self.ready.drain(..));

@@ -224,6 +224,8 @@ pub struct Net {
     first: usize,
     /// Whether the tasks and the driver of the runtime are to run before more is read.
     owes_turn: bool,
+    /// Whether nothing is taken from the connections.
+    streams_held: bool,
 }
 
 /// How many connections there are of each kind.
@@ -295,6 +297,7 @@ impl Net {
             turn: 0,
             first: 0,
             owes_turn: false,
+            streams_held: false,
         };
         for config in locals {
             net.bind_local(config, &mut inherited)?;
@@ -313,6 +316,12 @@ impl Net {
     /// something. Nothing is lost when the future is dropped.
     pub async fn receive(&mut self, batch: &mut Vec<Input>) {
         poll_fn(|context| self.poll_receive(context, batch)).await;
+    }
+
+    /// Whether [`Self::receive`] shall leave alone for now what the connections bring: their peers wait then, while
+    /// datagrams, which would be lost, are read on.
+    pub const fn hold_streams(&mut self, held: bool) {
+        self.streams_held = held;
     }
 
     /// The end of a turn: sends the datagrams that wait, with one system call for each socket.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::Dropped;
-use crate::intake::Place;
+use crate::intake::{Intake, Next, Place, Waiting};
 
 const STRANGER: &str = "198.51.100.7:5060";
 
@@ -49,7 +49,7 @@ fn at_01_strangers_and_scanners_get_silence() {
     for agent in ["friendly-scanner", "sipvicious", "sipcli/1", "VaxSIPUserAgent/3", "pplsip"] {
         assert_eq!(sort(&mut world, CARRIER, &options(agent)), Err(Dropped::Scanner), "{agent}");
     }
-    assert_eq!(sort(&mut world, CARRIER, &options("PBX")), Ok(Place::Priority));
+    assert!(matches!(sort(&mut world, CARRIER, &options("PBX")), Ok(Place::Priority(_))));
     assert!(world.sent.is_empty());
 }
 
@@ -62,7 +62,7 @@ fn at_01_who_knocks_too_often_is_left_out_and_no_known_network_ever() {
     }
     assert_eq!(sort(&mut world, STRANGER, "x"), Err(Dropped::Banned));
     assert_eq!(world.core.banned(world.now), 1);
-    assert_eq!(sort(&mut world, CARRIER, &options("PBX")), Ok(Place::Priority));
+    assert!(matches!(sort(&mut world, CARRIER, &options("PBX")), Ok(Place::Priority(_))));
     world.now += Duration::from_secs(301);
     assert_eq!(sort(&mut world, STRANGER, "x"), Err(Dropped::Stranger));
 }
@@ -86,36 +86,113 @@ fn what_carries_an_identifier_of_ours_passes_from_anywhere() {
     let mut world = World::new();
     let (invite, ok) = answered(&mut world);
     let bye = carrier_bye(&ok);
-    assert_eq!(sort(&mut world, STRANGER, &bye), Ok(Place::First));
+    assert!(matches!(sort(&mut world, STRANGER, &bye), Ok(Place::First(_))));
     let answer = reply(&invite, "200 OK", "x", "", "");
-    assert_eq!(sort(&mut world, STRANGER, &answer), Ok(Place::First));
+    assert!(matches!(sort(&mut world, STRANGER, &answer), Ok(Place::First(_))));
     let foreign = answer.replace(";branch=z9hG4bK", ";branch=z9hG4bKx");
     assert_eq!(sort(&mut world, STRANGER, &foreign), Err(Dropped::Stranger));
+}
+
+/// With that To tag.
+fn tagged(text: &str, tag: &str) -> String {
+    text.replacen("\nCall-ID", &format!(";tag={tag}\nCall-ID"), 1)
 }
 
 #[test]
 fn what_belongs_to_a_call_comes_first_then_help_then_calls() {
     let mut world = World::new();
     let invite = carrier_invite("+442079460001", PLAIN);
-    let in_dialog =
-        |text: &str| text.replace("To: <", "To: x <").replacen("\nCall-ID", ";tag=t\nCall-ID", 1);
-    assert!(matches!(sort(&mut world, CARRIER, &invite), Ok(Place::Call(_))));
+    let Ok(Place::Call(lane)) = sort(&mut world, CARRIER, &invite) else { panic!() };
+    world.hear(CARRIER, &invite);
+    let (first, priority) = (Ok(Place::First(lane)), Ok(Place::Priority(lane)));
+    let ours = String::from_utf8(world.core.endpoint.new_tag().to_vec()).unwrap();
+    let help = invite.replace("sip:+442079460001@", "sip:112@");
     for (text, place) in [
-        (in_dialog(&invite), Place::First),
-        (invite.replace("INVITE", "BYE"), Place::First),
-        (invite.replace("INVITE", "ACK"), Place::First),
-        (invite.replace("INVITE", "CANCEL"), Place::First),
-        ("SIP/2.0 200 OK\n\n".into(), Place::First),
-        (invite.replace("sip:+442079460001@", "sip:112@"), Place::Priority),
-        (invite.replace("INVITE", "REGISTER"), Place::Priority),
-        ("rubbish".into(), Place::Priority),
-        ("".into(), Place::Priority),
+        (tagged(&invite, &ours), first),
+        (tagged(&invite, &ours).replace("INVITE", "BYE"), first),
+        (tagged(&invite, &ours).replace("INVITE", "INFO"), first),
+        // Of the INVITE that rings.
+        (invite.replace("INVITE", "ACK"), first),
+        (invite.replace("INVITE", "CANCEL"), first),
+        (help.clone(), Ok(Place::Help(lane))),
+        (another(&help, 1).replace("INVITE", "CANCEL"), Ok(Place::Help(lane))),
+        (invite.replace("INVITE", "REGISTER"), priority),
+        ("rubbish".into(), priority),
+        ("".into(), priority),
+        ("SIP/2.0 200 OK\n\n".into(), priority),
     ] {
-        assert_eq!(sort(&mut world, CARRIER, &text), Ok(place), "{text}");
+        assert_eq!(sort(&mut world, CARRIER, &text), place, "{text}");
     }
-    let Ok(Place::Call(one)) = sort(&mut world, CARRIER, &invite) else { panic!() };
     let Ok(Place::Call(two)) = sort(&mut world, "127.0.0.51:5060", &invite) else { panic!() };
-    assert_ne!(one, two, "each caller has a lane of its own");
+    assert_ne!(lane, two, "each caller has a lane of its own");
+}
+
+/// AT-29: a tag that somebody made up, and a method alone, are no reason to come first.
+#[test]
+fn at_29_what_only_looks_as_if_it_belonged_to_a_call_does_not_come_first() {
+    let mut world = World::new();
+    let invite = another(&carrier_invite("+442079460001", PLAIN), 1);
+    let Ok(Place::Call(lane)) = sort(&mut world, CARRIER, &invite) else { panic!() };
+    for tag in ["t", "uuuuuuuuuuuuuuuuuuuuuuuu", "00000000000000000000000"] {
+        let forged = tagged(&invite, tag);
+        assert_eq!(sort(&mut world, CARRIER, &forged), Ok(Place::Call(lane)));
+        for method in ["BYE", "ACK", "INFO", "PRACK", "UPDATE"] {
+            let forged = forged.replace("INVITE", method);
+            assert_eq!(sort(&mut world, CARRIER, &forged), Ok(Place::Priority(lane)), "{forged}");
+        }
+    }
+    for method in ["BYE", "ACK", "INFO", "PRACK", "UPDATE"] {
+        let bare = invite.replace("INVITE", method);
+        assert_eq!(sort(&mut world, CARRIER, &bare), Ok(Place::Priority(lane)), "{bare}");
+    }
+    // It does not overtake the call that it may belong to.
+    let cancel = invite.replace("INVITE", "CANCEL");
+    assert_eq!(sort(&mut world, CARRIER, &cancel), Ok(Place::Call(lane)));
+    let answer = reply(&invite, "200 OK", "x", "", "");
+    assert_eq!(sort(&mut world, CARRIER, &answer), Err(Dropped::Astray));
+}
+
+/// A tag of a process that died, or of one beside this one, is ours as well.
+#[test]
+fn r01_what_belongs_to_a_call_of_another_process_of_ours_comes_first() {
+    let mut elder = World::born(config(), 1);
+    let (invite, ok) = answered(&mut elder);
+    let mut world = World::born(config(), 2);
+    assert!(matches!(sort(&mut world, CARRIER, &carrier_bye(&ok)), Ok(Place::First(_))));
+    let answer = reply(&invite, "200 OK", "x", "", "");
+    assert!(matches!(sort(&mut world, CARRIER, &answer), Ok(Place::First(_))));
+}
+
+/// AT-29: through the door and the queues, as the driver does it.
+#[test]
+fn at_29_a_call_for_help_is_served_first_while_its_own_trunk_floods_us() {
+    let mut world = World::new();
+    let invite = carrier_invite("+442079460001", PLAIN);
+    let mut intake = Intake::new();
+    let help = another(&invite.replace("sip:+442079460001@", "sip:112@"), 9);
+    let flood = [
+        options("PBX"),
+        invite.replace("INVITE", "REGISTER"),
+        tagged(&invite, "forged").replace("INVITE", "BYE"),
+        invite.clone(),
+        "rubbish".into(),
+    ];
+    let mut push = |world: &mut World, text: &str| {
+        let (source, raw) = (source(CARRIER), raw(text));
+        let place = world.core.sort(&source, &raw, world.now).unwrap();
+        intake.push(place, Waiting { source, received: world.now, raw })
+    };
+    for n in 0..5000 {
+        push(&mut world, &flood[n % flood.len()]);
+    }
+    assert_eq!(push(&mut world, &help), None);
+    for n in 0..5000 {
+        let dropped = push(&mut world, &flood[n % flood.len()]);
+        assert!(dropped.is_none_or(|dropped| dropped.raw != raw(&help)));
+    }
+    intake.begin_turn(world.now);
+    let Some(Next::Serve(first)) = intake.next(world.now) else { panic!() };
+    assert_eq!(first.raw, raw(&help));
 }
 
 #[test]
@@ -150,6 +227,23 @@ fn a_call_refused_for_load_leaves_nothing_but_a_figure() {
     let end = start + ack[start..].find('\n').unwrap() + 1;
     let ack = format!("{}{to}{}", &ack[..start], &ack[end..]);
     assert_eq!(sort(&mut world, CARRIER, &ack), Err(Dropped::Absorbed));
+}
+
+#[test]
+fn a_call_with_a_tag_that_somebody_made_up_is_refused_for_load_as_well() {
+    let mut world = World::new();
+    let forged = tagged(&carrier_invite("+442079460001", PLAIN), "forged");
+    assert!(world.core.shed(&source(CARRIER), &raw(&forged), world.now));
+    world.drain();
+    let refusal = world.expect(CARRIER, "SIP/2.0 503");
+    assert!(value(&refusal, "To").ends_with(";tag=forged"), "RFC 3261 §8.2.6.2: {refusal}");
+    // What is no INVITE is never refused: serving it is as quick.
+    let cancel = forged.replace("INVITE", "CANCEL");
+    assert!(!world.core.shed(&source(CARRIER), &raw(&cancel), world.now));
+    let ours = String::from_utf8(world.core.endpoint.new_tag().to_vec()).unwrap();
+    let inside = tagged(&carrier_invite("+442079460001", PLAIN), &ours);
+    assert!(!world.core.shed(&source(CARRIER), &raw(&inside), world.now));
+    assert_eq!(world.core.gauges().transactions, 0);
 }
 
 #[test]
