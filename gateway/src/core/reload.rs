@@ -5,7 +5,7 @@
 //! `health`. Edges, realms and media pools neither come nor go and keep their order (`config::Config::align`), so that
 //! identities of the transport layer and pools of ports mean the same before and after.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,9 +27,16 @@ pub struct Renewal {
 }
 
 /// Networks from which new requests are no longer taken, while what began before may still be cancelled, repeated and
-/// acknowledged. Bounded: the oldest are forgotten first.
+/// acknowledged. Bounded: the oldest are forgotten first. Asked for every message of a stranger: as many look-ups as
+/// there are lengths of prefixes.
 #[derive(Debug, Default)]
-pub(super) struct Departed(VecDeque<(LocalId, IpNet, Instant)>);
+pub(super) struct Departed {
+    until: HashMap<(LocalId, IpNet), Instant>,
+    /// In the order of their end.
+    order: VecDeque<(LocalId, IpNet, Instant)>,
+    /// How many networks have which length of prefix.
+    lengths: BTreeMap<u8, usize>,
+}
 
 impl Departed {
     fn note(&mut self, before: &Routes, after: &Routes, now: Instant) {
@@ -37,22 +44,42 @@ impl Departed {
         let gone: BTreeSet<(LocalId, IpNet)> =
             networks(before).filter(|network| !stays.contains(network)).collect();
         for (local, network) in gone {
-            if self.0.len() >= MOST_DEPARTED {
-                self.0.pop_front();
+            if self.order.len() >= MOST_DEPARTED {
+                self.forget_oldest();
             }
-            self.0.push_back((local, network, now + FAREWELL));
+            let until = now + FAREWELL;
+            self.order.push_back((local, network, until));
+            if self.until.insert((local, network), until).is_none() {
+                *self.lengths.entry(network.prefix_len()).or_default() += 1;
+            }
         }
     }
 
     /// Whether that source was let in a moment ago.
     pub(super) fn holds(&mut self, source: &Source, now: Instant) -> bool {
-        while self.0.front().is_some_and(|(.., until)| *until <= now) {
-            self.0.pop_front();
+        while self.order.front().is_some_and(|(.., until)| *until <= now) {
+            self.forget_oldest();
         }
         let address = source.remote.ip();
-        self.0
-            .iter()
-            .any(|(local, network, _)| *local == source.local && network.contains(&address))
+        self.lengths.keys().any(|length| {
+            let network = IpNet::new(address, *length).map(|network| network.trunc());
+            network.is_ok_and(|network| self.until.contains_key(&(source.local, network)))
+        })
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((local, network, until)) = self.order.pop_front() else { return };
+        // It may have departed again since.
+        if self.until.get(&(local, network)) != Some(&until) {
+            return;
+        }
+        self.until.remove(&(local, network));
+        if let Some(count) = self.lengths.get_mut(&network.prefix_len()) {
+            *count -= 1;
+            if *count == 0 {
+                self.lengths.remove(&network.prefix_len());
+            }
+        }
     }
 }
 
@@ -60,11 +87,11 @@ impl Departed {
 fn networks(routes: &Routes) -> impl Iterator<Item = (LocalId, IpNet)> {
     let config = routes.config();
     let edges = config.edges.iter().enumerate().flat_map(|(index, edge)| {
-        edge.networks.iter().map(move |network| (locals::of_edge(EdgeId(index)), *network))
+        edge.networks.iter().map(move |network| (locals::of_edge(EdgeId(index)), network.trunc()))
     });
     let trunks = config.trunks.iter().flat_map(move |trunk| {
         let local = locals::of_realm(config, RealmId(trunk.realm));
-        trunk.networks.iter().map(move |network| (local, *network))
+        trunk.networks.iter().map(move |network| (local, network.trunc()))
     });
     edges.chain(trunks)
 }
@@ -114,3 +141,52 @@ impl Core {
 const MOST_DEPARTED: usize = 1024;
 /// A call may ring for two minutes, and an INVITE that was refused is acknowledged within 32 s.
 const FAREWELL: Duration = Duration::from_secs(160);
+
+#[cfg(test)]
+mod tests {
+    use sip_stack::transport::Transport;
+
+    use super::*;
+    use crate::routing::tests::config;
+
+    fn source(remote: &str) -> Source {
+        Source {
+            transport: Transport::Udp,
+            local: LocalId(1),
+            local_addr: "127.0.0.10:5060".parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            flow: None,
+        }
+    }
+
+    /// A configuration whose first trunk has these networks.
+    fn with(networks: &[String]) -> Routes {
+        let mut config = config();
+        config.trunks[0].networks = networks.iter().map(|n| n.parse().unwrap()).collect();
+        Routes::new(Arc::new(config))
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
+    fn r05_networks_that_departed_are_known_for_a_while_by_few_questions() {
+        let now = Instant::now();
+        let mut departed = Departed::default();
+        let all: Vec<String> =
+            (0..2000).map(|n| format!("10.{}.{}.77/24", n / 200, n % 200)).collect();
+        let none = with(&["192.0.2.1/32".to_owned()]);
+        departed.note(&with(&all), &none, now);
+        assert_eq!((departed.until.len(), departed.order.len()), (MOST_DEPARTED, MOST_DEPARTED));
+        assert_eq!(departed.lengths.len(), 1, "one question answers for all of one length");
+        assert!(departed.holds(&source("10.9.199.5:5060"), now));
+        assert!(!departed.holds(&source("10.0.0.5:5060"), now), "the oldest are forgotten");
+        assert!(!departed.holds(&source("10.10.0.5:5060"), now));
+        // One of them comes back and departs again.
+        let later = now + FAREWELL / 2;
+        departed.note(&with(&all[1999..]), &none, later);
+        let end = now + FAREWELL;
+        assert!(!departed.holds(&source("10.9.198.5:5060"), end));
+        assert!(departed.holds(&source("10.9.199.5:5060"), end));
+        assert!(!departed.holds(&source("10.9.199.5:5060"), later + FAREWELL));
+        assert!(departed.until.is_empty() && departed.lengths.is_empty());
+    }
+}

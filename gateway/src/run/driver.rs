@@ -294,7 +294,7 @@ impl Driver {
 
     fn serve(&mut self, message: Waiting, now: Instant) {
         let Waiting { source, raw, .. } = message;
-        match net::read(raw) {
+        match self.net.read(raw) {
             None => {}
             Some(Ok(message)) => self.core.handle_message(source, message, now),
             Some(Err(error)) => {

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sip_stack::endpoint::SendId;
-use sip_stack::net;
 use sip_stack::transport::{FlowId, LocalId, Source, Target, Transport};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
@@ -410,7 +409,7 @@ impl Driver {
     }
 
     fn take_handed(&mut self, kin: Kin, heard: &Heard, raw: Bytes, now: Instant) {
-        let (Some(source), Some(Ok(message))) = (self.kin.source(kin, heard), net::read(raw))
+        let (Some(source), Some(Ok(message))) = (self.kin.source(kin, heard), self.net.read(raw))
         else {
             return self.kin.lost.add(1);
         };

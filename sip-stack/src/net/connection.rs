@@ -177,6 +177,8 @@ impl Task {
             half: read,
             scratch: [0; READ],
             framer: Framer::new(limits.messages),
+            received: Instant::now().into_std(),
+            waiting: None,
             source,
             events: self.events,
             pongs: self.pongs,
@@ -206,9 +208,23 @@ impl Task {
             | CloseReason::Local => {}
         }
         let _ = timeout(limits.grace, writer.half.shutdown()).await;
-        if why == CloseReason::Local {
-            // What was on its way when we closed is served as well; its answers go another way (RFC 3261 §18.2.2).
-            let _ = timeout(limits.grace, reader.run(false)).await;
+        match why {
+            // What the peer had sent before it saw our end is served as well: TCP has acknowledged it, and nobody
+            // repeats it. Its answers go another way (RFC 3261 §18.2.2).
+            CloseReason::Local | CloseReason::Reset => {
+                let _ = timeout(limits.grace, reader.last()).await;
+            }
+            // Who takes nothing is not read from any further.
+            CloseReason::Stalled
+            | CloseReason::Peer
+            | CloseReason::Idle
+            | CloseReason::Slow
+            | CloseReason::Unreadable
+            | CloseReason::Flood => {}
+        }
+        if !matches!(why, CloseReason::Unreadable) {
+            // What is whole is served, however long the driver takes to have room for it.
+            let _ = reader.deliver().await;
         }
         let (failed, unsent) = writer.remains(why);
         let why = End::Closed(why);
@@ -274,6 +290,10 @@ struct Reader<'a, S> {
     half: ReadHalf<S>,
     scratch: [u8; READ],
     framer: Framer,
+    /// When what is in the framer was read.
+    received: std::time::Instant,
+    /// For the driver, when it has room. Kept here so that nothing is lost where a run is cut short.
+    waiting: Option<Input>,
     source: Source,
     events: mpsc::Sender<Event>,
     pongs: mpsc::WeakSender<Queued>,
@@ -305,25 +325,11 @@ impl<S: Stream> Reader<'_, S> {
                 Err(_) if whole == Some(deadline) => return CloseReason::Slow,
                 Err(_) => return CloseReason::Idle,
             };
-            self.heard.fetch_add(1, Ordering::Relaxed);
-            self.framer.push(&self.scratch[..read]);
-            let received = Instant::now().into_std();
-            let mut messages = 0;
-            loop {
-                let read = guarded(|| {
-                    #[cfg(test)]
-                    super::guard::inject(super::guard::FRAMING, &self.scratch[..read]);
-                    self.framer.next()
-                });
-                let Some(next) = read else { return CloseReason::Unreadable };
-                let Some(frame) = next else { break };
-                messages += usize::from(!matches!(frame, Frame::KeepAlive));
-                if let Err(why) = self.handle(frame, received).await {
-                    return why;
-                }
-            }
-            if messages > 0 {
-                (first, whole) = (None, None);
+            self.take(read);
+            match self.deliver().await {
+                Ok(0) => {}
+                Ok(_) => (first, whole) = (None, None),
+                Err(why) => return why,
             }
             if self.framer.is_partial() {
                 whole = whole.or_else(|| Some(Instant::now() + self.limits.message));
@@ -333,39 +339,74 @@ impl<S: Stream> Reader<'_, S> {
         }
     }
 
+    /// Reads what the peer had sent before it saw that we close.
+    async fn last(&mut self) {
+        while self.deliver().await.is_ok() {
+            let Ok(read @ 1..) = self.half.read(&mut self.scratch).await else { return };
+            self.take(read);
+        }
+    }
+
+    /// So many bytes were read.
+    fn take(&mut self, read: usize) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        self.framer.push(&self.scratch[..read]);
+        self.received = Instant::now().into_std();
+    }
+
+    /// Gives the driver whatever is whole, and tells how many messages that were. Nothing is lost when the future is
+    /// dropped: the next call goes on.
+    async fn deliver(&mut self) -> Result<usize, CloseReason> {
+        let mut messages = 0;
+        loop {
+            if self.waiting.is_some() {
+                let room = self.events.reserve().await.map_err(|_| CloseReason::Local)?;
+                if let Some(input) = self.waiting.take() {
+                    let broken = matches!(input, Input::Unreadable { .. });
+                    room.send(Event::Input(input));
+                    messages += 1;
+                    if broken {
+                        return Err(CloseReason::Unreadable);
+                    }
+                }
+            }
+            let next = guarded(|| {
+                #[cfg(test)]
+                super::guard::inject(super::guard::FRAMING, &self.scratch);
+                self.framer.next()
+            });
+            let Some(next) = next else { return Err(CloseReason::Unreadable) };
+            let Some(frame) = next else { return Ok(messages) };
+            let (source, received) = (self.source, self.received);
+            match frame {
+                Frame::Message(raw) => {
+                    self.waiting = Some(Input::Message { source, received, raw });
+                }
+                Frame::Broken(error) => self.waiting = Some(Input::Unreadable { source, error }),
+                Frame::KeepAlive => self.pong()?,
+            }
+        }
+    }
+
+    /// Answers a keep-alive (RFC 5626 §3.5.1).
+    fn pong(&mut self) -> Result<(), CloseReason> {
+        if !self.allowance.take(Instant::now()) {
+            return Err(CloseReason::Flood);
+        }
+        if let Some(queue) = self.pongs.upgrade() {
+            let bytes = Bytes::from_static(b"\r\n");
+            self.pending.add(bytes.len());
+            // With a full queue there is traffic enough.
+            if queue.try_send(Queued { id: None, bytes, again: false }).is_err() {
+                self.pending.left(2);
+            }
+        }
+        Ok(())
+    }
+
     /// Drops what still comes in.
     async fn drain(&mut self) {
         while let Ok(1..) = self.half.read(&mut self.scratch).await {}
-    }
-
-    async fn handle(
-        &mut self,
-        frame: Frame,
-        received: std::time::Instant,
-    ) -> Result<(), CloseReason> {
-        let source = self.source;
-        let (input, then) = match frame {
-            Frame::Message(raw) => (Input::Message { source, received, raw }, Ok(())),
-            Frame::KeepAlive => {
-                if !self.allowance.take(Instant::now()) {
-                    return Err(CloseReason::Flood);
-                }
-                if let Some(queue) = self.pongs.upgrade() {
-                    let bytes = Bytes::from_static(b"\r\n");
-                    self.pending.add(bytes.len());
-                    // With a full queue there is traffic enough.
-                    if queue.try_send(Queued { id: None, bytes, again: false }).is_err() {
-                        self.pending.left(2);
-                    }
-                }
-                return Ok(());
-            }
-            Frame::Broken(error) => {
-                (Input::Unreadable { source, error }, Err(CloseReason::Unreadable))
-            }
-        };
-        self.events.send(Event::Input(input)).await.map_err(|_| CloseReason::Local)?;
-        then
     }
 }
 

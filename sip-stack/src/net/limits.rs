@@ -40,7 +40,7 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a connection that is about to be closed still carries answers.
     pub grace: Duration,
-    /// Bounds of one message on a stream.
+    /// Bounds of one message, whatever brought it.
     pub messages: message::Limits,
 }
 

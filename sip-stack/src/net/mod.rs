@@ -77,7 +77,7 @@ pub struct TlsIdentity {
 /// What the network brings.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A datagram, or what was cut from a stream: whether it is a message says [`read`].
+    /// A datagram, or what was cut from a stream: whether it is a message says [`Net::read`].
     Message {
         /// Where it came from.
         source: Source,
@@ -356,6 +356,16 @@ impl Net {
         }
     }
 
+    /// Reads what [`Input::Message`] brought, within [`Limits::messages`]. `None` when reading it failed by a fault of
+    /// ours, which is logged and costs this message alone.
+    pub fn read(&self, raw: Bytes) -> Option<Result<Message, ParseError>> {
+        guard::guarded(|| {
+            #[cfg(test)]
+            guard::inject(guard::READING, &raw);
+            Message::parse_within(raw, &self.limits.messages)
+        })
+    }
+
     /// Closes every connection as [`Net::close`] does.
     pub fn close_all(&mut self) {
         let flows: Vec<FlowId> = self.connections.keys().copied().collect();
@@ -371,16 +381,6 @@ impl Net {
             connection.queue = None;
         }
     }
-}
-
-/// Reads what [`Input::Message`] brought. `None` when reading it failed by a fault of ours, which is
-/// logged and costs this message alone.
-pub fn read(raw: Bytes) -> Option<Result<Message, ParseError>> {
-    guard::guarded(|| {
-        #[cfg(test)]
-        guard::inject(guard::READING, &raw);
-        Message::parse(raw)
-    })
 }
 
 impl Drop for Net {

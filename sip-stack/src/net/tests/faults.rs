@@ -12,7 +12,7 @@ async fn heard_until(net: &mut Net, last: &str) -> Vec<String> {
     let mut heard = Vec::new();
     while heard.last().is_none_or(|name: &String| name != last) {
         if let Input::Message { raw, .. } = next(net).await
-            && let Some(read) = super::super::read(raw)
+            && let Some(read) = net.read(raw)
         {
             heard.push(String::from_utf8(read.unwrap().call_id().to_vec()).unwrap());
         }
