@@ -2,6 +2,7 @@
 //! by the gateway's own figures and by what the kernel says of it. 2,000 calls; with
 //! `TRUNKGATE_LEAK_CALLS` as many as it says (`make soak`: 100,000).
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,9 @@ use crate::harness::watchdog::Watchdog;
 const CALLS: u64 = 2000;
 const RATE: f64 = 250.0;
 /// What 100,000 calls may add to the resident memory, in KiB.
-const GROWTH: u64 = 5 * 1024;
+const GROWTH: u64 = 4 * 1024;
+/// And what any number of them may.
+const SLACK: u64 = 1024;
 /// Finished transactions are kept for 32 s (RFC 3261 §17, timers D, H, J).
 const MEMORY: Duration = Duration::from_secs(34);
 
@@ -56,26 +59,43 @@ fn r14_short_calls_leave_nothing_behind() {
         assert_eq!(held.free, held.bound, "pairs that nobody gave back");
     }
     let grown = cold.resident.saturating_sub(warm.resident);
-    assert!(grown <= GROWTH, "{grown} KiB more after {after:?} calls: {warm:?}, {cold:?}");
-    let (answered, begun) = (before.0 + after.0, before.1 + after.1);
+    let most = SLACK + GROWTH * after.begun / 100_000;
+    assert!(grown <= most, "{grown} KiB more after {after:?}: {warm:?}, {cold:?}");
+    let answered = before.answered + after.answered;
     gateway.until("all CDRs", || lines(&gateway.cdr_dir()) >= answered);
-    assert!(lines(&gateway.cdr_dir()) <= begun, "more CDRs than calls");
+    let records = gateway.records();
+    let ids: HashSet<_> = records.iter().map(|record| record["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), records.len(), "CDRs that came twice");
+    let good = records.iter().filter(|record| record["cause"]["sip"] == 200).count();
+    assert_eq!(good as u64, answered, "CDRs of answered calls");
+    assert!(records.len() as u64 <= before.begun + after.begun, "more CDRs than calls");
     // For whoever runs it by hand with --nocapture.
-    eprintln!("{} calls: {grown} KiB more: {warm:?}, {cold:?}", after.1);
+    eprintln!("{after:?}: {grown} KiB more of {most}: {warm:?}, {cold:?}; {} CDRs", records.len());
 }
 
-/// Calls from both sides for so long: how many were answered, and how many there were. A machine that
-/// is busy with other tests may have to refuse some.
-fn make(load: &mut Load, window: Duration) -> (u64, u64) {
+#[derive(Debug, Default)]
+struct Made {
+    begun: u64,
+    answered: u64,
+    /// By a 503.
+    refused: u64,
+}
+
+/// Calls from both sides for so long. A machine that is busy with other tests may have to refuse some; none fails.
+fn make(load: &mut Load, window: Duration) -> Made {
     let half = |direction| Plan { direction, ..Plan::new(RATE, window / 2) };
-    let (mut answered, mut begun) = (0, 0);
+    let mut made = Made::default();
     for direction in [Direction::FromCarrier, Direction::FromTeams] {
         let report: Report = load.run(&half(direction)).unwrap();
+        assert_eq!(report.failed, 0, "{direction:?}: {report:?}");
+        assert_eq!(report.answered + report.refused, report.begun, "{direction:?}: {report:?}");
+        assert_eq!(report.byes_served, report.answered, "{direction:?}: {report:?}");
         assert!(report.answered * 10 >= report.begun * 9, "{direction:?}: {report:?}");
-        answered += report.answered;
-        begun += report.begun;
+        made.begun += report.begun;
+        made.answered += report.answered;
+        made.refused += report.refused;
     }
-    (answered, begun)
+    made
 }
 
 /// Until all that lives for a while after a call is gone.
@@ -117,8 +137,14 @@ impl Held {
             thread::sleep(Duration::from_millis(1100));
             pairs() == last
         });
-        let of =
-            |what: &str| fs::read_dir(format!("/proc/{}/{what}", gateway.pid())).unwrap().count();
+        // The fewest of half a second: what asked for the figures above may still be closing.
+        let of = |what: &str| {
+            let count = |_| {
+                thread::sleep(Duration::from_millis(50));
+                fs::read_dir(format!("/proc/{}/{what}", gateway.pid())).unwrap().count()
+            };
+            (0..10).map(count).min().unwrap()
+        };
         let media = [site.place.edge(), site.place.realm()];
         Self {
             resident: gateway.resident(),

@@ -460,7 +460,8 @@ fn r04_r05_reload_each_second_under_load_loses_nothing_and_mixes_nothing() {
     assert_eq!(good, calls.count as usize, "calls of the load with a normal end");
     assert_eq!(records.len(), (calls.count + probes) as usize);
     assert!(applied >= u64::from(seconds) * 7 / 10, "{applied} reloads in {seconds} s");
-    assert!(refused >= u64::from(seconds) / 10 - 1 && whole.iter().all(|count| *count > 0));
+    assert!(refused >= (u64::from(seconds) / 10).saturating_sub(1).max(1), "{refused} broken ones");
+    assert!(whole.iter().all(|count| *count > 0), "{whole:?}");
     assert_eq!(reloads(&gateway, "refused"), refused, "no other refusal");
     println!(
         "{seconds} s: {applied} reloads in force, {refused} refused, {} calls, {probes} probes, 0 failed, 0 mixed",

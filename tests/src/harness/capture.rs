@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,6 +28,10 @@ impl Capture {
     /// Runs when the first packet of its own has been seen.
     pub fn start(dir: &Path, place: Place) -> Self {
         let path = dir.join("capture.pcapng");
+        // That of a former one: its marks are not ours.
+        if let Err(error) = fs::remove_file(&path) {
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{}: {error}", path.display());
+        }
         let child = Command::new("dumpcap")
             .args(["-i", "lo", "-B", "16", "-f", &format!("net {}", place.net()), "-w"])
             .arg(&path)

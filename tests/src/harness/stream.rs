@@ -1,6 +1,6 @@
 //! Media that goes on and on in the background, both ways, and how well it got through.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -19,7 +19,7 @@ pub struct Stream {
 pub struct Heard {
     pub sent: usize,
     pub lost: usize,
-    /// The longest time without a packet, beyond what the sender itself paused.
+    /// The longest time without a packet, beyond what this thread itself paused meanwhile.
     pub gap: Duration,
 }
 
@@ -33,17 +33,21 @@ impl Stream {
             let mut ways = [Way::default(), Way::default()];
             let mut next = Instant::now();
             let mut rest = None;
+            let (mut looked, mut paused) = (Instant::now(), Duration::ZERO);
             loop {
                 let now = Instant::now();
+                // Neither sent nor heard anything for so long.
+                let turn = now.saturating_duration_since(looked);
+                (looked, paused) = (now, paused + turn.saturating_sub(TURN));
                 if rest.is_none() && now >= next {
                     next = now.max(next + INTERVAL - Duration::from_millis(5)) + INTERVAL;
                     next = next.min(now + INTERVAL);
-                    ways[0].sent(a.speak().payload, now);
-                    ways[1].sent(b.speak().payload, now);
+                    ways[0].sent(a.speak().payload);
+                    ways[1].sent(b.speak().payload);
                 }
-                let now = Instant::now();
-                b.hear().iter().for_each(|packet| ways[0].came(&packet.payload, now));
-                a.hear().iter().for_each(|packet| ways[1].came(&packet.payload, now));
+                let came = (Instant::now(), paused);
+                b.hear().iter().for_each(|packet| ways[0].came(&packet.payload, came));
+                a.hear().iter().for_each(|packet| ways[1].came(&packet.payload, came));
                 if told.load(Ordering::Relaxed) {
                     let until = *rest.get_or_insert(now + Duration::from_millis(500));
                     if now >= until || ways.iter().all(|way| way.open.is_empty()) {
@@ -67,30 +71,27 @@ impl Stream {
 #[derive(Default)]
 struct Way {
     /// By payload: the gateway may renumber packets.
-    open: HashMap<Vec<u8>, Instant>,
+    open: HashSet<Vec<u8>>,
     count: usize,
-    /// When the newest packet that came was sent, and when it came.
-    last: Option<(Instant, Instant)>,
+    /// When the newest packet came, and how long this thread had paused until then.
+    last: Option<(Instant, Duration)>,
     gap: Duration,
 }
 
 impl Way {
-    fn sent(&mut self, payload: Vec<u8>, now: Instant) {
-        self.open.insert(payload, now);
+    fn sent(&mut self, payload: Vec<u8>) {
+        self.open.insert(payload);
         self.count += 1;
     }
 
-    fn came(&mut self, payload: &[u8], now: Instant) {
-        let Some(sent) = self.open.remove(payload) else { return };
-        if let Some((last_sent, last_came)) = self.last {
-            let paused = sent.saturating_duration_since(last_sent).saturating_sub(INTERVAL);
-            let silent = now.saturating_duration_since(last_came);
-            // A lost packet is no pause of the sender: all that were sent in between count.
-            let lost = self.open.values().filter(|at| **at > last_sent && **at < sent).count();
-            let paused = if lost > 0 { Duration::ZERO } else { paused };
-            self.gap = self.gap.max(silent.saturating_sub(paused));
+    fn came(&mut self, payload: &[u8], (now, paused): (Instant, Duration)) {
+        if !self.open.remove(payload) {
+            return;
         }
-        self.last = Some((sent, now));
+        if let Some((last, before)) = self.last.replace((now, paused)) {
+            let silent = now.saturating_duration_since(last);
+            self.gap = self.gap.max(silent.saturating_sub(paused - before));
+        }
     }
 
     fn heard(self) -> Heard {
@@ -99,3 +100,5 @@ impl Way {
 }
 
 const INTERVAL: Duration = Duration::from_millis(20);
+/// One turn of the thread takes no longer, unless it does not get a CPU.
+const TURN: Duration = Duration::from_millis(5);
