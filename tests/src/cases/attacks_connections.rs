@@ -1,10 +1,8 @@
 //! Connections of peers that mean no good: what they are told, how long they live, what they hold
 //! (AT-12, 13, 14, 16, 23, 24, 26, 27).
 
-use std::fs::File;
 use std::io::Write;
 use std::net::UdpSocket;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,11 +10,17 @@ use lab::pki::{KeyKind, Leaf, Usage, Validity};
 
 use crate::harness::attack::{Standing, bytes_until_end, invite, options, refused_or_closed};
 use crate::harness::dialog::token;
+use crate::harness::openssl::{Client, Hello, hello};
 use crate::harness::place::{CARRIER_A, CARRIER_SIDE, EDGE, PROXY, STRANGER};
 use crate::harness::scene::FQDN;
 use crate::harness::talking::CALLED;
 use crate::harness::tls;
 use crate::harness::wire::connect_from;
+
+const TLS_1_2: u16 = 0x0303;
+const ECDHE_ECDSA_AES_128_GCM: u16 = 0xc02b;
+/// RFC 5246 §7.2: fatal.
+const HANDSHAKE_FAILURE: Hello = Hello::Alert(2, 40);
 
 #[test]
 fn at_12_at_16_a_refused_certificate_is_counted_by_what_is_wrong_with_it() {
@@ -73,61 +77,42 @@ fn at_13_the_wrong_protocol_is_closed_without_a_word() {
     standing.untouched();
 }
 
-/// With openssl as the client, which can still do what it should not.
+/// With openssl as the client, and ClientHellos of our own for what it has forgotten.
 #[test]
-fn at_14_old_versions_and_renegotiation_are_refused() {
+fn at_14_old_versions_weak_suites_and_renegotiation_are_refused() {
     let standing = Standing::new("at_14");
+    let scene = &standing.scene;
     let leaf = Leaf::teams("teams.test").key(KeyKind::EcdsaP256);
-    let identity = standing.scene.pki.issue("old", &leaf).unwrap();
-    let place = standing.scene.place;
-    let connect = |arguments: &[&str], input: &[u8]| {
-        let out = standing.scene.dir().join(token("openssl"));
-        let file = File::create(&out).unwrap();
-        let mut child = Command::new("openssl")
-            .args(["s_client", "-connect", &place.at(EDGE, 5061).to_string(), "-servername", FQDN])
-            .args(["-bind", &format!("{}:0", place.ip(PROXY)), "-cert"])
-            .arg(&identity.certificate)
-            .arg("-cert_chain")
-            .arg(&identity.certificate)
-            .arg("-key")
-            .arg(&identity.key)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(file.try_clone().unwrap())
-            .stderr(file)
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        for line in input.chunks(2) {
-            thread::sleep(Duration::from_millis(300));
-            drop(stdin.write_all(line));
-        }
-        let end = Instant::now() + Duration::from_secs(10);
-        let done = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break Some(status);
-            }
-            if Instant::now() > end {
-                drop(child.kill());
-                drop(child.wait());
-                break None;
-            }
-            thread::sleep(Duration::from_millis(20));
-        };
-        drop(stdin);
-        (done, std::fs::read_to_string(out).unwrap_or_default())
-    };
+    let identity = scene.pki.issue("old", &leaf).unwrap();
     for version in ["-tls1", "-tls1_1"] {
-        let (done, text) = connect(&[version, "-cipher", "DEFAULT@SECLEVEL=0"], b"");
+        let (done, text) =
+            Client::start(scene, &identity, &[version, "-cipher", "DEFAULT@SECLEVEL=0"]).ends();
         assert!(done.is_some_and(|status| !status.success()), "{version}: {text}");
     }
     standing.rises("trunkgate_connections_refused_total{cause=\"tls_version\"}", 2.0);
-    // Weak ciphers share nothing with ours.
-    let (done, _) = connect(&["-tls1_2", "-cipher", "NULL:@SECLEVEL=0"], b"");
-    assert!(done.is_some_and(|status| !status.success()));
+    let weak = [
+        ("RSA_NULL_SHA", 0x0002),
+        ("ECDHE_ECDSA_NULL_SHA", 0xc006),
+        ("RSA_EXPORT_RC4_40_MD5", 0x0003),
+        ("RSA_EXPORT_DES40_CBC_SHA", 0x0008),
+        ("RSA_RC4_128_SHA", 0x0005),
+        ("ECDHE_ECDSA_RC4_128_SHA", 0xc007),
+        ("DH_anon_AES_128_CBC_SHA", 0x0034),
+    ];
+    for (name, suite) in weak {
+        assert_eq!(hello(scene, TLS_1_2, &[suite]), HANDSHAKE_FAILURE, "{name}");
+    }
+    let all: Vec<_> =
+        weak.iter().map(|(_, suite)| *suite).chain([ECDHE_ECDSA_AES_128_GCM]).collect();
+    assert_eq!(hello(scene, TLS_1_2, &all), Hello::Chosen(ECDHE_ECDSA_AES_128_GCM));
     // "R" on a line by itself asks for a renegotiation.
-    let (done, text) = connect(&["-tls1_2"], &b"R\n".repeat(8));
-    assert!(text.contains("RENEGOTIATING"), "{text}");
+    let mut client = Client::start(scene, &identity, &["-tls1_2"]);
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(300));
+        client.write(b"R\n");
+    }
+    client.says("RENEGOTIATING");
+    let (done, text) = client.ends();
     assert!(done.is_some(), "renegotiation goes on: {text}");
     standing.untouched();
 }

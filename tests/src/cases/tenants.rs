@@ -1,6 +1,11 @@
 //! Whose call is it: three tenants on two carriers, equal numbers, trunks and tenants among
 //! themselves.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::dialog::Dialog;
 use crate::harness::media::{CM_80, Crypto, MediaEnd, talk};
 use crate::harness::place::{CARRIER_A, CARRIER_B, PROXY};
 use crate::harness::scene::{Carrier, Scene};
@@ -180,4 +185,86 @@ fn a_tenant_without_a_common_trunk_is_reached_by_the_carrier() {
     let call = Talking::outgoing(&teams, &flow, "t001.sbc.test", &a, "+15550020001");
     call.teams_hangs_up();
     teams.not_invited();
+}
+
+/// AT-07: far more calls than a tenant may have, from the trunk and from Teams: 503 with Retry-After for each of them. Its
+/// neighbour on the same trunk notices nothing. (A tenant has no limit of calls a second; what it has at once is limited.)
+#[test]
+fn at_07_calls_beyond_a_tenants_limit_are_503_and_its_neighbour_notices_nothing() {
+    let mut scene = Scene::new("at_07");
+    scene
+        .trunk("carrier-a", "udp", CARRIER_A, "")
+        .tenant("t001", &["carrier-a"], &["+15550010000-+15550019999"], "max_calls = 3")
+        .tenant("t002", &["carrier-a"], &["+15550020000-+15550029999"], "");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let (flow, neighbour) = (teams.connect("t001.sbc.test"), teams.connect("t002.sbc.test"));
+    let mut up: Vec<_> = (0..3)
+        .map(|n| Talking::incoming_from(&teams, &carrier, "+15550010001", 7000 + 2 * n))
+        .collect();
+    let (over, begin) = (AtomicBool::new(false), Instant::now());
+    let beyond = |mut call: Dialog| {
+        let refusal = call.final_response().msg;
+        assert_eq!(refusal.status(), 503, "{refusal}");
+        assert_eq!(refusal.need("Retry-After"), "2", "{refusal}");
+        call.ack_failure();
+    };
+    let flood = |call: &dyn Fn() -> Dialog| {
+        let mut count = 0;
+        while !over.load(Ordering::Relaxed) {
+            beyond(call());
+            count += 1;
+            thread::sleep(Duration::from_millis(4));
+        }
+        count
+    };
+    let plain = MediaEnd::new(carrier.ip(), 7090).plain_sdp("sendrecv");
+    let keys = Crypto::fresh(1, CM_80);
+    let secure = MediaEnd::new(scene.place.ip(PROXY), 7090).secure_sdp(&[&keys], "sendrecv", "");
+    let (made, refused) = thread::scope(|scope| {
+        let from_trunk = scope.spawn(|| flood(&|| carrier.call(CALLER, "+15550010002", &plain)));
+        let from_teams = scope.spawn(|| {
+            flood(&|| teams.call(&flow, "t001.sbc.test", "+15550010003", "+442079460001", &secure))
+        });
+        // Calls of the neighbour, both ways, with media.
+        let mut made = 0_usize;
+        while begin.elapsed() < Duration::from_secs(4) {
+            let mut call = if made.is_multiple_of(2) {
+                Talking::incoming_from(&teams, &carrier, "+15550020001", 7100)
+            } else {
+                let called = ("+442079460002", 7102);
+                Talking::outgoing_from(&teams, &neighbour, "t002.sbc.test", &carrier, called)
+            };
+            call.talk();
+            if made.is_multiple_of(4) {
+                call.carrier_hangs_up()
+            } else {
+                call.teams_hangs_up()
+            }
+            made += 1;
+        }
+        over.store(true, Ordering::Relaxed);
+        let refused: [usize; 2] = [from_trunk, from_teams].map(|thread| thread.join().unwrap());
+        (made, refused)
+    });
+    println!("{refused:?} calls beyond the limit refused, {made} of the neighbour made");
+    assert!(made >= 10 && refused.iter().all(|count| *count >= 100), "{made}, {refused:?}");
+    up.iter_mut().for_each(Talking::talk);
+    // One less, and one more is taken.
+    up.remove(0).carrier_hangs_up();
+    up.push(Talking::incoming_from(&teams, &carrier, "+15550010001", 7010));
+    beyond(carrier.call(CALLER, "+15550010002", &plain));
+    let full = "trunkgate_calls_ended_total{cause=\"tenant_full\"}";
+    let beyond = refused[0] + refused[1] + 1;
+    assert_eq!(gateway.figure(full), beyond as f64, "and nobody else was refused");
+    for call in up {
+        call.teams_hangs_up();
+    }
+    gateway.until("all CDRs", || {
+        let unrecorded = gateway.figure("trunkgate_refusals_unrecorded_total") as usize;
+        gateway.records().len() + unrecorded == made + 4 + beyond
+    });
+    let good = gateway.records().iter().filter(|r| r["cause"]["sip"] == 200).count();
+    assert_eq!(good, made + 4);
 }

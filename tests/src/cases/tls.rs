@@ -1,4 +1,4 @@
-//! TLS at the wire: who is let in, whom we call, what we show (TR-009 to TR-013).
+//! TLS at the wire: in which suites, who is let in, whom we call, what we show (TR-008 to TR-013, AT-17).
 
 use std::fs;
 use std::sync::Arc;
@@ -6,9 +6,14 @@ use std::time::{Duration, Instant};
 
 use lab::pki::{Identity, KeyKind, Leaf, Usage, Validity};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, RsaKeySize};
+use rustls::CipherSuite;
 
-use crate::harness::place::{EDGE, PROXY, STRANGER};
+use crate::harness::media::MediaEnd;
+use crate::harness::openssl::{Client, Hello, hello};
+use crate::harness::place::{CARRIER_A, EDGE, PROXY, STRANGER};
+use crate::harness::raw::options;
 use crate::harness::scene::{FQDN, PROXIES, Scene, Teams, options_without_contact};
+use crate::harness::talking::{CALLED, CALLER};
 use crate::harness::tls;
 use crate::harness::wire::{End, Inbox, SOON};
 
@@ -35,6 +40,72 @@ fn let_in(scene: &Scene, teams: &Teams, identity: Option<&Identity>) -> bool {
             return false;
         }
         assert!(Instant::now() < end, "neither answered nor closed");
+    }
+}
+
+/// As a server: TLS 1.1 and 3DES are refused, each suite of the rule is taken, with the kind of key that it wants.
+#[test]
+fn tr_008_old_versions_and_3des_are_refused_and_each_gcm_suite_is_taken() {
+    let (tls_1_1, tls_1_2) = (0x0302, 0x0303);
+    for (key, kind, suites) in [
+        (KeyKind::Rsa2048, "RSA", [0xc02f_u16, 0xc030]),
+        (KeyKind::EcdsaP256, "ECDSA", [0xc02b, 0xc02c]),
+    ] {
+        let mut scene = Scene::usual("tr_008");
+        let own = scene.pki.issue("own", &Leaf::gateway(FQDN).key(key)).unwrap();
+        scene.certificate(&own);
+        let gateway = scene.start();
+        for suite in suites {
+            assert_eq!(hello(&scene, tls_1_2, &[suite]), Hello::Chosen(suite), "{kind}");
+            // The last word of an old client is not heard among many.
+            assert_eq!(hello(&scene, tls_1_2, &[0x000a, 0xc012, suite]), Hello::Chosen(suite));
+            assert_eq!(hello(&scene, tls_1_1, &[suite]), Hello::Alert(2, 70), "protocol_version");
+        }
+        // RSA, ECDHE-RSA and ECDHE-ECDSA with 3DES.
+        for weak in [0x000a, 0xc012, 0xc008] {
+            assert_eq!(hello(&scene, tls_1_2, &[weak]), Hello::Alert(2, 40), "{weak:04x}");
+        }
+        // To the end, with SIP in it.
+        let identity = scene.pki.issue("teams", &Leaf::teams("teams.test")).unwrap();
+        for (option, cipher) in [
+            ("-cipher", format!("ECDHE-{kind}-AES256-GCM-SHA384")),
+            ("-cipher", format!("ECDHE-{kind}-AES128-GCM-SHA256")),
+            ("-ciphersuites", "TLS_AES_256_GCM_SHA384".to_owned()),
+            ("-ciphersuites", "TLS_AES_128_GCM_SHA256".to_owned()),
+        ] {
+            let version = if option == "-cipher" { "-tls1_2" } else { "-tls1_3" };
+            let arguments = [version, option, &cipher, "-nocommands", "-ign_eof"];
+            let mut client = Client::start(&scene, &identity, &arguments);
+            client.says(&format!("Cipher is {cipher}"));
+            client.write(options(scene.place.at(PROXY, 5061), "TLS", &cipher).as_bytes());
+            client.says("SIP/2.0 200");
+        }
+        let refused = "trunkgate_connections_refused_total{cause=\"tls_version\"}";
+        gateway.until("counted", || gateway.count(refused) >= 2.0);
+    }
+}
+
+/// As a client: a proxy that takes one suite only is reached by each of them.
+#[test]
+fn tr_008_a_proxy_of_one_suite_is_reached() {
+    for suite in [
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::TLS13_AES_256_GCM_SHA384,
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+    ] {
+        let scene = Scene::usual("tr_008_client");
+        let ecdsa = format!("{suite:?}").contains("ECDSA");
+        let key = if ecdsa { KeyKind::EcdsaP256 } else { KeyKind::Rsa2048 };
+        let identity = scene.pki.issue("proxy", &Leaf::teams("teams.test").key(key)).unwrap();
+        let server = tls::server_of(&identity, &scene.ca(), suite);
+        let teams = Teams::start(&scene, 1, Box::new(options_without_contact), &identity, server);
+        let _gateway = scene.start();
+        teams.inbox.until(&format!("OPTIONS in {suite:?}"), SOON, |all, _| {
+            all.iter().any(|r| r.msg.is_request() && r.msg.method() == "OPTIONS")
+        });
     }
 }
 
@@ -123,6 +194,66 @@ fn tr_011_a_proxy_that_is_not_teams_is_told_nothing() {
             std::thread::sleep(Duration::from_millis(10));
         }
         assert!(teams.inbox.all().is_empty(), "{test}: {}", teams.inbox.transcript());
+    }
+}
+
+/// Who stands at a proxy's address and is not the proxy gets no SIP; the call goes by the next of sip, sip2, sip3. Whether
+/// a certificate was revoked is not asked (RFC 6960 names nobody to ask on a network without a way to the CA).
+#[test]
+fn at_17_a_false_proxy_is_told_nothing_and_the_next_one_gets_the_call() {
+    let leaf = || Leaf::teams("teams.test").key(KeyKind::EcdsaP256);
+    let named = |name: &str| Leaf::new([name]).key(KeyKind::EcdsaP256);
+    let cases = [
+        ("rogue CA", leaf().rogue()),
+        ("another name", named("sip.evil.test")),
+        ("a name that begins like it", named("sip.teams.test.evil.test")),
+        ("a name that ends like it", named("evilsip.teams.test")),
+        ("expired", leaf().validity(Validity::Expired)),
+        ("not yet", leaf().validity(Validity::NotYet)),
+        ("for clients only", leaf().usage(Usage::ClientOnly)),
+    ];
+    for (at, (kind, wrong)) in cases.into_iter().enumerate() {
+        // One false proxy, or two.
+        let count = 1 + u8::try_from(at % 2).unwrap();
+        let mut scene = Scene::usual("at_17");
+        scene.proxies(3);
+        let issue = |name: &str, leaf: &Leaf| scene.pki.issue(name, leaf).unwrap();
+        let (false_one, good) = (issue("false", &wrong), issue("good", &leaf()));
+        let start = |identity: &Identity, hosts: std::ops::Range<u8>| {
+            let server = tls::server(identity, &scene.ca());
+            let mut teams = Teams::start(
+                &scene,
+                0,
+                Box::new(options_without_contact),
+                identity,
+                server.clone(),
+            );
+            for host in hosts {
+                teams.end.listen_tls(scene.place.at(host, 5061), server.clone());
+            }
+            teams
+        };
+        let liar = start(&false_one, PROXY..PROXY + count);
+        let teams = start(&good, PROXY + count..PROXY + 3);
+        let carrier = scene.carrier_udp(CARRIER_A);
+        let gateway = scene.start();
+        // At once, before OPTIONS have told; and when they have.
+        for round in 0..2 {
+            let media = MediaEnd::new(carrier.ip(), 7000);
+            let mut caller = carrier.call(CALLER, CALLED, &media.plain_sdp("sendrecv"));
+            let (invite, callee) = teams.invited();
+            let by = invite.flow.local().ip();
+            assert_eq!(by, scene.place.ip(PROXY + count), "{kind}, {round}");
+            callee.reply(&invite, "486 Busy Here", "", "");
+            assert_eq!(caller.final_response().msg.status(), 486, "{kind}");
+            caller.ack_failure();
+            gateway.until("a refusal of each", || {
+                gateway.count("trunkgate_connections_refused_total{cause=\"untrusted\"}")
+                    >= f64::from(count)
+            });
+        }
+        assert!(liar.inbox.all().is_empty(), "{kind}: {}", liar.inbox.transcript());
+        assert!(!liar.inbox.flows().is_empty() || !liar.inbox.refusals().is_empty(), "{kind}");
     }
 }
 

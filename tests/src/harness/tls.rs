@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lab::pki::Identity;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
 
 pub fn chain(path: &Path) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_file_iter(path).unwrap().map(Result::unwrap).collect()
@@ -28,13 +28,31 @@ fn roots(path: &Path) -> RootCertStore {
 
 /// As a proxy of Teams: shows `identity`, demands a client certificate under `trust`.
 pub fn server(identity: &Identity, trust: &Path) -> Arc<ServerConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    serving(identity, trust, aws_lc_rs::default_provider())
+}
+
+/// The same with one suite only.
+pub fn server_of(identity: &Identity, trust: &Path, suite: CipherSuite) -> Arc<ServerConfig> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|known| known.suite() == suite);
+    assert_eq!(provider.cipher_suites.len(), 1, "{suite:?}");
+    serving(identity, trust, provider)
+}
+
+fn serving(identity: &Identity, trust: &Path, provider: CryptoProvider) -> Arc<ServerConfig> {
+    let provider = Arc::new(provider);
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots(trust)), Arc::clone(&provider))
             .build()
             .unwrap();
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+    let suites = &provider.cipher_suites;
+    let versions: Vec<_> = rustls::ALL_VERSIONS
+        .iter()
+        .copied()
+        .filter(|version| suites.iter().any(|suite| suite.version().version == version.version))
+        .collect();
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&versions)
         .unwrap()
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain(&identity.certificate), key(&identity.key))
