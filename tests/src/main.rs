@@ -13,7 +13,9 @@
 //! | [`cases::relay`] | what is relayed and what never is: early media, events, forged packets |
 //! | [`cases::leak`] | thousands of short calls leave nothing behind |
 //! | [`cases::reload`] | another configuration, another certificate, while calls go on |
-//! | [`cases::attacks_strangers`], [`cases::attacks_connections`], [`cases::attacks_admin`] | attacks by their number, AT-nn |
+//! | [`cases::names`], [`cases::bad_line`] | name servers that fail, a network that loses packets |
+//! | [`cases::survival`], [`cases::upgrade`] | the process dies, the disk is full, a new process takes over |
+//! | [`cases::attacks_strangers`], [`cases::attacks_connections`], [`cases::attacks_dialogs`], [`cases::attacks_admin`] | attacks by their number, AT-nn |
 //! | [`cases::hostile`] | random bytes on every port |
 //! | [`cases::attacks_parsing`], [`cases::attacks_sdp`], [`cases::attacks_media`] | known attacks by their number, AT-nn |
 //! | [`cases::torture`] | the torture messages of RFC 4475 and RFC 5118 over UDP and TCP |

@@ -1,10 +1,14 @@
-//! Attacks on media ports by other protocols, by their number: STUN and DTLS are dropped without an answer, whoever
-//! sends them, and the call that has the port does not notice.
+//! Attacks on media ports, by their number: STUN and DTLS are dropped without an answer, whoever sends them, and the call
+//! that has the port does not notice; events beyond all measure are cut to what a phone could send (AT-38, 44, 45).
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::harness::place::{CARRIER_A, STRANGER};
 use crate::harness::scene::Scene;
+use crate::harness::siege::{ATTACKER, Siege};
 use crate::harness::talking::{CALLED, Talking};
 
 /// A STUN message (RFC 8489 §5) with that type, stated length and attributes.
@@ -127,4 +131,65 @@ fn at_38_stun_is_dropped_on_media_ports() {
 #[test]
 fn at_44_dtls_is_dropped_on_media_ports() {
     sprayed("at_44", &records());
+}
+
+/// AT-45. The gateway does not read digits (RFC 4733): it relays their packets as it relays speech. A digit stays one digit,
+/// whatever is repeated; a storm of events reaches the other end at a bounded rate; other calls do not notice.
+#[test]
+fn at_45_a_storm_of_events_is_policed_and_one_digit_stays_one() {
+    const EVENT: u8 = 101;
+    let siege = Siege::new("at_45");
+    let carrier = siege.scene.carrier_udp(ATTACKER);
+    let mut call = Talking::incoming_from(&siege.teams, &carrier, "+15550010007", 7300);
+    call.talk();
+    // One digit: its end twenty times over, the last duration as long as can be.
+    let digit = |end: bool, duration: u16| {
+        let [high, low] = duration.to_be_bytes();
+        vec![7, if end { 0x8a } else { 0x0a }, high, low]
+    };
+    let mut sent = vec![call.carrier_media.say(EVENT, true, 0, digit(false, 160))];
+    for n in 1..=20 {
+        let (duration, step) = if n == 20 { (65_535, 960) } else { (800, 0) };
+        sent.push(call.carrier_media.say(EVENT, false, step, digit(true, duration)));
+    }
+    let mut heard = Vec::new();
+    let end = Instant::now() + Duration::from_secs(3);
+    while heard.len() < sent.len() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
+        heard.extend(call.teams_media.hear());
+    }
+    let stamps: BTreeSet<_> = heard.iter().map(|packet| packet.timestamp).collect();
+    assert_eq!((heard.len(), stamps.len()), (sent.len(), 1), "one digit, every packet of it");
+    assert_eq!(
+        heard.last().map(|packet| &packet.payload),
+        sent.last().map(|packet| &packet.payload)
+    );
+    // The storm: events that are none, too short, each a new one.
+    let begin = Instant::now();
+    let (mut storm, mut came) = (0_u32, 0_u32);
+    while begin.elapsed() < Duration::from_secs(3) {
+        for n in 0..200_u8 {
+            let payload = match n % 4 {
+                0 => vec![255, 0xff, 0xff, 0xff],
+                1 => vec![n, 0x8a, 0, 0],
+                2 => vec![n],
+                _ => Vec::new(),
+            };
+            call.carrier_media.say(EVENT, true, 160, payload);
+            storm += 1;
+        }
+        thread::sleep(Duration::from_millis(5));
+        came += u32::try_from(call.teams_media.hear().len()).unwrap();
+    }
+    thread::sleep(Duration::from_millis(100));
+    came += u32::try_from(call.teams_media.hear().len()).unwrap();
+    let seconds = begin.elapsed().as_secs_f64();
+    println!("{storm} events in {seconds:.1} s, {came} came through");
+    assert!(f64::from(storm) > 5_000.0 * seconds, "a storm: {storm}");
+    assert!(f64::from(came) <= 1_000.0 * (seconds + 1.0), "{came} of {storm}");
+    // The same call is good again in the next second.
+    thread::sleep(Duration::from_millis(1100));
+    call.talk();
+    call.carrier_hangs_up();
+    siege.ends("trunkgate_media_relayed_packets_total");
 }

@@ -2,10 +2,12 @@
 
 mod attacks_admin;
 mod attacks_connections;
+mod attacks_dialogs;
 mod attacks_media;
 mod attacks_parsing;
 mod attacks_sdp;
 mod attacks_strangers;
+mod bad_line;
 mod calls;
 mod course;
 mod failover;
@@ -13,6 +15,7 @@ mod hostile;
 mod keys;
 mod leak;
 mod mutated;
+mod names;
 mod options;
 mod peers_alone;
 mod relay;

@@ -1,7 +1,6 @@
 //! Upgrade in place: a new process takes over from the running one, and no call notices (R03).
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,15 +8,15 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType};
 use rustix::process::Signal;
 
-use crate::harness::dialog::{Dialog, token};
+use crate::harness::dialog::Dialog;
 use crate::harness::gateway::Gateway;
 use crate::harness::media::{Crypto, MediaEnd};
 use crate::harness::peer::Sipp;
 use crate::harness::place::{ADMIN, CARRIER_A, CARRIER_SIDE, PROXY};
-use crate::harness::scene::{Carrier, FQDN, Scene, TEAMS_CONTACT, Teams, options_without_contact};
+use crate::harness::robot::{ANSWERED, answers};
+use crate::harness::scene::{Carrier, FQDN, Scene, Teams};
 use crate::harness::stream::Stream;
 use crate::harness::talking::{CALLED, CALLER, Talking, answer_to};
-use crate::harness::wire::Received;
 
 const TENANT: &str = "t001.sbc.test";
 
@@ -417,8 +416,8 @@ fn r03_upgrade_at_twenty_calls_a_second_loses_no_call_and_no_media() {
     gateways[0].healthy();
     let place = scene.place;
     let streams: Vec<_> = (0..4).map(|n| streaming(&teams, &carrier, 7700 + 2 * n)).collect();
-    let call = (place.at(CARRIER_SIDE, 5060), CALLER, "+15550010077");
-    let mut sipp = Sipp::load(scene.dir(), place.at(60, 5060), call, (20, 500, 3000));
+    let call = (place.at(CARRIER_SIDE, 5060), CALLER, ANSWERED);
+    let mut sipp = Sipp::load(scene.dir(), place.at(60, 5060), call, (20, 500, 3000), &[]);
     let mut upgrades = Vec::new();
     for _ in 0..3 {
         thread::sleep(Duration::from_secs(5));
@@ -464,56 +463,6 @@ fn streaming(teams: &Teams, carrier: &Carrier, port: u16) -> (Dialog, Dialog, St
     call.talk();
     let Talking { teams, carrier, teams_media, carrier_media, .. } = call;
     (carrier, teams, Stream::start(carrier_media, teams_media))
-}
-
-/// Teams as a machine: OPTIONS, and every call to one number, which is answered at once and ended by the caller.
-fn answers(received: &Received) -> bool {
-    let msg = &received.msg;
-    if !msg.is_request() || !msg.need("To").contains("+15550010077") {
-        return options_without_contact(received);
-    }
-    let respond = |status: &str, tag: &str, more: &str, body: &str| {
-        let mut text = format!("SIP/2.0 {status}\r\n");
-        for via in msg.all("Via") {
-            write!(text, "VIA: {via}\r\n").unwrap();
-        }
-        let (from, to) = (msg.need("From"), msg.need("To"));
-        let (call_id, cseq) = (msg.call_id(), msg.need("CSeq"));
-        write!(
-            text,
-            "FROM: {from}\r\nTO: {to}{tag}\r\nCALL-ID: {call_id}\r\nCSEQ: {cseq}\r\n{more}\
-             CONTENT-LENGTH: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        drop(received.flow.try_send(text.as_bytes()));
-    };
-    let allow = "ALLOW: INVITE,ACK,OPTIONS,CANCEL,BYE,NOTIFY\r\n";
-    match msg.method() {
-        "INVITE" => {
-            let tag = format!(";tag={}", token("m"));
-            let offered = Crypto::of(msg);
-            let own = Crypto::fresh(offered.tag, &offered.suite);
-            let ip = received.flow.local().ip();
-            let sdp = format!(
-                "v=0\r\no=- 1 0 IN IP4 {ip}\r\ns=session\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
-                 m=audio 9000 RTP/SAVP 0 101\r\na=rtpmap:0 PCMU/8000\r\n\
-                 a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n\
-                 a=crypto:{}\r\na=sendrecv\r\n",
-                own.write()
-            );
-            let more = format!(
-                "CONTACT: {TEAMS_CONTACT}\r\n{allow}\
-                 RECORD-ROUTE: <sip:sip.teams.test:5061;transport=tls;lr>\r\n"
-            );
-            respond("180 Ringing", &tag, &more, "");
-            let more = format!("{more}CONTENT-TYPE: application/sdp\r\n");
-            respond("200 OK", &tag, &more, &sdp);
-        }
-        "ACK" => {}
-        _ => respond("200 OK", "", allow, ""),
-    }
-    true
 }
 
 /// Another program at the gateway's control socket.

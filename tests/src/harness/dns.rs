@@ -1,14 +1,25 @@
-//! A name server: A and SRV records of a fixed table, everything else has no data.
+//! A name server: A and SRV records of a fixed table, everything else has no data. It can be told to fail.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread;
 use std::time::Duration;
 
 pub struct NameServer {
     stop: Arc<AtomicBool>,
+    mood: Arc<AtomicU8>,
+}
+
+/// How it takes questions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mood {
+    Answers,
+    Silent,
+    /// SERVFAIL (RFC 1035 §4.1.1).
+    Fails,
 }
 
 impl NameServer {
@@ -23,22 +34,51 @@ impl NameServer {
         names: HashMap<String, IpAddr>,
         services: HashMap<String, Vec<(u16, u16, String)>>,
     ) -> Self {
+        Self::with(address, names, services, 60)
+    }
+
+    /// Its answers hold for a second.
+    pub fn brief(address: SocketAddr, names: HashMap<String, IpAddr>) -> Self {
+        Self::with(address, names, HashMap::new(), 1)
+    }
+
+    fn with(
+        address: SocketAddr,
+        names: HashMap<String, IpAddr>,
+        services: HashMap<String, Vec<(u16, u16, String)>>,
+        ttl: u8,
+    ) -> Self {
         let socket = UdpSocket::bind(address).unwrap_or_else(|e| {
             panic!("name server on {address}: {e} (tests/peers/install lets users bind it)")
         });
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let mood = Arc::new(AtomicU8::new(Mood::Answers as u8));
+        let feels = Arc::clone(&mood);
         thread::spawn(move || {
             let mut query = [0; 512];
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut query) else { continue };
-                if let Some(answer) = answer(&query[..length], &names, &services) {
+                let mood = feels.load(Ordering::Relaxed);
+                if mood == Mood::Silent as u8 {
+                    continue;
+                }
+                if let Some(mut answer) = answer(&query[..length], &names, &services, ttl) {
+                    if mood == Mood::Fails as u8 {
+                        answer.truncate(length);
+                        answer[3] = 0x82;
+                        answer[6..12].fill(0);
+                    }
                     drop(socket.send_to(&answer, from));
                 }
             }
         });
-        Self { stop }
+        Self { stop, mood }
+    }
+
+    pub fn is(&self, mood: Mood) {
+        self.mood.store(mood as u8, Ordering::Relaxed);
     }
 }
 
@@ -53,6 +93,7 @@ fn answer(
     query: &[u8],
     names: &HashMap<String, IpAddr>,
     services: &HashMap<String, Vec<(u16, u16, String)>>,
+    ttl: u8,
 ) -> Option<Vec<u8>> {
     let mut labels = Vec::new();
     let mut at = 12;
@@ -93,7 +134,7 @@ fn answer(
     for data in records {
         out.extend_from_slice(&[0xC0, 12]);
         out.extend_from_slice(&kind.to_be_bytes());
-        out.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
+        out.extend_from_slice(&[0, 1, 0, 0, 0, ttl]);
         out.extend_from_slice(&u16::try_from(data.len()).ok()?.to_be_bytes());
         out.extend_from_slice(&data);
     }

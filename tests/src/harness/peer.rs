@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -325,12 +325,13 @@ impl Sipp {
         sipp
     }
 
-    /// Calls at a rate, without media: so many calls of so many milliseconds each.
+    /// Calls at a rate, without media: so many calls of so many milliseconds each. `more`: further options.
     pub fn load(
         dir: &Path,
         local: SocketAddr,
         (to, caller, called): (SocketAddr, &str, &str),
         (rate, count, hold): (u32, u32, u32),
+        more: &[&str],
     ) -> Self {
         let text = fs::read_to_string(peers_dir().join("sipp").join("load.xml")).unwrap();
         let name = format!("sipp-{}-load", local.ip());
@@ -343,6 +344,7 @@ impl Sipp {
             .args([&to.to_string(), "-s", called, "-sf", "scenario.xml", "-t", "u1", "-i", &ip])
             .args(numbers.iter().flat_map(|(key, n)| [(*key).to_owned(), n.to_string()]))
             .args(["-l", "10000", "-timeout", "120s", "-timeout_error", "-nostdin"])
+            .args(more)
             .args(["-recv_timeout", "8000", "-trace_err", "-error_file", "errors.log"])
             .args(["-trace_stat", "-stf", "stat.csv", "-fd", "1"])
             .args(["-trace_msg", "-message_file", "messages.log"])
@@ -365,6 +367,18 @@ impl Sipp {
         value.and_then(|(_, n)| n.parse().ok()).unwrap_or_else(|| panic!("no {column}: {text}"))
     }
 
+    /// Waits for its end, whatever its calls came to.
+    pub fn over(&mut self, limit: Duration) -> ExitStatus {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < end, "{} does not end", self.name);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn wait_listening(&self, transport: &str, local: SocketAddr) {
         let IpAddr::V4(ip) = local.ip() else { panic!("IPv4") };
         let line = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), local.port());
@@ -383,14 +397,7 @@ impl Sipp {
 
     /// The same, within that time; its figures can be read afterwards.
     pub fn done(&mut self, limit: Duration) {
-        let end = Instant::now() + limit;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                break status;
-            }
-            assert!(Instant::now() < end, "{} does not end", self.name);
-            thread::sleep(Duration::from_millis(10));
-        };
+        let status = self.over(limit);
         let read = |file: &str| fs::read_to_string(self.dir.join(file)).unwrap_or_default();
         assert!(
             status.success(),

@@ -324,6 +324,12 @@ servers = ["{dns}"]
         self
     }
 
+    /// From now on every name is looked up.
+    pub fn forget_hosts(&mut self) -> &mut Self {
+        self.hosts.clear();
+        self
+    }
+
     /// A file beside the configuration.
     pub fn file(&mut self, name: &str, text: &str) -> &mut Self {
         let path = self.dir().join(name);
