@@ -24,7 +24,13 @@ impl Standing {
 
     /// A call between a UDP trunk and a tenant is up.
     pub fn within(test: &str, limit: Duration) -> Self {
+        Self::beside(test, limit, |_| {})
+    }
+
+    /// The same where there is more than that trunk and that tenant.
+    pub fn beside(test: &str, limit: Duration, prepare: impl FnOnce(&mut Scene)) -> Self {
         let mut scene = Scene::within(test, limit);
+        prepare(&mut scene);
         scene.trunk("carrier-a", "udp", CARRIER_A, "").tenant(
             "t001",
             &["carrier-a"],
