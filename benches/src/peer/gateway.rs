@@ -35,10 +35,7 @@ impl Gateway {
     /// When it does not start.
     pub fn start(binary: &Path, site: &Site, load: &mut Load) -> io::Result<Self> {
         let dir = site.dir.join("trunkgate");
-        fs::create_dir_all(dir.join("tenants.d"))?;
-        fs::write(dir.join("tenants.d/t001.toml"), TENANT)?;
-        let config = dir.join("trunkgate.toml");
-        fs::write(&config, text(site))?;
+        let config = configure(&dir, site, "info")?;
         let log = dir.join("trunkgate.log");
         let arguments = ["run", "--config", &config.to_string_lossy()];
         let process = Process::start(binary, &arguments, &log)?;
@@ -82,7 +79,20 @@ impl Server for Gateway {
     }
 }
 
-fn text(site: &Site) -> String {
+/// Writes the configuration of one tenant and one UDP trunk, as the load generator speaks to them: its path. The state is
+/// beside it, in `state`.
+///
+/// # Errors
+/// When files cannot be written.
+pub fn configure(dir: &Path, site: &Site, level: &str) -> io::Result<PathBuf> {
+    fs::create_dir_all(dir.join("tenants.d"))?;
+    fs::write(dir.join("tenants.d/t001.toml"), TENANT)?;
+    let config = dir.join("trunkgate.toml");
+    fs::write(&config, text(site, level))?;
+    Ok(config)
+}
+
+fn text(site: &Site, level: &str) -> String {
     let place = site.place;
     let (edge, realm, proxy) = (place.edge(), place.realm(), place.proxy());
     format!(
@@ -95,7 +105,7 @@ state = "state"
 tenants = "tenants.d"
 
 [log]
-level = "info"
+level = "{level}"
 
 [tls]
 certificate = "{certificate}"

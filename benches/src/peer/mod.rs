@@ -4,7 +4,7 @@ mod gateway;
 mod kamailio;
 mod process;
 
-pub use self::gateway::Gateway;
+pub use self::gateway::{Gateway, configure};
 pub use self::kamailio::{Kamailio, is_installed};
 pub use self::process::{SERVER_CPU, pin_here};
 

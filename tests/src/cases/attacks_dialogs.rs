@@ -68,9 +68,7 @@ fn at_51_max_forwards_and_our_own_via_end_a_loop() {
         assert_eq!(refused(looped).status(), 482, "{depth}");
     }
     teams.not_invited();
-    callee.reply(&invite, "486 Busy Here", "", "");
-    assert_eq!(first.final_response().msg.status(), 486);
-    first.ack_failure();
+    callee.is_busy(&invite, &mut first);
     gateway.wait_records(5);
 }
 

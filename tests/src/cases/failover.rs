@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use lab::pki::{KeyKind, Leaf};
 use socket2::{Domain, Socket, Type};
 
+use crate::harness::dialog::Dialog;
 use crate::harness::media::{CM_80, Crypto, MediaEnd};
 use crate::harness::place::{CARRIER_A, CARRIER_B, PROXY};
 use crate::harness::scene::{Scene, Teams, options_without_contact};
@@ -117,9 +118,7 @@ fn r07_sip_down_by_sip2_and_both_down_by_sip3_in_time() {
             assert!(took <= Duration::from_millis(limit), "{how:?} {count}: {took:?}");
             let by = invite.flow.local().ip();
             assert_eq!(by, scene.place.ip(PROXY + count), "{how:?}");
-            callee.reply(&invite, "486 Busy Here", "", "");
-            assert_eq!(caller.final_response().msg.status(), 486);
-            caller.ack_failure();
+            callee.is_busy(&invite, &mut caller);
             // The next call knows, and loses no time.
             let start = Instant::now();
             let mut caller = carrier.call(CALLER, CALLED, &media.plain_sdp("sendrecv"));
@@ -127,9 +126,7 @@ fn r07_sip_down_by_sip2_and_both_down_by_sip3_in_time() {
             let took = invite.at.duration_since(start);
             report(&format!("R07 {how:?} {count} down, INVITE of the next call"), took);
             assert!(took < Duration::from_millis(500), "{how:?} {count}: {took:?}");
-            callee.reply(&invite, "486 Busy Here", "", "");
-            caller.final_response();
-            caller.ack_failure();
+            callee.is_busy(&invite, &mut caller);
             teams.not_invited();
             drop(gateway);
         }
@@ -171,9 +168,7 @@ fn tr_032_retry_after_is_honoured_and_its_connection_is_left() {
         let mut caller = carrier.call(CALLER, CALLED, &media.plain_sdp("sendrecv"));
         let (invite, callee) = teams.invited();
         assert_eq!(invite.flow.local().ip(), scene.place.ip(from), "{}", invite.msg);
-        callee.reply(&invite, "486 Busy Here", "", "");
-        assert_eq!(caller.final_response().msg.status(), 486);
-        caller.ack_failure();
+        callee.is_busy(&invite, &mut caller);
         invite.flow
     };
     let mut caller = carrier.call(CALLER, CALLED, &media.plain_sdp("sendrecv"));
@@ -184,9 +179,7 @@ fn tr_032_retry_after_is_honoured_and_its_connection_is_left() {
     let took = second.at.duration_since(refused);
     report("TR-032 INVITE on the next FQDN after 503", took);
     assert!(took < Duration::from_millis(500), "{took:?}");
-    callee.reply(&second, "486 Busy Here", "", "");
-    caller.final_response();
-    caller.ack_failure();
+    callee.is_busy(&second, &mut caller);
     busy(PROXY + 1);
     std::thread::sleep((refused + Duration::from_millis(3200)).duration_since(Instant::now()));
     let flow = busy(PROXY);
@@ -244,9 +237,7 @@ fn tr_005_a_403_to_options_is_an_alarm_and_no_loop() {
     let mut caller = carrier.call(CALLER, CALLED, &media.plain_sdp("sendrecv"));
     let (invite, callee) = teams.invited();
     assert_eq!(invite.flow.local().ip(), scene.place.ip(PROXY + 1));
-    callee.reply(&invite, "486 Busy Here", "", "");
-    caller.final_response();
-    caller.ack_failure();
+    callee.is_busy(&invite, &mut caller);
     std::thread::sleep(Duration::from_secs(3));
     let asked = teams.inbox.all().into_iter().filter(|r| {
         r.msg.is_request() && r.msg.method() == "OPTIONS" && r.flow.local().ip() == first
@@ -280,9 +271,7 @@ fn r08_a_black_holed_carrier_is_left_and_comes_back() {
         let took = invite.at.duration_since(start);
         report(&format!("R08 {transport}, secondary"), took);
         assert!(took <= Duration::from_secs(4), "{took:?}");
-        callee.reply(&invite, "486 Busy Here", "", "");
-        assert_eq!(call.final_response().msg.status(), 486);
-        call.ack_failure();
+        callee.is_busy(&invite, &mut call);
         // Meanwhile calls go to the secondary at once.
         let start = Instant::now();
         let mut call = teams.call(&flow, TENANT, CALLED, NUMBER, &offer(&teams, 7010));
@@ -290,9 +279,7 @@ fn r08_a_black_holed_carrier_is_left_and_comes_back() {
         let took = invite.at.duration_since(start);
         report(&format!("R08 {transport}, next call"), took);
         assert!(took < Duration::from_millis(400), "{took:?}");
-        callee.reply(&invite, "486 Busy Here", "", "");
-        call.final_response();
-        call.ack_failure();
+        callee.is_busy(&invite, &mut call);
         let down = format!(
             "trunkgate_peer_up{{trunk=\"carrier-a\",peer=\"{transport}:{primary}:5060\"}} 0"
         );
@@ -310,11 +297,14 @@ fn r08_a_black_holed_carrier_is_left_and_comes_back() {
         let up = down.replace("} 0", "} 1");
         gateway.until("up", || gateway.get("/metrics").1.contains(&up));
         report(&format!("R08 {transport}, primary back after"), back.elapsed());
-        let mut call = teams.call(&flow, TENANT, CALLED, NUMBER, &offer(&teams, 7020));
-        let (invite, callee) = primary.invited();
-        callee.reply(&invite, "486 Busy Here", "", "");
-        call.final_response();
-        call.ack_failure();
+        // To another number: the INVITE of the first call was repeated to it meanwhile.
+        let number = "+442079460002";
+        let mut call = teams.call(&flow, TENANT, CALLED, number, &offer(&teams, 7020));
+        let invite = primary.inbox.take("the INVITE", |r| {
+            r.msg.is_request() && r.msg.method() == "INVITE" && r.msg.uri().contains(number)
+        });
+        let callee = Dialog::answering(&primary.persona, &invite);
+        callee.is_busy(&invite, &mut call);
     }
 }
 
@@ -368,9 +358,7 @@ fn tr_036_a_slow_carrier_is_bridged_by_our_own_183() {
     assert!(progress.msg.body.is_empty(), "{}", progress.msg);
     callee.reply(&invite, "180 Ringing", "", "");
     call.response(180);
-    callee.reply(&invite, "486 Busy Here", "", "");
-    assert_eq!(call.final_response().msg.status(), 486);
-    call.ack_failure();
+    callee.is_busy(&invite, &mut call);
 }
 
 /// What the carrier says is what Teams hears, but for the map.
@@ -447,11 +435,9 @@ fn tr_028_an_answer_of_an_attempt_that_was_given_up_is_hung_up_on() {
     let mut call = teams.call(&flow, TENANT, CALLED, NUMBER, &offer(&teams, 7000));
     let first = late.inbox.take("INVITE", |r| r.msg.is_request() && r.msg.method() == "INVITE");
     let (second, callee) = answering.invited();
-    callee.reply(&second, "486 Busy Here", "", "");
-    assert_eq!(call.final_response().msg.status(), 486);
-    call.ack_failure();
+    callee.is_busy(&second, &mut call);
     let media = MediaEnd::new(late.ip(), 7000);
-    let waking = crate::harness::dialog::Dialog::answering(&late.persona, &first);
+    let waking = Dialog::answering(&late.persona, &first);
     waking.reply(&first, "200 OK", "", &media.plain_sdp("sendrecv"));
     waking.take("ACK");
     waking.hung_up();

@@ -24,9 +24,7 @@ fn probe(teams: &Teams, carrier: &Carrier, uri: &str) -> crate::harness::sip::Ms
         },
     );
     let (invite, callee) = teams.invited();
-    callee.reply(&invite, "486 Busy Here", "", "");
-    assert_eq!(call.final_response().msg.status(), 486);
-    call.ack_failure();
+    callee.is_busy(&invite, &mut call);
     invite.msg
 }
 

@@ -5,12 +5,12 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use benches::load::{DOMAIN, Direction, FQDN, Load, Place, Plan, Report};
-use benches::peer::Site;
+use benches::load::{Direction, Load, Place, Plan, Report};
+use benches::peer::{Site, configure};
 
 use crate::harness::gateway::Gateway;
 use crate::harness::watchdog::Watchdog;
@@ -37,7 +37,7 @@ fn r14_short_calls_leave_nothing_behind() {
     let mut load = Load::open(site.place, &site.teams.0, &site.teams.1, &site.roots).unwrap();
     let admin = site.place.control(8080);
     let state = dir.path().join("state");
-    let config = configure(&site, &state, admin);
+    let config = configure(&site.dir, &site, "warn").unwrap();
     let gateway = Gateway::start(&config, state, admin);
     let up = Instant::now();
     while !load.is_connected() {
@@ -183,72 +183,3 @@ fn lines(directory: &Path) -> u64 {
     let files = fs::read_dir(directory).into_iter().flatten().flatten();
     files.map(|file| fs::read_to_string(file.path()).unwrap().lines().count() as u64).sum()
 }
-
-fn configure(site: &Site, state: &Path, admin: SocketAddr) -> PathBuf {
-    let place = site.place;
-    let (edge, realm, proxy, carrier) =
-        (place.edge(), place.realm(), place.proxy(), place.carrier());
-    let tenants = site.dir.join("tenants.d");
-    fs::create_dir_all(&tenants).unwrap();
-    fs::write(tenants.join("t001.toml"), TENANT).unwrap();
-    let text = format!(
-        r#"schema = 1
-
-[gateway]
-node = "leak"
-fqdn = "{FQDN}"
-state = "{state}"
-tenants = "tenants.d"
-
-[log]
-level = "warn"
-
-[tls]
-certificate = "{certificate}"
-key = "{key}"
-
-[teams]
-listen = "{edge}"
-proxies = ["sip.{DOMAIN}"]
-port = {port}
-certificate_names = ["sip.{DOMAIN}"]
-roots = "{roots}"
-networks = ["{network}"]
-
-[carrier]
-listen = ["udp:{realm}"]
-
-[media]
-teams = {{ address = "{teams_media}", ports = "20000-21999" }}
-carrier = {{ address = "{carrier_media}", ports = "20000-21999" }}
-workers = 1
-
-[admin]
-listen = "{admin}"
-
-[dns]
-hosts = {{ "sip.{DOMAIN}" = ["{proxy_ip}"] }}
-
-[[trunk]]
-name = "carrier-a"
-peers = ["udp:{carrier}"]
-networks = ["{carrier_ip}/32"]
-"#,
-        state = state.display(),
-        certificate = site.server.0.display(),
-        key = site.server.1.display(),
-        port = proxy.port(),
-        roots = site.roots.display(),
-        network = place.network(),
-        teams_media = edge.ip(),
-        carrier_media = realm.ip(),
-        proxy_ip = proxy.ip(),
-        carrier_ip = carrier.ip(),
-    );
-    let path = site.dir.join("trunkgate.toml");
-    fs::write(&path, text).unwrap();
-    path
-}
-
-const TENANT: &str = "[tenant]\nname = \"t001\"\nlabel = \"t001\"\ntrunks = [\"carrier-a\"]\n\
-                      numbers = [\"+15550010000-+15550019999\"]\n";

@@ -48,16 +48,12 @@ fn r09_calls_to_known_names_go_on_while_dns_fails() {
         let mut caller = carrier.call(CALLER, CALLED, &plain);
         let (invite, callee) = teams.invited();
         let there = invite.at.duration_since(begin);
-        callee.reply(&invite, "486 Busy Here", "", "");
-        assert_eq!(caller.final_response().msg.status(), 486);
-        caller.ack_failure();
+        callee.is_busy(&invite, &mut caller);
         let begin = Instant::now();
         let mut caller = teams.call(&flow, TENANT, CALLED, NUMBER, &secure);
         let (invite, callee) = carrier.invited();
         let back = invite.at.duration_since(begin);
-        callee.reply(&invite, "486 Busy Here", "", "");
-        assert_eq!(caller.final_response().msg.status(), 486);
-        caller.ack_failure();
+        callee.is_busy(&invite, &mut caller);
         there.max(back)
     };
     both();

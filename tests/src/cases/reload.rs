@@ -496,8 +496,6 @@ fn probe_once(scene: &Scene, probe: &Carrier, sinks: &[Carrier]) -> u32 {
     );
     let answering =
         crate::harness::dialog::Dialog::answering(&sinks[at as usize].persona, &received);
-    answering.reply(&received, "486 Busy Here", "", "");
-    assert_eq!(call.final_response().msg.status(), 486);
-    call.ack_failure();
+    answering.is_busy(&received, &mut call);
     at
 }

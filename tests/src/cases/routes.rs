@@ -66,9 +66,7 @@ fn tr_032_after_503_the_next_proxy_is_asked() {
     assert!(gap < Duration::from_millis(500), "{gap:?}");
     assert_ne!(first.flow.local().ip(), second.flow.local().ip());
     assert_ne!(first.msg.branch(), second.msg.branch());
-    callee.reply(&second, "486 Busy Here", "", "");
-    assert_eq!(caller.final_response().msg.status(), 486);
-    caller.ack_failure();
+    callee.is_busy(&second, &mut caller);
     teams.not_invited();
     let record = &gateway.wait_records(1)[0];
     assert_eq!(record["attempts"].as_array().map(Vec::len), Some(2), "{record}");
@@ -129,9 +127,7 @@ fn the_next_peer_of_a_trunk_is_tried() {
     let (invite, callee) = refusing.invited();
     callee.reply(&invite, "503 Service Unavailable", "", "");
     let (invite, callee) = answering.invited();
-    callee.reply(&invite, "486 Busy Here", "", "");
-    assert_eq!(call.final_response().msg.status(), 486);
-    call.ack_failure();
+    callee.is_busy(&invite, &mut call);
     let record = &gateway.wait_records(1)[0];
     let attempts = record["attempts"].as_array().expect("attempts");
     let statuses: Vec<_> = attempts.iter().map(|a| a["status"].as_u64().unwrap()).collect();
@@ -167,9 +163,7 @@ fn a_peer_by_name_is_located_by_srv() {
     let (invite, callee) = two.invited();
     callee.reply(&invite, "503 Service Unavailable", "", "");
     let (invite, callee) = one.invited();
-    callee.reply(&invite, "486 Busy Here", "", "");
-    assert_eq!(call.final_response().msg.status(), 486);
-    call.ack_failure();
+    callee.is_busy(&invite, &mut call);
 }
 
 /// The long form: another edge with its own name, certificate and media; another realm on IPv6.
@@ -353,7 +347,5 @@ fn max_forwards_ends_a_loop() {
     carrier.flow.send(text);
     let (received, callee) = teams.invited();
     assert_eq!(received.msg.need("Max-Forwards"), "4");
-    callee.reply(&received, "486 Busy Here", "", "");
-    call.final_response();
-    call.ack_failure();
+    callee.is_busy(&received, &mut call);
 }

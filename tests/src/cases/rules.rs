@@ -446,9 +446,7 @@ fn tr_075_no_sips_no_empty_user_no_address() {
             },
         );
         let (invite, callee) = teams.invited();
-        callee.reply(&invite, "486 Busy Here", "", "");
-        assert_eq!(call.final_response().msg.status(), 486, "{from}");
-        call.ack_failure();
+        callee.is_busy(&invite, &mut call);
     }
     for incoming in [true, false] {
         let mut call = if incoming {

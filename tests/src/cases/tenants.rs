@@ -70,9 +70,7 @@ fn equal_numbers_dialled_at_two_tenants_reach_two_carriers() {
     for (carrier, call) in [(&a, &mut first), (&b, &mut second)] {
         let (invite, callee) = carrier.invited();
         assert!(invite.msg.uri().contains(HOTLINE));
-        callee.reply(&invite, "486 Busy Here", "", "");
-        assert_eq!(call.final_response().msg.status(), 486);
-        call.ack_failure();
+        callee.is_busy(&invite, call);
     }
     a.not_invited();
     b.not_invited();

@@ -244,9 +244,7 @@ fn at_17_a_false_proxy_is_told_nothing_and_the_next_one_gets_the_call() {
             let (invite, callee) = teams.invited();
             let by = invite.flow.local().ip();
             assert_eq!(by, scene.place.ip(PROXY + count), "{kind}, {round}");
-            callee.reply(&invite, "486 Busy Here", "", "");
-            assert_eq!(caller.final_response().msg.status(), 486, "{kind}");
-            caller.ack_failure();
+            callee.is_busy(&invite, &mut caller);
             gateway.until("a refusal of each", || {
                 gateway.count("trunkgate_connections_refused_total{cause=\"untrusted\"}")
                     >= f64::from(count)

@@ -289,6 +289,14 @@ impl Dialog {
         })
     }
 
+    /// Refuses a call that came in; whoever made it hears that.
+    pub fn is_busy(&self, invite: &Received, caller: &mut Self) {
+        self.reply(invite, "486 Busy Here", "", "");
+        let refusal = caller.final_response().msg;
+        assert_eq!(refusal.status(), 486, "{refusal}");
+        caller.ack_failure();
+    }
+
     /// Ends the call from here.
     pub fn hang_up(&mut self) {
         let response = self.ask("BYE", "", "");
