@@ -142,17 +142,21 @@ impl Call {
         Self::revive(snapshot, routes, session, ports, found.map(Some), now, wall)
     }
 
-    /// The call of a snapshot that cannot go on: with its legs as far as there is a way to their peers, without media.
+    /// The call of a snapshot that cannot go on: with its legs as far as there is a way to their peers, without media. It was
+    /// over when its process was `seen` last.
     pub fn farewell(
         snapshot: Snapshot,
         routes: &Arc<Routes>,
         session: SessionId,
+        seen: SystemTime,
         now: Instant,
         wall: SystemTime,
     ) -> Option<Self> {
         let ports = snapshot.ports().map(|(port, _)| port);
         let found = snapshot.legs.each_ref().map(|leg| leg.found(routes));
-        Self::revive(snapshot, routes, session, ports, found, now, wall)
+        let mut call = Self::revive(snapshot, routes, session, ports, found, now, wall)?;
+        call.story = call.story.over_by(seen);
+        Some(call)
     }
 
     /// A restored call goes on; its media behind `state`.

@@ -17,6 +17,8 @@ pub struct Story {
     record: Record,
     began: SystemTime,
     answered: Option<SystemTime>,
+    /// It was over by then, however late that is found.
+    over_by: Option<SystemTime>,
     written: bool,
 }
 
@@ -30,12 +32,18 @@ impl Story {
             t_invite: timestamp(wall),
             ..Record::default()
         };
-        Self { record, began: wall, answered: None, written: false }
+        Self { record, began: wall, answered: None, over_by: None, written: false }
     }
 
     /// Goes on with a record that was begun before.
     pub const fn resume(record: Record, began: SystemTime) -> Self {
-        Self { record, began, answered: None, written: false }
+        Self { record, began, answered: None, over_by: None, written: false }
+    }
+
+    /// The call is over since then at the latest: nobody has kept it up any more.
+    #[must_use]
+    pub fn over_by(self, seen: SystemTime) -> Self {
+        Self { over_by: Some(seen), ..self }
     }
 
     /// The record so far.
@@ -121,7 +129,12 @@ impl Story {
         reason: Option<&[u8]>,
         wall: SystemTime,
     ) {
-        self.record.t_end = timestamp(wall);
+        let end = self.over_by.map_or(wall, |by| by.min(wall));
+        let Record { t_invite, t_ring, t_answer, .. } = &self.record;
+        // Written the same way, they compare as the times do.
+        let known = [Some(t_invite), t_ring.as_ref(), t_answer.as_ref()];
+        let last = known.into_iter().flatten().max().cloned();
+        self.record.t_end = last.unwrap_or_default().max(timestamp(end));
         by.clone_into(&mut self.record.ended_by);
         self.record.cause = CauseRecord {
             sip: if answered && cause == Cause::Normal { 200 } else { cause.status() },

@@ -2,15 +2,18 @@
 //! record that says what became of them.
 //!
 //! ```text
-//! left      | its ends and ports are there | not                     | cannot be read
+//! left      | its ends and ports are there | not, or left for long   | cannot be read
 //! ----------+------------------------------+-------------------------+---------------
 //! stood     | goes on                      | BYE on both sides, CDR  | CDR
 //! begun     | CDR                          | CDR                     | -
 //! ```
+//!
+//! A call that does not go on was over when its process was seen last. One that does, and has no session timer, is asked
+//! after at its peers: see [`Leg::restore`](sip_stack::leg::Leg::restore).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use media_relay::{Port, SessionId, SessionState};
 
@@ -19,7 +22,7 @@ use crate::call::{Call, CallKey, Snapshot, Story};
 use crate::cdr::Record;
 use crate::event::Event;
 use crate::failure::Cause;
-use crate::journal::{CallId, Entry, Restorable};
+use crate::journal::{CallId, Entry, Orphan, Restorable};
 
 /// What became of calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,16 +35,16 @@ pub struct Restored {
 
 impl Core {
     /// Takes up what dead processes left.
-    pub fn restore(&mut self, calls: Vec<Restorable>, now: Instant) -> Restored {
+    pub fn restore(&mut self, calls: Vec<Orphan>, now: Instant) -> Restored {
         let mut restored = Restored::default();
-        for call in calls {
+        for Orphan { call, seen } in calls {
             let resumed = match call {
-                Restorable::Begun(record) => self.record_cut(*record, now),
+                Restorable::Begun(record) => self.record_cut(*record, seen, now),
                 Restorable::Stood { snapshot, media } => {
                     let record = snapshot.record().clone();
-                    let attempt = || self.take_up(*snapshot, media, now);
+                    let attempt = || self.take_up(*snapshot, media, seen, now);
                     let result = catch_unwind(AssertUnwindSafe(attempt));
-                    result.ok().flatten().unwrap_or_else(|| self.record_cut(record, now))
+                    result.ok().flatten().unwrap_or_else(|| self.record_cut(record, seen, now))
                 }
             };
             if resumed {
@@ -72,6 +75,7 @@ impl Core {
         &mut self,
         snapshot: Snapshot,
         media: Option<Box<SessionState>>,
+        seen: SystemTime,
         now: Instant,
     ) -> Option<bool> {
         let (routes, wall) = (Arc::clone(&self.routes), self.wall(now));
@@ -79,10 +83,13 @@ impl Core {
         let session = SessionId(key.0);
         let begun = Arc::new(snapshot.record().clone());
         let id = CallId::of(&begun);
-        let ports = snapshot.ends(&routes).and_then(|_| self.claim(&snapshot, now));
+        let late = wall.duration_since(seen).is_ok_and(|away| away > LONGEST_AWAY);
+        let ends = snapshot.ends(&routes).filter(|_| !late);
+        let ports = ends.and_then(|_| self.claim(&snapshot, now));
         let Some(ports) = ports else {
-            tracing::warn!(call = %id, "a call cannot be restored: the configuration has changed");
-            let mut call = Call::farewell(snapshot, &routes, session, now, wall)?;
+            let why = if late { "it was left for too long" } else { "the configuration has changed" };
+            tracing::warn!(call = %id, why, "a call cannot be restored");
+            let mut call = Call::farewell(snapshot, &routes, session, seen, now, wall)?;
             self.slots.open(key, None, Vec::new(), begun);
             self.begin(key, now, |cx| {
                 call.part(cx);
@@ -90,7 +97,6 @@ impl Core {
             });
             return Some(false);
         };
-        let ends = snapshot.ends(&routes);
         let call = Call::restore(snapshot, &routes, session, ports, now, wall);
         let Some((mut call, (from, to))) = call.zip(ends) else {
             for port in ports {
@@ -133,10 +139,10 @@ impl Core {
     }
 
     /// The record of a call that is no more; false, for it does not go on.
-    fn record_cut(&mut self, record: Record, now: Instant) -> bool {
+    fn record_cut(&mut self, record: Record, seen: SystemTime, now: Instant) -> bool {
         let wall = self.wall(now);
         let answered = record.t_answer.is_some();
-        let mut story = Story::resume(record, wall);
+        let mut story = Story::resume(record, wall).over_by(seen);
         story.ended("gateway", Cause::Restart, answered, None, wall);
         let ended = story.take().map(|record| Entry::Ended(Box::new(record)));
         self.outputs.extend(ended.map(Output::Journal));
@@ -145,5 +151,8 @@ impl Core {
     }
 }
 
+/// A call whose process was not seen for longer is not taken up: whoever heard nothing for as long has hung up, and a BYE
+/// that nobody answered was given up after 32 s. Of a host that boots again, calls are still taken up.
+const LONGEST_AWAY: Duration = Duration::from_secs(300);
 /// More threads than any machine gives the relay.
 const MOST_SHARDS: u8 = 64;

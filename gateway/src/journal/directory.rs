@@ -3,14 +3,16 @@
 //!
 //! ```text
 //! state/journal/lock          held while directories are made and looked for
-//! state/journal/N/lock        held by process N
+//! state/journal/N/lock        held by process N, which touches it every few seconds: so long it lived at least
 //! state/journal/N/00000001.log   segments; with a base, which stands for all before it
+//! state/journal/N.done        all of it stands elsewhere: nobody reads it, whoever comes removes it
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +28,7 @@ use crate::cdr::Mark;
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
     pub(crate) epoch: u32,
-    _lock: File,
+    lock: File,
 }
 
 /// What a segment says of itself.
@@ -74,14 +76,20 @@ impl Root {
         Ok(Self { path, _lock: lock })
     }
 
-    /// The directories of processes that died, oldest first.
+    /// The directories of processes that died, oldest first. Those that are done with are removed on the way.
     pub(crate) fn dead(&self) -> io::Result<Vec<Directory>> {
+        self.sweep()?;
         let mut dead = Vec::new();
         for epoch in self.epochs()? {
             let path = self.path.join(epoch.to_string());
-            let lock = lock_file(&path)?;
+            let lock = match lock_file(&path) {
+                // Whoever had it is done with it just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock?,
+            };
             match lock.try_lock() {
-                Ok(()) => dead.push(Directory { path, epoch, _lock: lock }),
+                Ok(()) if !path.exists() => {}
+                Ok(()) => dead.push(Directory { path, epoch, lock }),
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => return Err(error),
             }
@@ -97,7 +105,18 @@ impl Root {
         DirBuilder::new().mode(0o700).create(&path)?;
         let lock = lock_file(&path)?;
         lock.lock()?;
-        Ok(Directory { path, epoch, _lock: lock })
+        Ok(Directory { path, epoch, lock })
+    }
+
+    /// Removes what is done with. What the disk keeps harms nobody, and is tried again by the next one.
+    fn sweep(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == DONE) {
+                let _ = fs::remove_dir_all(&path);
+            }
+        }
+        Ok(())
     }
 
     fn epochs(&self) -> io::Result<Vec<u32>> {
@@ -126,9 +145,37 @@ impl Directory {
         Ok(segments)
     }
 
-    /// Removes it with all that is in it.
-    pub(crate) fn remove(self) -> io::Result<()> {
-        fs::remove_dir_all(&self.path)
+    /// When the process that has it was alive last, as far as is known.
+    pub(crate) fn seen(&self) -> io::Result<SystemTime> {
+        let mut seen = self.lock.metadata()?.modified()?;
+        for number in numbers(&self.path)? {
+            seen = seen.max(fs::metadata(path(&self.path, number))?.modified()?);
+        }
+        Ok(seen)
+    }
+
+    /// The process that has it is alive.
+    pub(crate) fn beat(&self, wall: SystemTime) -> io::Result<()> {
+        self.lock.set_modified(wall)
+    }
+
+    /// Removes it with all that is in it: from one moment to the other nobody reads any of it again.
+    ///
+    /// # Errors
+    /// When it will be read again. That something of what nobody reads is left is no error.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        let done = self.path.with_extension(DONE);
+        // Of a process that had the same number, when the clock was set back.
+        let _ = fs::remove_dir_all(&done);
+        match fs::rename(&self.path, &done) {
+            // Somebody removed it by hand.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed?,
+        }
+        if let Err(reason) = fs::remove_dir_all(&done) {
+            tracing::warn!(%reason, path = %done.display(), "a journal that is done with cannot be removed");
+        }
+        Ok(())
     }
 }
 
@@ -178,6 +225,8 @@ fn lock_file(directory: &Path) -> io::Result<File> {
     options.create(true).truncate(false).write(true).mode(0o600).open(directory.join("lock"))
 }
 
+/// Behind the name of a directory that nobody reads any more.
+const DONE: &str = "done";
 /// Of the form that we write.
 pub(crate) const VERSION: u16 = 1;
 

@@ -27,6 +27,8 @@ pub(crate) struct Fold<'a> {
 pub(crate) struct Life<'a> {
     /// Its place among all calls.
     order: usize,
+    /// The directory that has its newest entry.
+    pub(crate) directory: usize,
     pub(crate) begun: Option<Frame<'a>>,
     /// With the number of the directory, whose key opens it.
     pub(crate) standing: Option<(usize, Frame<'a>)>,
@@ -43,10 +45,11 @@ impl<'a> Fold<'a> {
             return;
         }
         let order = self.calls.len();
-        let fresh = || Life { order, ..Life::default() };
+        let fresh = || Life { order, directory, ..Life::default() };
         let life = self.calls.entry(frame.call).or_insert_with(fresh);
         let over = life.ended.is_some();
         let order = life.order;
+        life.directory = directory;
         match frame.kind {
             Kind::Begun if !over && life.ending.is_none() => life.begun = Some(frame),
             Kind::Standing if !over && life.ending.is_none() => {
@@ -54,10 +57,10 @@ impl<'a> Fold<'a> {
             }
             Kind::Media if !over && life.ending.is_none() => life.media = Some(frame),
             Kind::Ending if !over => {
-                *life = Life { order, ending: Some(frame), ..Life::default() };
+                *life = Life { order, directory, ending: Some(frame), ..Life::default() };
             }
             Kind::Ended if !over => {
-                *life = Life { order, ended: Some(frame), ..Life::default() };
+                *life = Life { order, directory, ended: Some(frame), ..Life::default() };
             }
             Kind::Head
             | Kind::Begun

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use media_relay::SessionState;
 
@@ -18,13 +19,22 @@ use crate::cdr::{self, Record};
 #[derive(Debug, Default)]
 pub struct Left {
     /// Calls that were up, in the order in which they came.
-    pub calls: Vec<Restorable>,
+    pub calls: Vec<Orphan>,
     /// Records of calls that are over, which are in no CDR file.
     pub ended: Vec<Record>,
     /// Calls of which nothing can be read: they are lost.
     pub unreadable: usize,
     /// Where all this lies.
     pub dead: Dead,
+}
+
+/// A call whose process died.
+#[derive(Debug)]
+pub struct Orphan {
+    /// What is known of it.
+    pub call: Restorable,
+    /// When its process was alive last.
+    pub seen: SystemTime,
 }
 
 /// A call that was up when its process died.
@@ -49,9 +59,22 @@ impl Dead {
     /// Removes them, once everything in them stands elsewhere.
     ///
     /// # Errors
-    /// When the disk refuses. They will be read again at the next start, which harms nobody.
-    pub fn remove(self) -> io::Result<()> {
-        self.0.into_iter().try_for_each(Directory::remove)
+    /// When the disk refuses some. These stay, held by this process so that no other reads them; they must not outlive it,
+    /// or their calls would be taken up once more.
+    pub fn remove(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        self.0.retain(|directory| {
+            let removed = directory.remove();
+            let stays = removed.is_err();
+            result = std::mem::replace(&mut result, Ok(())).and(removed);
+            stays
+        });
+        result
+    }
+
+    /// These as well.
+    pub fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
     }
 
     /// Whether there are none.
@@ -64,6 +87,7 @@ impl Left {
     /// Reads these directories, and the CDR files as far as they may have records of theirs.
     pub(super) fn read(state: &Path, master: &[u8; 32], dead: Vec<Directory>) -> io::Result<Self> {
         let mut segments = Vec::new();
+        let seen = dead.iter().map(Directory::seen).collect::<io::Result<Vec<_>>>()?;
         for (number, directory) in dead.iter().enumerate() {
             let loaded = directory.load()?;
             segments.extend(loaded.into_iter().map(|(head, bytes)| (number, head, bytes)));
@@ -78,7 +102,9 @@ impl Left {
         let mut left = Self { dead: Dead(dead), ..Self::default() };
         for (call, life) in fold.calls() {
             match restorable(call, &life, &sealers) {
-                Some(Found::Up(restorable)) => left.calls.push(restorable),
+                Some(Found::Up(call)) => {
+                    left.calls.push(Orphan { call, seen: seen[life.directory] });
+                }
                 Some(Found::Over(record)) => left.ended.push(*record),
                 None => left.unreadable += 1,
             }

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use media_relay::SessionState;
 use uuid::Uuid;
 
-pub use self::left::{Dead, Left, Restorable};
+pub use self::left::{Dead, Left, Orphan, Restorable};
 pub use self::records::{Keeper, Line, SYNC, Sink, Store};
 
 use self::directory::{Head, Root, VERSION};

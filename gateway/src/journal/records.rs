@@ -7,7 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::CallId;
 use super::directory::{self, Directory};
@@ -42,6 +42,12 @@ pub trait Sink: Send {
     /// When the disk does not take it: nothing has changed.
     fn compact(&mut self, last: u32, unwritten: &HashSet<CallId>) -> io::Result<u64>;
 
+    /// The process is alive.
+    ///
+    /// # Errors
+    /// When that cannot be left for the next one to see.
+    fn beat(&mut self, wall: SystemTime) -> io::Result<()>;
+
     /// This segment of the journal was closed, and the one after it is written now.
     ///
     /// # Errors
@@ -70,6 +76,7 @@ pub struct Keeper<S> {
     /// How long the base is, in segments.
     base: u64,
     synced_at: Option<Instant>,
+    beaten_at: Option<Instant>,
 }
 
 impl Line {
@@ -91,7 +98,7 @@ impl Store {
     /// Removes the journal: nothing in it matters any more.
     ///
     /// # Errors
-    /// When the disk refuses. It will be read at the next start, which harms nobody.
+    /// When the disk refuses. The next start reads it, and finds that all its calls have ended.
     pub fn remove(self) -> io::Result<()> {
         self.directory.remove()
     }
@@ -110,6 +117,10 @@ impl Sink for Store {
         };
         file.sync_data()?;
         self.writer.sync()
+    }
+
+    fn beat(&mut self, wall: SystemTime) -> io::Result<()> {
+        self.directory.beat(wall)
     }
 
     fn closed(&mut self, segment: u32) -> io::Result<()> {
@@ -137,6 +148,7 @@ impl<S: Sink> Keeper<S> {
             closed: None,
             base: 0,
             synced_at: None,
+            beaten_at: None,
         }
     }
 
@@ -205,6 +217,18 @@ impl<S: Sink> Keeper<S> {
         self.sink.sync().map(|()| true)
     }
 
+    /// Shows that the process is alive, every [`BEAT`].
+    ///
+    /// # Errors
+    /// When it cannot be shown: if the process dies, it is taken for having died earlier.
+    pub fn beat(&mut self, now: Instant, wall: SystemTime) -> io::Result<()> {
+        if self.beaten_at.is_some_and(|at| now < at + BEAT) {
+            return Ok(());
+        }
+        self.beaten_at = Some(now);
+        self.sink.beat(wall)
+    }
+
     /// How many lines wait.
     pub fn unwritten(&self) -> usize {
         self.unwritten.len()
@@ -216,6 +240,8 @@ impl<S: Sink> Keeper<S> {
     }
 }
 
+/// How exactly it is known when a process died that wrote nothing: a call is billed to that moment.
+const BEAT: Duration = Duration::from_secs(2);
 /// Between two tries at a disk that fails.
 const RETRY: Duration = Duration::from_secs(1);
 /// A power cut costs what was written in as long.

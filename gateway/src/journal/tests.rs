@@ -76,7 +76,7 @@ impl Process {
             this.keep(&Entry::Ended(Box::new(record)));
         }
         for call in left.calls {
-            let Restorable::Begun(record) = call else { panic!("none stood") };
+            let Restorable::Begun(record) = call.call else { panic!("none stood") };
             this.keep(&Entry::Ended(Box::new(Record { t_end: end(), ..*record })));
         }
         this
@@ -101,7 +101,7 @@ impl Process {
                 if let Ok(closed) = self.journal.commit(self.now, |line| queue.push(Ok(line))) {
                     self.journal.limit = 1500;
                     self.queue.extend(closed.map(Err));
-                    if let Some(dead) = self.dead.take() {
+                    if let Some(mut dead) = self.dead.take() {
                         dead.remove().unwrap();
                     }
                 }
@@ -299,4 +299,60 @@ fn a_journal_stays_short_however_many_calls_there_were() {
     drop(process);
     let left = open(state.path(), &MASTER, SECONDS, [2; 32]).unwrap().left;
     assert_eq!(left.calls.len(), 1, "the one that goes on");
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "any instant will do to count from")]
+fn r01_when_a_process_was_seen_last_is_known_though_it_wrote_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let mut opened = open(state.path(), &MASTER, SECONDS, [1; 32]).unwrap();
+    begin(&mut opened, 0..1);
+    let now = Instant::now();
+    opened.journal.commit(now, drop).unwrap();
+    let written = std::time::SystemTime::now();
+    let hour = Duration::from_secs(3600);
+    let mut keeper = Keeper::new(opened.store);
+    keeper.beat(now, written + hour).unwrap();
+    keeper.beat(now + SYNC, written + 2 * hour).unwrap();
+    drop((keeper, opened.journal));
+    let left = open(state.path(), &MASTER, SECONDS, [2; 32]).unwrap().left;
+    assert_eq!(left.calls[0].seen, written + hour, "not touched more often than needed");
+    // Without a beat: when something was written last.
+    let lock = state.path().join(format!("journal/{SECONDS}/lock"));
+    drop(left);
+    std::fs::File::open(lock).unwrap().set_modified(written - hour).unwrap();
+    let seen = open(state.path(), &MASTER, SECONDS, [3; 32]).unwrap().left.calls[0].seen;
+    assert!(seen + Duration::from_secs(5) > written && seen < written + Duration::from_secs(5));
+}
+
+/// A journal that is done with is not read again, however far its removal got.
+#[test]
+fn a_journal_that_cannot_be_removed_is_taken_up_once() {
+    let state = tempfile::tempdir().unwrap();
+    let mut first = open(state.path(), &MASTER, SECONDS, [1; 32]).unwrap();
+    begin(&mut first, 0..3);
+    #[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
+    let now = Instant::now();
+    first.journal.commit(now, drop).unwrap();
+    drop(first);
+    let journal = state.path().join("journal");
+    let mut second = open(state.path(), &MASTER, SECONDS, [2; 32]).unwrap();
+    assert_eq!(second.left.calls.len(), 3);
+    // Something is there that stays, as on a disk with faults: not even the name can be changed.
+    let stubborn = journal.join(format!("{SECONDS}.done"));
+    std::fs::write(&stubborn, "").unwrap();
+    assert!(second.left.dead.remove().is_err());
+    assert!(!second.left.dead.is_empty(), "tried again");
+    assert!(dead(state.path(), &MASTER).unwrap().dead.is_empty(), "and held meanwhile");
+    std::fs::remove_file(&stubborn).unwrap();
+    second.left.dead.remove().unwrap();
+    assert!(second.left.dead.is_empty());
+    // Its process died in the middle of it.
+    std::fs::create_dir(&stubborn).unwrap();
+    let segment = disk::path(&journal.join((SECONDS + 1).to_string()), 1);
+    std::fs::copy(segment, disk::path(&stubborn, 2)).unwrap();
+    drop(second);
+    let third = open(state.path(), &MASTER, SECONDS, [3; 32]).unwrap();
+    assert!(third.left.calls.is_empty() && third.left.unreadable == 0);
+    assert!(!stubborn.exists(), "whoever comes next removes it");
 }

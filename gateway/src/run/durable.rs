@@ -1,7 +1,7 @@
 //! What signalling keeps: entries go to the journal, one write for each turn, and lines of calls that ended to the thread
 //! of records.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
@@ -14,22 +14,20 @@ pub(super) struct Durable {
     journal: Journal,
     records: Records<Store>,
     /// What dead processes left, until all of it is in this journal.
-    dead: Option<Dead>,
+    dead: Dead,
+    /// They could not be removed: when that is tried again.
+    remove_at: Option<Instant>,
     failing: bool,
 }
 
 impl Durable {
     pub(super) fn new(journal: Journal, records: Records<Store>, dead: Dead) -> Self {
-        Self { journal, records, dead: Some(dead).filter(|dead| !dead.is_empty()), failing: false }
+        Self { journal, records, dead, remove_at: None, failing: false }
     }
 
-    /// What further processes left is in this journal with the next commit. False when it cannot be taken now.
-    pub(super) fn follow(&mut self, dead: Dead) -> bool {
-        let free = self.dead.is_none();
-        if free {
-            self.dead = Some(dead).filter(|dead| !dead.is_empty());
-        }
-        free
+    /// What further processes left is in this journal with the next commit.
+    pub(super) fn follow(&mut self, dead: Dead) {
+        self.dead.append(dead);
     }
 
     /// Takes an entry; [`Durable::commit`] writes it.
@@ -47,13 +45,18 @@ impl Durable {
                 }
                 if waits && self.journal.is_written() {
                     self.records.note_dirty();
-                    self.written();
+                    if std::mem::take(&mut self.failing) {
+                        info!("the journal can be written again");
+                    }
                 }
             }
             Err(reason) => {
                 self.failing = true;
                 error!(%reason, "the journal cannot be written; trying again");
             }
+        }
+        if self.journal.is_written() && !self.dead.is_empty() {
+            self.remove_dead(now);
         }
         self.records.push();
     }
@@ -64,8 +67,8 @@ impl Durable {
     }
 
     /// When [`Durable::commit`] has something to do though nothing happens.
-    pub(super) const fn poll_timeout(&self) -> Option<Instant> {
-        self.journal.poll_timeout()
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.journal.poll_timeout().into_iter().chain(self.remove_at).min()
     }
 
     pub(super) fn figures(&self) -> Durability {
@@ -77,7 +80,7 @@ impl Durable {
     /// Writes what is left. The journal is removed if nobody needs it: no call goes on, and all is written.
     pub(super) fn close(mut self, calls: usize, now: Instant) {
         self.commit(now);
-        let unneeded = calls == 0 && self.journal.is_written() && self.dead.is_none();
+        let unneeded = calls == 0 && self.journal.is_written() && self.dead.is_empty();
         if let Some(store) = self.records.close().filter(|_| unneeded)
             && let Err(reason) = store.remove()
         {
@@ -85,12 +88,17 @@ impl Durable {
         }
     }
 
-    fn written(&mut self) {
-        if std::mem::take(&mut self.failing) {
-            info!("the journal can be written again");
+    /// All that dead processes left stands in this journal.
+    fn remove_dead(&mut self, now: Instant) {
+        if self.remove_at.is_some_and(|at| now < at) {
+            return;
         }
-        if let Some(Err(reason)) = self.dead.take().map(Dead::remove) {
-            warn!(%reason, "the journal of a dead process cannot be removed");
-        }
+        self.remove_at = self.dead.remove().err().map(|reason| {
+            warn!(%reason, "the journal of a dead process cannot be removed; trying again");
+            now + RETRY
+        });
     }
 }
+
+/// Between two tries to remove the journal of a dead process.
+const RETRY: Duration = Duration::from_secs(1);

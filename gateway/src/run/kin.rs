@@ -333,9 +333,10 @@ impl Driver {
                 Ok(left) => left,
                 Err(error) => return warn!(%error, "the journals cannot be looked through"),
             };
-        if dead.is_empty() || !self.durable.follow(dead) {
+        if dead.is_empty() {
             return;
         }
+        self.durable.follow(dead);
         let late = ended.len();
         for record in ended {
             self.durable.keep(&Entry::Ended(Box::new(record)));

@@ -13,7 +13,7 @@ use std::{io, thread};
 
 use tracing::{error, info};
 
-use super::clock;
+use super::{clock, time_of_day};
 use crate::journal::{Keeper, Line, SYNC, Sink};
 use crate::metrics::{Loss, Tally};
 
@@ -135,6 +135,8 @@ fn work<S: Sink>(jobs: &Receiver<Job>, mut keeper: Keeper<S>, shared: &Shared) -
             Err(RecvTimeoutError::Disconnected) => false,
         };
         let now = if open { clock() } else { clock() + SYNC };
+        // Else it is taken for having died earlier, which costs no call before minutes have passed.
+        let _ = keeper.beat(now, time_of_day());
         let before = keeper.unwritten();
         let written = keeper.write(now);
         if written.is_ok() && failing && keeper.unwritten() == 0 {
@@ -213,6 +215,10 @@ mod tests {
         }
 
         fn closed(&mut self, _segment: u32) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn beat(&mut self, _wall: std::time::SystemTime) -> io::Result<()> {
             Ok(())
         }
 

@@ -87,6 +87,7 @@ impl Leg {
             self.send_ack(sent.token, message.cseq(), None, out);
         }
         if matches!(self.phase, Phase::Talking) {
+            self.peer_is_there();
             match message.status() {
                 ..300 => self.offer_accepted(sent, message, now, out),
                 408 | 481 => self.gone(Some(message), now, out),

@@ -6,6 +6,10 @@
 //! cannot. An interval under 90 s is refused with 422, or read as 90 s where 422 is not allowed
 //! (a peer without `timer` in Supported, a 2xx). The session ends min(32 s, interval / 3) before
 //! its interval runs out (§10).
+//!
+//! A leg that another process had and that has no interval is asked after once, by the same
+//! re-INVITE: whoever answers has the session, 408, 481 or silence ends it, and so does a peer that
+//! cannot be reached for minutes.
 
 use std::time::{Duration, Instant};
 
@@ -140,6 +144,23 @@ impl Leg {
         }
     }
 
+    /// Finds out whether the peer still has the session, soon; restored legs each at their own
+    /// moment.
+    pub(super) fn ask_after(&mut self, now: Instant) {
+        let wait = Duration::from_millis(self.random.between(1000, ASKED_WITHIN_MS));
+        self.timers.set(Timer::Refresh, now + wait);
+        self.timers.set(Timer::Expiry, now + UNREACHABLE);
+    }
+
+    /// The peer answered a re-INVITE of ours, if only by a refusal: it has the session. An interval
+    /// that was agreed holds whatever it answered.
+    pub(super) const fn peer_is_there(&mut self) {
+        if self.session.agreed.is_none() {
+            self.timers.stop(Timer::Expiry);
+            self.timers.stop(Timer::Refresh);
+        }
+    }
+
     /// [`Timer::Refresh`].
     pub(super) fn refresh(&mut self, now: Instant, out: &mut Outbox) {
         let free = matches!(self.phase, Phase::Talking)
@@ -151,9 +172,10 @@ impl Leg {
         }
     }
 
-    /// A refresh was refused, which does not end the session: again, until it expires.
+    /// A refresh was refused or did not reach the peer, which does not end the session: again, until
+    /// it expires.
     pub(super) fn refresh_refused(&mut self, now: Instant) {
-        if self.session.agreed.is_some() {
+        if self.timers.runs(Timer::Expiry) {
             self.timers.set(Timer::Refresh, now + AGAIN);
         }
     }
@@ -229,6 +251,10 @@ fn seconds(value: &[u8]) -> Option<Duration> {
 const FLOOR: Duration = Duration::from_secs(90);
 /// A longer interval is read as this one; a 422 that wants more is not heeded.
 const CEILING: Duration = Duration::from_secs(86_400);
+/// Restored legs that are asked after are spread over as long, in milliseconds.
+const ASKED_WITHIN_MS: u64 = 30_000;
+/// How long a peer that is asked after may be out of reach.
+const UNREACHABLE: Duration = Duration::from_secs(300);
 /// When a refresh that could not be sent or was refused is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
 

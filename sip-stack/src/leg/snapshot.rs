@@ -182,7 +182,8 @@ impl Leg {
         })
     }
 
-    /// The leg of a snapshot. Deadlines that have passed meanwhile are due at once.
+    /// The leg of a snapshot. Deadlines that have passed meanwhile are due at once. Where no session timer was agreed,
+    /// the peer is asked once whether it still has the session, see [`Leg::ask_after`].
     pub fn restore(snapshot: Snapshot, now: Instant, wall: SystemTime) -> Self {
         let identity = LegIdentity::from(snapshot.identity);
         let dialog = Dialog {
@@ -219,6 +220,8 @@ impl Leg {
             if let Some(at) = session.refresh_at {
                 leg.timers.set(Timer::Refresh, from_wall(at, now, wall));
             }
+        } else {
+            leg.ask_after(now);
         }
         leg
     }

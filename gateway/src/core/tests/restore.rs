@@ -7,7 +7,7 @@ use sip_stack::leg;
 
 use super::*;
 use crate::call::Snapshot;
-use crate::journal::{CallId, Restorable};
+use crate::journal::{CallId, Orphan, Restorable};
 
 /// What the journal of a process that dies now amounts to.
 fn left(world: &World) -> Vec<Restorable> {
@@ -42,14 +42,18 @@ fn left(world: &World) -> Vec<Restorable> {
     calls.into_values().collect()
 }
 
+fn orphans(calls: Vec<Restorable>, seen: SystemTime) -> Vec<Orphan> {
+    calls.into_iter().map(|call| Orphan { call, seen }).collect()
+}
+
 /// The process dies, and the next one starts with this configuration `later`.
 fn restarted_with(world: &World, config: config::Config, later: Duration) -> (World, Restored) {
     let epoch = 2 + world.restarts;
     let mut next = World::born(config, epoch);
     next.restarts = world.restarts + 1;
-    let wall = world.core.wall(world.now) + later;
-    next.core.set_wall(next.now, wall);
-    let restored = next.core.restore(left(world), next.now);
+    let seen = world.core.wall(world.now);
+    next.core.set_wall(next.now, seen + later);
+    let restored = next.core.restore(orphans(left(world), seen), next.now);
     next.drain();
     (next, restored)
 }
@@ -271,11 +275,13 @@ fn a_session_that_nobody_refreshes_expires_after_a_restart_as_it_would_have() {
         .replace("Contact: <sip:ann@127.0.0.50:5070>\n", timed);
     world.hear(CARRIER, &invite);
     let invite = world.expect(PROXY, "INVITE ");
-    world.hear(PROXY, &reply(&invite, "200 OK", "t1", TEAMS_CONTACT, SECURE));
+    let theirs = format!("{TEAMS_CONTACT}Session-Expires: 7200;refresher=uas\n");
+    world.hear(PROXY, &reply(&invite, "200 OK", "t1", &theirs, SECURE));
     let ok = world.expect(CARRIER, "SIP/2.0 200");
     assert!(value(&ok, "Session-Expires").starts_with("1800"));
     world.hear(CARRIER, &carrier_ack(&ok));
-    let (mut world, _) = restarted_with(&world, config(), Duration::from_secs(1000));
+    world.wait(Duration::from_secs(900));
+    let (mut world, _) = restarted_with(&world, config(), Duration::from_secs(100));
     world.wait(Duration::from_secs(760));
     assert_eq!(world.core.calls(), 1);
     world.wait(Duration::from_secs(45));
@@ -334,6 +340,104 @@ fn a_call_whose_end_is_gone_from_the_configuration_is_ended_on_both_sides() {
         assert!(world.media.is_empty(), "{what}");
         world.wait(Duration::from_secs(70));
         assert_eq!((world.core.unfinished(), world.core.calls()), (0, 0), "{what}");
+    }
+}
+
+#[test]
+fn r01_a_call_that_was_left_for_long_is_ended_when_its_process_was_seen_last() {
+    for (away, cut) in [(299, 0), (301, 1), (62 * 3600, 1)] {
+        let mut world = World::new();
+        answered(&mut world);
+        world.wait(Duration::from_secs(60));
+        let died = crate::cdr::timestamp(world.core.wall(world.now));
+        let (mut world, restored) = restarted_with(&world, config(), Duration::from_secs(away));
+        assert_eq!(restored, Restored { resumed: 1 - cut, cut }, "{away}");
+        if cut == 0 {
+            continue;
+        }
+        assert!(world.media.is_empty(), "nothing is relayed");
+        let record = one_record(&world).clone();
+        assert_eq!((record.t_end, record.cause.text), (died, Cause::Restart.to_string()));
+        world.wait(Duration::from_secs(3));
+        world.expect(CARRIER, "BYE ");
+        world.expect(PROXY, "BYE ");
+        world.wait(Duration::from_secs(70));
+        assert_eq!((world.core.unfinished(), world.core.calls()), (0, 0));
+        assert_eq!(world.core.gauges().free_port_pairs, 100);
+    }
+}
+
+#[test]
+fn a_call_that_is_cut_does_not_end_before_it_was_answered() {
+    // Its process was seen before: the clock was set back, or files were copied.
+    let mut world = World::new();
+    world.hear(CARRIER, &carrier_invite("+442079460001", PLAIN));
+    world.expect(PROXY, "INVITE ");
+    let long_ago = world.core.wall(world.now) - Duration::from_secs(3600);
+    let mut next = World::born(config(), 2);
+    assert_eq!(next.core.restore(orphans(left(&world), long_ago), next.now).cut, 1);
+    next.drain();
+    let record = one_record(&next);
+    assert_eq!(record.t_end, record.t_invite);
+
+    let mut world = World::new();
+    answered(&mut world);
+    let mut next = World::born(config(), 2);
+    assert_eq!(next.core.restore(orphans(left(&world), long_ago), next.now).cut, 1);
+    next.drain();
+    let record = one_record(&next);
+    assert_eq!(Some(&record.t_end), record.t_answer.as_ref());
+}
+
+/// A peer without session timer may have hung up meanwhile: nobody would ever tell.
+#[test]
+fn r01_a_peer_without_session_timer_is_asked_whether_it_still_has_the_call() {
+    for (answer, ended) in [
+        ("481 Call/Transaction Does Not Exist", true),
+        ("408 Request Timeout", true),
+        ("", true),
+        ("500 Server Internal Error", false),
+        ("200 OK", false),
+    ] {
+        let mut world = World::new();
+        answered(&mut world);
+        let mut world = restarted(&world);
+        let asked = std::iter::repeat_with(|| {
+            world.wait(Duration::from_secs(1));
+            let at = world.sent.iter().position(|(to, text)| {
+                to.remote.to_string() == CARRIER && text.starts_with("INVITE ")
+            })?;
+            world.sent.remove(at).map(|(_, text)| text)
+        });
+        let asked = asked.take(31).flatten().next().expect("asked within half a minute");
+        assert!(asked.contains("a=rtpmap") || asked.contains("m=audio"), "{asked}");
+        if !answer.is_empty() {
+            let sdp = if answer.starts_with("200") { PLAIN } else { "" };
+            let contact = "Contact: <sip:ann@127.0.0.50:5070>\n";
+            let text = reply(&asked, answer, "", contact, sdp).replace(";tag=\n", "\n");
+            world.hear(CARRIER, &text);
+        }
+        let (mut over, mut proxy_asked) = (false, false);
+        // The other side answers in any case.
+        for _ in 0..100 {
+            world.wait(Duration::from_secs(1));
+            over |= world.core.calls() == 0;
+            let at = world.sent.iter().position(|(to, text)| {
+                to.remote.to_string() == PROXY && text.starts_with("INVITE ")
+            });
+            if let Some((_, asked)) = at.and_then(|at| world.sent.remove(at)) {
+                proxy_asked = true;
+                let ok = reply(&asked, "200 OK", "", TEAMS_CONTACT, SECURE);
+                world.hear(PROXY, &ok.replace(";tag=\n", "\n"));
+            }
+        }
+        assert_eq!(over, ended, "{answer}");
+        assert!(ended || proxy_asked, "{answer}");
+        // Once: whoever was there is not asked again.
+        world.sent.clear();
+        world.wait(Duration::from_secs(3600));
+        let again = world.sent.iter().any(|(_, text)| text.starts_with("INVITE "));
+        assert!(!again && world.core.calls() == usize::from(!ended), "{answer}");
     }
 }
 
@@ -478,6 +582,7 @@ fn other_versions_of_a_snapshot_can_be_read() {
     assert_eq!(read.version, 2);
     let mut next = World::born(config(), 2);
     let calls = vec![Restorable::Stood { snapshot: read, media: None }];
+    let calls = orphans(calls, next.core.wall(next.now));
     assert_eq!(next.core.restore(calls, next.now).resumed, 1);
 }
 
