@@ -156,6 +156,15 @@ pub fn command(path: &Path, upgrade: bool) -> u8 {
 
 /// Runs the gateway configured in `path` until a signal stops it; with `upgrade` takes over from the one that runs.
 fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("an event queue"))?;
+    // First of all: a reload that is asked for while the files are read must not end the process.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::open().map_err(system("signals"))?
+    };
     let Reading { outcome, files } = config::read(path);
     let Loaded { config, warnings, credentials } = outcome.map_err(Failure::Configuration)?;
     let config = Arc::new(config);
@@ -163,24 +172,20 @@ fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
     reload::tell_warnings(&warnings);
     let capacity = Capacity::new(&config, capacity::raise_descriptors());
     tell(&config, capacity);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(system("an event queue"))?;
     let locals = Locals::new(&config, &credentials, None)?;
     let in_force = InForce { config, credentials: Arc::new(credentials), locals: Arc::new(locals) };
-    runtime.block_on(serve(path, upgrade, in_force, files, levels))
+    runtime.block_on(serve(path, upgrade, signals, in_force, files, levels))
 }
 
 /// Opens everything, runs, closes everything.
 async fn serve(
     path: &Path,
     upgrade: bool,
+    mut signals: Signals,
     in_force: InForce,
     files: Footprint,
     levels: Levels,
 ) -> Result<(), Failure> {
-    let mut signals = Signals::open().map_err(system("signals"))?;
     let config = Arc::clone(&in_force.config);
     let exporter = Exporter::install()?;
     let health = Arc::new(Health::new(clock()));

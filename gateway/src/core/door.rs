@@ -92,6 +92,9 @@ impl Core {
     ) -> bool {
         #[cfg(test)]
         self.spring(Trap::Shed);
+        if self.is_of_others(source, raw) {
+            return false;
+        }
         let retry_after = RETRY_AFTER.parse().unwrap_or(1);
         match self.endpoint.shed(source, raw, retry_after) {
             Shed::Refused => {

@@ -248,6 +248,8 @@ pub(super) enum Trap {
     Deeds,
     /// A call is being made: what it needs is held already.
     Invite,
+    /// A call is being taken up: what it needs is held already.
+    Restore,
 }
 
 /// Faults in what one input has led to, after which the rest waits for the next input.

@@ -10,6 +10,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
+use bytes::Bytes;
 use media_relay::{Command, Port};
 use sip_stack::endpoint::Origin;
 use sip_stack::message::Message;
@@ -48,7 +49,9 @@ impl Kindred {
 
     /// Which process made an identifier: another one, or (`None`) this one.
     fn made_by(&self, origin: Origin) -> Option<Kin> {
-        if origin == self.own {
+        let node = |origin: Origin| (origin.node, origin.shard);
+        if origin == self.own || node(origin) != node(self.own) {
+            // One of another node is none of this state directory: a peer's own text that looks like ours.
             None
         } else if self.elder.as_ref().is_some_and(|origins| origins.contains(&origin)) {
             Some(Kin::Elder)
@@ -189,6 +192,15 @@ impl Core {
                 true
             }
         }
+    }
+
+    /// Whether another process may have to do with a call that is to be refused for load: a repeat of an INVITE that the
+    /// elder has, or anything new when there is an heir.
+    pub(super) fn is_of_others(&mut self, source: &Source, raw: &Bytes) -> bool {
+        if self.kindred.known.is_empty() {
+            return self.kindred.heir;
+        }
+        Message::parse(raw.clone()).is_ok_and(|message| self.whose(source, &message).is_some())
     }
 
     fn whose(&mut self, source: &Source, message: &Message) -> Option<Kin> {

@@ -42,8 +42,12 @@ impl Core {
                 Restorable::Begun(record) => self.record_cut(*record, seen, now),
                 Restorable::Stood { snapshot, media } => {
                     let record = snapshot.record().clone();
+                    let before = self.slots.newest();
                     let attempt = || self.take_up(*snapshot, media, seen, now);
                     let result = catch_unwind(AssertUnwindSafe(attempt));
+                    if result.is_err() && self.slots.newest() != before {
+                        self.reap(self.slots.newest(), now);
+                    }
                     result.ok().flatten().unwrap_or_else(|| self.record_cut(record, seen, now))
                 }
             };
@@ -87,7 +91,8 @@ impl Core {
         let ends = snapshot.ends(&routes).filter(|_| !late);
         let ports = ends.and_then(|_| self.claim(&snapshot, now));
         let Some(ports) = ports else {
-            let why = if late { "it was left for too long" } else { "the configuration has changed" };
+            let why =
+                if late { "it was left for too long" } else { "the configuration has changed" };
             tracing::warn!(call = %id, why, "a call cannot be restored");
             let mut call = Call::farewell(snapshot, &routes, session, seen, now, wall)?;
             self.slots.open(key, None, Vec::new(), begun);
@@ -97,15 +102,15 @@ impl Core {
             });
             return Some(false);
         };
+        let permit = ends.map(|(from, to)| self.admission.readmit(&routes, from, to));
+        self.slots.open(key, permit, ports.to_vec(), Arc::clone(&begun));
+        #[cfg(test)]
+        self.spring(super::inputs::Trap::Restore);
         let call = Call::restore(snapshot, &routes, session, ports, now, wall);
-        let Some((mut call, (from, to))) = call.zip(ends) else {
-            for port in ports {
-                self.ports.release(port, now);
-            }
+        let Some(mut call) = call else {
+            self.reap(key, now);
             return None;
         };
-        let permit = self.admission.readmit(&routes, from, to);
-        self.slots.open(key, Some(permit), ports.to_vec(), Arc::clone(&begun));
         self.outputs.push_back(Output::Journal(Entry::Begun(begun)));
         if let Some(state) = &media {
             // This process may die as well, before the relay has told anything: no index comes twice even then.

@@ -40,8 +40,8 @@ pub(super) struct Slot {
     ending: bool,
     /// It failed once by a fault of ours.
     failed: bool,
-    /// The record as it began, for a call that fails by a fault of ours.
-    begun: Arc<Record>,
+    /// The record as it was last kept, for a call that fails by a fault of ours.
+    kept: Arc<Record>,
 }
 
 /// All calls.
@@ -80,7 +80,7 @@ impl Slots {
             over: None,
             ending: false,
             failed: false,
-            begun,
+            kept: begun,
         };
         self.slots.insert(key, slot);
     }
@@ -302,8 +302,9 @@ impl Core {
             return;
         };
         self.outputs.push_back(Output::Event(Event::CallEnded { cause: Cause::Internal }));
-        let mut story = Story::resume((*slot.begun).clone(), wall);
-        story.ended("gateway", Cause::Internal, false, None, wall);
+        let answered = slot.kept.t_answer.is_some();
+        let mut story = Story::resume((*slot.kept).clone(), wall);
+        story.ended("gateway", Cause::Internal, answered, None, wall);
         self.outputs
             .extend(story.take().map(|record| Output::Journal(Entry::Ended(Box::new(record)))));
     }
@@ -393,6 +394,7 @@ impl Core {
             self.admission.release(&permit);
         }
         if let Some(snapshot) = call.news(now, wall) {
+            slot.kept = Arc::new(snapshot.record().clone());
             self.outputs.push_back(Output::Journal(Entry::Standing(snapshot)));
         }
         if call.is_over() && !call.is_recorded() && !std::mem::replace(&mut slot.ending, true) {

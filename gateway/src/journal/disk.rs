@@ -64,12 +64,19 @@ impl Disk for Segments {
     }
 
     fn next(&mut self, head: &[u8]) -> io::Result<u32> {
-        let number = self.number + 1;
-        let path = path(&self.directory, number);
-        let mut file = create(&path)?;
+        let mut number = self.number + 1;
+        let mut file = loop {
+            match create(&path(&self.directory, number)) {
+                // One that could not be removed below. The reader passes over what has no head.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                file => break file?,
+            }
+        };
         if let Err(error) = file.write_all(head) {
+            // Without a whole head it is nothing, there or not.
+            let _ = file.set_len(0);
             drop(file);
-            std::fs::remove_file(&path)?;
+            let _ = std::fs::remove_file(path(&self.directory, number));
             return Err(error);
         }
         (self.file, self.size, self.spoilt) = (file, head.len() as u64, false);
@@ -113,6 +120,18 @@ mod tests {
         assert_eq!(numbers(scratch.path()).unwrap(), [1, 2]);
         let read = |number| std::fs::read(path(scratch.path(), number)).unwrap();
         assert_eq!((read(1), read(2)), (b"headone".to_vec(), b"HEADtwo".to_vec()));
+    }
+
+    #[test]
+    fn r10_a_segment_that_came_to_nothing_is_passed_over() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut segments = Segments::create(scratch.path(), b"head").unwrap();
+        // The head did not fit, and the disk did not even let it go.
+        std::fs::write(path(scratch.path(), 2), b"").unwrap();
+        assert_eq!(segments.next(b"HEAD").unwrap(), 1);
+        segments.append(b"three").unwrap();
+        assert_eq!(std::fs::read(path(scratch.path(), 3)).unwrap(), b"HEADthree");
+        assert_eq!(segments.next(b"HEAD").unwrap(), 3);
     }
 
     #[test]

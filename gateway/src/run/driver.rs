@@ -17,7 +17,7 @@ use tracing::{error, info};
 
 use super::durable::Durable;
 use super::kin::Kindred;
-use super::reload::{self, Handover, Reloader};
+use super::reload::{self, Reloaded, Reloader};
 use super::signals::{Signal, Signals};
 use super::stop::{Left, Order, Stop};
 use super::{clock, time_of_day};
@@ -58,7 +58,7 @@ pub(super) struct Driver {
 enum Woken {
     Signal(Signal),
     Answer(QueryId, Answer),
-    Reloaded(Box<Handover>),
+    Reloaded(Box<Reloaded>),
     /// The network, the relay or time.
     Work,
 }
@@ -115,7 +115,7 @@ impl Driver {
             let now = clock();
             match woken {
                 Woken::Signal(signal) => self.obey(signal, now),
-                Woken::Reloaded(handover) => self.put_in_force(*handover, now),
+                Woken::Reloaded(reloaded) => self.put_in_force(*reloaded, now),
                 Woken::Answer(id, answer) => self.core.handle_answer(id, answer, now),
                 Woken::Work => {}
             }
@@ -179,7 +179,7 @@ impl Driver {
         tokio::select! {
             biased;
             signal = signals.next() => Woken::Signal(signal),
-            handover = self.reloader.next() => Woken::Reloaded(Box::new(handover)),
+            reloaded = self.reloader.next() => Woken::Reloaded(Box::new(reloaded)),
             () = self.net.receive(&mut self.inputs) => Woken::Work,
             () = self.kin.hear() => Woken::Work,
             () = self.media.notified() => Woken::Work,
@@ -213,8 +213,8 @@ impl Driver {
 
     /// Another configuration, in one turn: the transport layer and the core go by it from the next message on, or
     /// neither does.
-    fn put_in_force(&mut self, handover: Handover, now: Instant) {
-        let Handover { next, done } = handover;
+    fn put_in_force(&mut self, reloaded: Reloaded, now: Instant) {
+        let Reloaded { next, done } = reloaded;
         let reload::Next { routes, locals, renewed, resolver } = next;
         let former = self.net.reconfigure(locals).map(|reconfigured| {
             if let Some(resolver) = resolver {
@@ -279,6 +279,13 @@ impl Driver {
         }
         // The room is kept.
         self.inputs = inputs;
+    }
+
+    /// Serves all that waits.
+    pub(super) fn serve_waiting(&mut self, now: Instant) {
+        while !self.intake.is_empty() {
+            self.serve_intake(now);
+        }
     }
 
     /// Serves what waits, in its order and within the turn's budgets.

@@ -524,6 +524,8 @@ impl Driver {
             pages.close();
         }
         self.kin.serving = None;
+        // What has come is ours: if it were handed over after this, a CANCEL could be there before its INVITE.
+        self.serve_waiting(now);
         let known = self.core.hand_over(now);
         let mut said = digest_packets(&known).all(|p| self.kin.post(Kin::Heir, p, Vec::new()));
         said &= self.kin.tell(Kin::Heir, &Note::Go, b"", Vec::new());
@@ -531,6 +533,8 @@ impl Driver {
             self.kin.to_heir = None;
             return self.heir_event(Event::Lost, now);
         }
+        // Our calls count there from the first new one on.
+        self.beat_kin();
         self.stop.hand_over(self.core.routes().config().gateway.upgrade_drain, now);
         let (calls, transactions) = (self.core.calls(), known.len());
         info!(calls, transactions, "another process has taken over");

@@ -41,7 +41,7 @@ pub(super) struct Next {
 }
 
 /// A configuration on its way into force. The answer is the former one.
-pub(super) struct Handover {
+pub(super) struct Reloaded {
     pub(super) next: Next,
     pub(super) done: oneshot::Sender<Result<Arc<Routes>, ReconfigureError>>,
 }
@@ -49,7 +49,7 @@ pub(super) struct Handover {
 /// The event loop's end.
 pub(super) struct Reloader {
     asked: Arc<Notify>,
-    ready: mpsc::Receiver<Handover>,
+    ready: mpsc::Receiver<Reloaded>,
 }
 
 impl Reloader {
@@ -85,7 +85,7 @@ impl Reloader {
     }
 
     /// The next configuration to put in force; nothing is lost when this is dropped. Never when the task is gone.
-    pub(super) async fn next(&mut self) -> Handover {
+    pub(super) async fn next(&mut self) -> Reloaded {
         match self.ready.recv().await {
             Some(handover) => handover,
             None => std::future::pending().await,
@@ -101,7 +101,7 @@ struct Task {
     meters: ConfigurationMeters,
     levels: Levels,
     asked: Arc<Notify>,
-    hand: mpsc::Sender<Handover>,
+    hand: mpsc::Sender<Reloaded>,
     /// Former configurations that calls may still hold.
     former: Vec<Arc<Routes>>,
     /// When certificates were last looked at.
@@ -167,7 +167,7 @@ impl Task {
     async fn hand_over(&mut self, changed: Changed) {
         let Changed { next, in_force, changes, warnings } = changed;
         let (done, answer) = oneshot::channel();
-        if self.hand.send(Handover { next, done }).await.is_err() {
+        if self.hand.send(Reloaded { next, done }).await.is_err() {
             return;
         }
         let Ok(answer) = answer.await else { return };

@@ -6,7 +6,7 @@ use crate::intake::{Intake, Next, Place, Waiting};
 
 const STRANGER: &str = "198.51.100.7:5060";
 
-fn source(from: &str) -> Source {
+pub(super) fn source(from: &str) -> Source {
     let remote: SocketAddr = from.parse().unwrap();
     let tls = remote.port() == 5061;
     Source {
@@ -18,7 +18,7 @@ fn source(from: &str) -> Source {
     }
 }
 
-fn raw(text: &str) -> Bytes {
+pub(super) fn raw(text: &str) -> Bytes {
     Bytes::from(text.replace('\n', "\r\n"))
 }
 

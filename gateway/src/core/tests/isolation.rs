@@ -82,6 +82,18 @@ fn a_fault_in_an_answered_call_hangs_up_on_both_peers() {
 }
 
 #[test]
+fn a_call_that_fails_twice_keeps_when_it_was_answered() {
+    let mut world = World::new();
+    let (invite, _) = answered(&mut world);
+    world.core.fault = Some((world.core.slots.newest(), 2, Fault::Before));
+    world.hear(PROXY, &in_dialog(&invite, "INFO", 3, "t1", "", ""));
+    assert_eq!((world.faults, world.core.unfinished(), world.records.len()), (1, 0, 1));
+    let record = &world.records[0];
+    assert_eq!(record.cause.text, Cause::Internal.to_string());
+    assert!(record.t_answer.is_some(), "an hour's call is no call that nobody answered");
+}
+
+#[test]
 fn a_fault_in_every_deed_of_a_call_leaves_nothing_of_it() {
     let (mut world, first, invite) = beside(Fault::After, |world| world.expect(PROXY, "INVITE "));
     (world.core.fault, world.core.trap) = (None, Some((Trap::Deeds, 2)));

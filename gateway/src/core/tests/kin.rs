@@ -1,5 +1,6 @@
 //! Several cores after an upgrade: each message reaches the one whose it is, whoever hears it.
 
+use super::door::{raw, source};
 use super::*;
 use crate::handover::flow;
 
@@ -280,4 +281,23 @@ fn r03_a_connection_of_the_elder_is_given_back_when_its_calls_are_set_up() {
     family.hear(0, PROXY, &ack);
     family.0[1].wait(Duration::from_secs(3));
     assert_eq!(family.0[1].closed, [lent]);
+}
+
+#[test]
+fn r03_a_repeat_of_what_the_elder_has_is_not_refused_for_load() {
+    let mut family = Family::new();
+    rings(&mut family);
+    family.upgrade();
+    let from = source(CARRIER);
+    let repeat = raw(&carrier_invite("+442079460001", PLAIN));
+    let other = carrier_invite("+442079460002", PLAIN)
+        .replace("Call-ID: c1", "Call-ID: c7")
+        .replace("z9hG4bKc1", "z9hG4bKc7");
+    let now = family.0[1].now;
+    assert!(!family.0[1].core.shed(&from, &repeat, now), "it rings in the elder");
+    assert!(family.0[1].core.shed(&from, &raw(&other), now));
+    assert!(!family.0[0].core.shed(&from, &raw(&other), now), "the heir decides");
+    family.0.iter_mut().for_each(World::drain);
+    family.hear(1, CARRIER, &carrier_invite("+442079460001", PLAIN));
+    family.0[0].expect(CARRIER, "SIP/2.0 180");
 }

@@ -442,6 +442,22 @@ fn r01_a_peer_without_session_timer_is_asked_whether_it_still_has_the_call() {
 }
 
 #[test]
+fn a_fault_while_a_call_is_taken_up_gives_back_what_it_held() {
+    let mut world = World::new();
+    answered(&mut world);
+    let seen = world.core.wall(world.now);
+    let mut next = World::born(config(), 2);
+    next.core.trap = Some((crate::core::inputs::Trap::Restore, 1));
+    let restored = next.core.restore(orphans(left(&world), seen), next.now);
+    assert_eq!(restored, Restored { resumed: 0, cut: 1 });
+    next.drain();
+    assert_eq!(one_record(&next).cause.text, Cause::Restart.to_string());
+    assert_eq!((next.core.calls(), next.core.admission.calls("t001")), (0, 0));
+    next.wait(Duration::from_secs(2));
+    assert_eq!(next.core.gauges().free_port_pairs, 100);
+}
+
+#[test]
 fn a_call_whose_edge_is_gone_is_ended_on_the_other_side() {
     let mut world = World::new();
     answered(&mut world);
