@@ -48,4 +48,4 @@ pub use plan::{
     SideStats,
 };
 pub use ports::{Capacity, Family, Ports, Want};
-pub use state::SessionState;
+pub use state::{Reach, SessionState};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::srtp::MasterKey;
-use crate::state::SessionState;
+use crate::state::{Reach, SessionState};
 
 /// A set of local addresses and ports with one purpose (one `[media]` entry, or a realm's).
 #[derive(
@@ -192,6 +192,9 @@ pub enum Command {
         /// Instead of [`RelayConfig::reserve`](crate::RelayConfig).
         reserve: u16,
     },
+    /// These checkpoints are kept: what was told as [`SideSnapshot::reach`](crate::state::SideSnapshot)
+    /// outlives the process.
+    Kept(Vec<(SessionId, [Reach; 2])>),
     /// Ends the session. Its ports are free for another Apply as soon as this has been sent, since
     /// the shard does commands in order.
     Release(SessionId),
@@ -217,8 +220,8 @@ pub enum Event {
     },
     /// How sessions stand, in order that they can be resumed: each at most a second after packets
     /// came or went, at once after a rollover, a new latch or many packets. Sessions that nothing
-    /// happened in are not told. Keeping them is up to the owner: the older one stays good for a
-    /// minute, but sessions whose checkpoints nobody takes fall silent in the end.
+    /// happened in are not told. The owner says [`Command::Kept`] of those that it keeps; an SRTP side
+    /// of which none is kept for long takes a source of its own (see [`state`](crate::state)).
     Checkpoint {
         /// Few enough to be done with at once.
         sessions: Vec<(SessionId, SessionState)>,
@@ -293,8 +296,8 @@ pub struct SideStats {
     /// Not passed on because a direction is closed or the other side's address is unknown.
     pub held: u64,
     /// Not passed on for any other cause: late from a source already replaced, on probation after a
-    /// jump of the sequence, beyond a thousand packets (or fifty reports) in a second, or beyond what
-    /// a restart could make good (see [`state`](crate::state)).
+    /// jump of the sequence, beyond a thousand packets (or fifty reports) in a second, or further
+    /// beyond what is kept than a restart jumps (see [`state`](crate::state)).
     pub dropped: u64,
     /// How often the peer changed its SSRC or jumped in sequence.
     pub restarts: u64,

@@ -5,11 +5,13 @@
 //! [`Command::Resume`](crate::plan::Command::Resume).
 //!
 //! What has been sent since the checkpoint is not known, so that a resumed session jumps
-//! `ADVANCE` packets beyond it; and a session never sends more than that beyond what it has told.
-//! An SRTP index is thus never used twice under one key and source (RFC 3711 §9.1), however late
-//! the checkpoint was taken or whatever the peer sent. A state that is older than `TRUST` may be
-//! one that was not kept up (a full disk): it gives the peer's indexes and the figures, but our
-//! side takes a source of its own, as without any state.
+//! `ADVANCE` packets beyond it; and a session never sends more than that beyond what its owner says
+//! is kept ([`Command::Kept`](crate::plan::Command::Kept)). An SRTP index is thus never used twice
+//! under one key and source (RFC 3711 §9.1), whatever was lost on the way to the disk and whatever
+//! the peer sent. Where nothing is kept for long (a full disk), our side goes on as a source of its
+//! own, drawn at random, of which no state that is kept knows; so it does without any state, with
+//! one in which no RTP was sent yet, and with one older than `TRUST`, which may not be the newest
+//! that there was.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -45,8 +47,6 @@ pub struct SideSnapshot {
     pub receive: Option<KeySnapshot>,
     /// The newest RTP packet sent under a source of ours.
     pub sent: Option<SentSnapshot>,
-    /// The sequence number of the first one, if none was sent yet.
-    pub first: u16,
     /// Where the peer's RTP came from.
     pub rtp: Option<LatchSnapshot>,
     /// Where its RTCP came from, if not multiplexed.
@@ -55,6 +55,18 @@ pub struct SideSnapshot {
     pub octets: u32,
     /// The side's figures in the order of [`SideStats`], times in nanoseconds.
     pub figures: Vec<u64>,
+    /// For [`Command::Kept`](crate::plan::Command::Kept); of no use to another process.
+    #[serde(skip)]
+    pub reach: Reach,
+}
+
+/// How much a side had sent in all when a checkpoint was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Steps of its RTP sequence.
+    pub rtp: u64,
+    /// RTCP packets.
+    pub rtcp: u64,
 }
 
 /// The indexes under one key.
@@ -100,6 +112,12 @@ impl SessionState {
     /// The version that we write.
     pub const VERSION: u16 = 1;
 
+    /// What [`Command::Kept`](crate::plan::Command::Kept) says of it.
+    #[must_use]
+    pub fn reach(&self) -> [Reach; 2] {
+        self.sides.each_ref().map(|side| side.reach)
+    }
+
     /// How a session stands that was resumed from this and has sent nothing yet. Keep it before the session is resumed: a
     /// process that dies at once must not leave the same indexes to the next one.
     #[must_use]
@@ -107,7 +125,6 @@ impl SessionState {
         let mut state = self.clone();
         for side in &mut state.sides {
             let Some(send) = &mut side.send else { continue };
-            side.first = side.first.wrapping_add(ADVANCE.rtp);
             send.indexes.rtcp += u64::from(ADVANCE.rtcp);
             for stream in &mut send.indexes.streams {
                 stream.rtp = stream.rtp.map(|index| index + u64::from(ADVANCE.rtp));
@@ -117,9 +134,8 @@ impl SessionState {
     }
 }
 
-/// The packets and reports of each source that may have been sent since a checkpoint. Ten seconds'
-/// worth of checkpoints that nobody took would do for audio; this covers a jump of the sequence and
-/// minutes. Below 2^15, or the peer would guess a wrong rollover counter.
+/// The packets and reports of each source that may have been sent since a checkpoint that is kept.
+/// Ten seconds' worth would do for audio; this covers a jump of the sequence and minutes. Below 2^15, or the peer would guess a wrong rollover counter.
 pub(crate) const ADVANCE: Advance = Advance { rtp: 8192, rtcp: 8192 };
 const _: () = assert!(ADVANCE.rtp < 1 << 15);
 
@@ -131,78 +147,28 @@ pub(crate) const PLAIN_ADVANCE: u16 = 1024;
 /// state is renewed every few seconds as long as somebody keeps it.
 pub(crate) const TRUST: Duration = Duration::from_secs(60);
 
-/// Figures as they stand in a snapshot.
-pub(crate) fn figures(stats: &SideStats) -> Vec<u64> {
-    let SideStats {
-        received,
-        received_bytes,
-        relayed,
-        sent,
-        sent_bytes,
-        received_rtcp,
-        sent_rtcp,
-        lost,
-        reordered,
-        duplicates,
-        auth_failed,
-        foreign,
-        malformed,
-        unlisted,
-        held,
-        dropped,
-        restarts,
-        jitter,
-        longest_gap,
-    } = *stats;
-    let time = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    vec![
-        received,
-        received_bytes,
-        relayed,
-        sent,
-        sent_bytes,
-        received_rtcp,
-        sent_rtcp,
-        lost,
-        reordered,
-        duplicates,
-        auth_failed,
-        foreign,
-        malformed,
-        unlisted,
-        held,
-        dropped,
-        restarts,
-        time(jitter),
-        time(longest_gap),
-    ]
+/// Writes and reads figures by one list of them. Its order is that of the journal.
+macro_rules! in_order {
+    (counts: $($count:ident)*; times: $($time:ident)*) => {
+        /// Figures as they stand in a snapshot.
+        pub(crate) fn figures(stats: &SideStats) -> Vec<u64> {
+            let SideStats { $($count,)* $($time,)* } = *stats;
+            vec![$($count,)* $(u64::try_from($time.as_nanos()).unwrap_or(u64::MAX),)*]
+        }
+
+        /// Figures out of a snapshot; what is missing is zero.
+        pub(crate) fn stats(figures: &[u64]) -> SideStats {
+            let mut figures = figures.iter().copied();
+            let mut next = || figures.next().unwrap_or_default();
+            SideStats { $($count: next(),)* $($time: Duration::from_nanos(next()),)* }
+        }
+    };
 }
 
-/// Figures out of a snapshot; what is missing is zero.
-pub(crate) fn stats(figures: &[u64]) -> SideStats {
-    let mut figures = figures.iter().copied();
-    let mut next = || figures.next().unwrap_or_default();
-    SideStats {
-        received: next(),
-        received_bytes: next(),
-        relayed: next(),
-        sent: next(),
-        sent_bytes: next(),
-        received_rtcp: next(),
-        sent_rtcp: next(),
-        lost: next(),
-        reordered: next(),
-        duplicates: next(),
-        auth_failed: next(),
-        foreign: next(),
-        malformed: next(),
-        unlisted: next(),
-        held: next(),
-        dropped: next(),
-        restarts: next(),
-        jitter: Duration::from_nanos(next()),
-        longest_gap: Duration::from_nanos(next()),
-    }
+in_order! {
+    counts: received received_bytes relayed sent sent_bytes received_rtcp sent_rtcp lost reordered
+        duplicates auth_failed foreign malformed unlisted held dropped restarts;
+    times: jitter longest_gap
 }
 
 #[cfg(test)]
@@ -235,8 +201,6 @@ mod tests {
         let resumed = state.resumed();
         let send = &resumed.sides[1].send.as_ref().unwrap().indexes;
         assert_eq!((send.streams[0].rtp, send.rtcp), (Some(70_000 + 8192), 5 + 8192));
-        // Where nothing was sent yet, the next life but one begins elsewhere too.
-        assert_eq!((resumed.sides[1].first, resumed.sides[0].first), (8192, 0));
         assert_eq!(resumed.sides[1].receive, state.sides[1].receive, "the peer sends as it did");
         assert_eq!((resumed.at, &resumed.sides[0]), (3, &state.sides[0]));
     }
@@ -245,6 +209,10 @@ mod tests {
     fn figures_come_back_in_their_order() {
         let numbers: Vec<u64> = (1..20).collect();
         assert_eq!(figures(&stats(&numbers)), numbers);
-        assert_eq!(stats(&figures(&stats(&numbers))), stats(&numbers));
+        let longest_gap = Duration::from_nanos(19);
+        let known = SideStats { received: 1, lost: 8, longest_gap, ..SideStats::default() };
+        let back = stats(&figures(&known));
+        assert_eq!(back, known);
+        assert_eq!(stats(&numbers[..1]), SideStats { received: 1, ..SideStats::default() });
     }
 }

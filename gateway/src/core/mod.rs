@@ -89,7 +89,7 @@ pub enum Output {
         /// The kind of record.
         kind: Kind,
     },
-    /// Tell a shard of the relay.
+    /// Tell a shard of the relay. [`Command::Kept`] only if what was to be kept before it is written.
     Media {
         /// Which shard.
         shard: u8,

@@ -11,11 +11,12 @@
 //! A call that does not go on was over when its process was seen last. One that does, and has no session timer, is asked
 //! after at its peers: see [`Leg::restore`](sip_stack::leg::Leg::restore).
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use media_relay::{Port, SessionId, SessionState};
+use media_relay::{Command, Port, SessionId, SessionState};
 
 use super::{Core, Output};
 use crate::call::{Call, CallKey, Snapshot, Story};
@@ -62,15 +63,24 @@ impl Core {
         restored
     }
 
-    /// How the media of calls stand: kept for calls that stand themselves.
+    /// How the media of calls stand: kept for calls that stand themselves, and the relay is told so. Of a call that does
+    /// not stand yet nothing is ever resumed, so that nothing has to be kept.
     pub(super) fn keep_media(&mut self, sessions: Vec<(SessionId, SessionState)>) {
+        let mut kept: BTreeMap<u8, Vec<_>> = BTreeMap::new();
         for (session, state) in sessions {
+            if let Some(shard) = self.slots.shard(CallKey(session.0)) {
+                kept.entry(shard).or_default().push((session, state.reach()));
+            }
             let call = self.slots.call(CallKey(session.0));
             let id = call.filter(|call| call.is_saved()).and_then(|call| CallId::parse(call.id()));
             if let Some(call) = id {
                 let state = Box::new(state);
                 self.outputs.push_back(Output::Journal(Entry::Media { call, state }));
             }
+        }
+        for (shard, sessions) in kept {
+            let command = Command::Kept(sessions);
+            self.outputs.push_back(Output::Media { shard, command });
         }
     }
 

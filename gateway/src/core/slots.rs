@@ -118,6 +118,11 @@ impl Slots {
         self.slots.get(&key)?.call.as_deref()
     }
 
+    /// The thread that has its media.
+    pub(super) fn shard(&self, key: CallKey) -> Option<u8> {
+        self.slots.get(&key)?.shard
+    }
+
     pub(super) fn has(&self, key: CallKey) -> bool {
         self.slots.contains_key(&key)
     }

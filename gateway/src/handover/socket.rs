@@ -2,7 +2,8 @@
 //! packets and descriptors (SCM_RIGHTS, unix(7)) and knows no note.
 //!
 //! Packets, not a stream: a note is whole or not there. What does not leave at once waits, `MOST` packets or
-//! `MOST_BYTES` at most; above, the newest is lost, as a datagram would be.
+//! `MOST_BYTES` at most; above, the newest is lost. From half of that on datagrams are dropped, which are repeated, and
+//! streams are not read ([`Link::is_crowded`]).
 
 use std::collections::VecDeque;
 use std::fs::{self, File, TryLockError};
@@ -196,6 +197,11 @@ impl Link {
         true
     }
 
+    /// Whether so much waits that no more should come: what nobody would repeat still finds room.
+    pub fn is_crowded(&self) -> bool {
+        self.waiting.len() >= MOST / 2 || self.bytes >= MOST_BYTES / 2
+    }
+
     /// The next packet, `None` at the end of the link; sends what waits meanwhile.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {
         self.poll_flush(context);
@@ -333,6 +339,24 @@ mod tests {
             assert!(carry(&mut a, &mut b).await.is_some());
         }
         assert_eq!(a.waiting.len() + a.bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn a_link_is_crowded_long_before_anything_is_lost() {
+        for (size, most) in [(8, MOST), (60_000, MOST_BYTES / 60_000)] {
+            let (mut a, mut b) = Link::pair().unwrap();
+            let mut sent = 0;
+            while !a.is_crowded() {
+                assert!(a.send(vec![0; size], vec![]));
+                sent += 1;
+            }
+            let more = (0..most / 2 - 1).filter(|_| a.send(vec![0; size], vec![])).count();
+            assert_eq!(more, most / 2 - 1, "of {size}: what nobody repeats finds room");
+            for _ in 0..sent + more {
+                assert!(carry(&mut a, &mut b).await.is_some());
+            }
+            assert!(!a.is_crowded());
+        }
     }
 
     #[tokio::test]

@@ -12,8 +12,8 @@
 //! a record that says so, and records that are not in the CDR files yet are written there. `write` outlives the
 //! process; a grouped fsync on another thread is for power cuts.
 //!
-//! When the disk takes nothing, entries wait in memory and are written later; media entries are left out, since older
-//! ones stay good. Above [`MOST_PENDING`] no new calls are taken ([`Journal::is_full`]), so that what waits is bounded by
+//! When the disk takes nothing, entries wait in memory and are written later; media entries are left out
+//! ([`Journal::take_left_out`]), and the relay hears of none that it is kept. Above [`MOST_PENDING`] no new calls are taken ([`Journal::is_full`]), so that what waits is bounded by
 //! that and by the calls that are up.
 
 mod directory;
@@ -94,6 +94,8 @@ pub struct Journal<D = Segments> {
     lines: Vec<Line>,
     /// The disk failed: when it is tried again.
     retry_at: Option<Instant>,
+    /// A media entry was not even taken.
+    left_out: bool,
     /// How long a segment may become.
     limit: u64,
     figures: Figures,
@@ -151,6 +153,7 @@ impl<D: Disk> Journal<D> {
             waiting: 0,
             lines: Vec::new(),
             retry_at: None,
+            left_out: false,
             limit: SEGMENT,
             figures: Figures { entries: 0, bytes: 0, failures: 0, pending: 0 },
         }
@@ -169,7 +172,10 @@ impl<D: Disk> Journal<D> {
                     self.sealer.seal(Kind::Standing, call, into, |into| encode(&**snapshot, into));
                 });
             }
-            Entry::Media { .. } if self.retry_at.is_some() => return,
+            Entry::Media { .. } if self.retry_at.is_some() => {
+                self.left_out = true;
+                return;
+            }
             Entry::Media { call, state } => {
                 frame::write(into, Kind::Media, *call, |into| encode(&**state, into));
             }
@@ -235,6 +241,11 @@ impl<D: Disk> Journal<D> {
     /// Whether everything that was added is written.
     pub const fn is_written(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// Whether an entry was left out, and will never be written, since this was last asked.
+    pub const fn take_left_out(&mut self) -> bool {
+        std::mem::replace(&mut self.left_out, false)
     }
 
     /// How many CDRs wait for their calls to have ended in the journal.

@@ -174,7 +174,7 @@ impl Driver {
     async fn sleep(&mut self, signals: &mut Signals) -> Woken {
         let due = tokio::time::Instant::from_std(self.due());
         // Without room streams wait in their connections; datagrams have a room of their own, and will be repeated.
-        self.net.hold_streams(self.intake.room() < ROOM);
+        self.net.hold_streams(self.intake.room() < ROOM || self.kin.is_crowded());
         let waiting = !self.intake.is_empty();
         tokio::select! {
             biased;
@@ -370,12 +370,15 @@ impl Driver {
                     | Output::Close(_) => self.held.push(output),
                 }
             }
-            self.durable.commit(now);
+            let kept = self.durable.commit(now);
             if self.held.is_empty() {
                 break;
             }
             let mut held = std::mem::take(&mut self.held);
             for output in held.drain(..) {
+                if !kept && matches!(output, Output::Media { command: Command::Kept(_), .. }) {
+                    continue;
+                }
                 self.carry_out(output, now);
             }
             self.held = held;
@@ -393,10 +396,14 @@ impl Driver {
                     self.core.handle_answer(id, Answer::Failed, now);
                 }
             }
+            Output::Media { shard, command: command @ Command::Kept(_) } => {
+                // What finds no room is said of the next checkpoint again.
+                let _ = self.relay.send(shard, command);
+            }
             Output::Media { shard, command } => {
                 let session = match &command {
                     Command::Apply(plan) | Command::Resume { plan, .. } => Some(plan.session),
-                    Command::Release(_) | Command::Cool { .. } => None,
+                    Command::Kept(_) | Command::Release(_) | Command::Cool { .. } => None,
                 };
                 if let Err(Full) = self.relay.send(shard, command) {
                     self.note_full(shard, now);

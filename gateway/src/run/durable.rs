@@ -35,8 +35,8 @@ impl Durable {
         self.journal.add(entry);
     }
 
-    /// Writes what was taken, before anything that comes with it is sent.
-    pub(super) fn commit(&mut self, now: Instant) {
+    /// Writes what was taken, before anything that comes with it is sent. Whether all of it is written.
+    pub(super) fn commit(&mut self, now: Instant) -> bool {
         let waits = !self.journal.is_written();
         match self.journal.commit(now, |line| self.records.write(line)) {
             Ok(closed) => {
@@ -59,6 +59,7 @@ impl Durable {
             self.remove_dead(now);
         }
         self.records.push();
+        !self.journal.take_left_out() && self.journal.is_written()
     }
 
     /// Whether what must be kept of another call can be kept, if only in memory.

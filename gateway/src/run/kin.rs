@@ -146,6 +146,11 @@ impl Kindred {
         usize::from(self.to_elder.is_some()) + self.lent.len()
     }
 
+    /// Whether another process is so far behind that what comes on streams should wait there.
+    pub(super) fn is_crowded(&self) -> bool {
+        [&self.to_heir, &self.to_elder].into_iter().flatten().any(Link::is_crowded)
+    }
+
     /// Whether another process has taken over, and lives.
     pub(super) const fn has_heir(&self) -> bool {
         self.heir.has_taken_over()
@@ -259,6 +264,10 @@ impl Driver {
             self.kin.lent.insert(own);
         }
         let heard = Heard::new(source, self.kin.name(source.local));
+        // A datagram will be repeated; what came on a stream never is.
+        if source.transport == Transport::Udp && self.kin.is_crowded() {
+            return self.kin.lost.add(1);
+        }
         if !self.kin.tell(to, &Note::Message(heard), raw, Vec::new()) {
             self.kin.lost.add(1);
         }

@@ -102,6 +102,13 @@ impl Keys {
         Resumed::Beyond(sender.highest(ssrc).map(|index| index as u16))
     }
 
+    /// Gives up a source of ours for good.
+    pub(crate) fn forget(&mut self, ssrc: Ssrc) {
+        if let Self::Secure(contexts) = self {
+            contexts.send.1.forget(ssrc);
+        }
+    }
+
     /// Opens an RTP packet that fills `buf`; its new length.
     pub(crate) fn open_rtp(&mut self, buf: &mut [u8]) -> Result<usize, Refusal> {
         match self {

@@ -215,6 +215,14 @@ impl Shard {
             Command::Apply(plan) => self.apply(plan, None, now),
             Command::Resume { plan, state } => self.apply(plan, Some(state.as_deref()), now),
             Command::Cool { ports, reserve } => self.cool(ports, *reserve),
+            Command::Kept(sessions) => {
+                for (session, reach) in sessions {
+                    let key = self.by_id.get(session);
+                    if let Some(session) = key.and_then(|key| self.sessions.get_mut(*key)) {
+                        session.kept(reach, now);
+                    }
+                }
+            }
             Command::Release(session) => {
                 if let Some(key) = self.by_id.get(session) {
                     self.end(*key, End::Released);

@@ -25,6 +25,15 @@ impl Random {
         random
     }
 
+    /// Another generator, which goes its own way.
+    pub(crate) fn split(&mut self) -> Self {
+        let mut seed = [0; 32];
+        for word in seed.as_chunks_mut::<8>().0 {
+            *word = self.next().to_le_bytes();
+        }
+        Self::new(seed)
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.state;
         let result = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);

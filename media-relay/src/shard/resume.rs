@@ -11,7 +11,9 @@ use super::session::Session;
 use super::side::{Kept, SideState};
 use crate::packet::Ssrc;
 use crate::plan::{Plan, SidePlan};
-use crate::state::{self, ADVANCE, PLAIN_ADVANCE, SentSnapshot, SessionState, SideSnapshot, TRUST};
+use crate::state::{
+    self, ADVANCE, PLAIN_ADVANCE, Reach, SentSnapshot, SessionState, SideSnapshot, TRUST,
+};
 
 impl Session {
     /// What is to be told now; all is told then.
@@ -20,8 +22,8 @@ impl Session {
         self.due = Due::Quiet;
         self.told = true;
         let sides = self.sides.each_mut().map(|side| {
-            side.told();
-            side.snapshot(now)
+            let reach = side.told();
+            side.snapshot(reach, now)
         });
         SessionState { at: epoch.unix(now), sides, ..SessionState::default() }
     }
@@ -45,7 +47,7 @@ impl Session {
 }
 
 impl SideState {
-    fn snapshot(&self, now: Instant) -> SideSnapshot {
+    fn snapshot(&self, reach: Reach, now: Instant) -> SideSnapshot {
         let (send, receive) = self.keys.snapshot();
         let own = self.rewriter.own();
         let sent = self.rewriter.sent().filter(|_| own.is_some()).map(|sent| SentSnapshot {
@@ -60,11 +62,11 @@ impl SideState {
             send,
             receive,
             sent,
-            first: self.rewriter.first(),
             rtp: self.rtp.snapshot(),
             rtcp: self.rtcp.snapshot(),
             octets: self.reports.octets,
             figures: state::figures(&self.figures()),
+            reach,
         }
     }
 
@@ -89,18 +91,14 @@ impl SideState {
         if self.keys.is_secure() {
             let Some(send) = &state.send else { return self.keep(plan, self.reports.drawn()) };
             match self.keys.resume_send(send, ssrc) {
-                Resumed::Not => self.keep(plan, self.reports.drawn()),
-                Resumed::Beyond(sequence) => {
+                // Of a source without RTP it is not known where that began since.
+                Resumed::Not | Resumed::Beyond(None) => self.keep(plan, self.reports.drawn()),
+                Resumed::Beyond(Some(sequence)) => {
                     self.keep(plan, ssrc);
-                    self.untold_rtcp = ADVANCE.rtcp;
+                    self.reported = ADVANCE.rtcp.into();
                     self.reports.resume(state, &self.stats);
-                    match sequence {
-                        Some(sequence) => {
-                            let sent = state.sent.unwrap_or_default();
-                            self.resume_sent(ssrc, sequence, sent, age, now);
-                        }
-                        None => self.rewriter.resume_unsent(state.first.wrapping_add(ADVANCE.rtp)),
-                    }
+                    let sent = state.sent.unwrap_or_default();
+                    self.resume_sent(ssrc, sequence, sent, age, now);
                 }
             }
         } else {

@@ -7,7 +7,7 @@
 //! SRTP index.
 //!
 //! After a restart the numbers go on beyond all that can have been sent: what is sent never gets
-//! further than a fixed number of packets beyond the last checkpoint that was told.
+//! further than a fixed number of packets beyond the last checkpoint that is known to be kept.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub(crate) struct Rewriter {
     /// `None`: the source's own numbers pass as they are.
     own: Option<Ssrc>,
     /// The first sequence number of all; below 2^15, so that both ends agree on rollover counter 0
-    /// even if the first packets are lost (RFC 3711 §3.3.1). Above it only after a restart.
+    /// even if the first packets are lost (RFC 3711 §3.3.1).
     first: u16,
     sequence_offset: u16,
     timestamp_offset: u32,
@@ -27,8 +27,13 @@ pub(crate) struct Rewriter {
     sent: Option<Sent>,
     /// How far the numbers have grown since the last checkpoint.
     untold: u32,
-    /// How far they may.
+    /// How far they have grown in all, and of that, what is known to be kept.
+    grown: u64,
+    kept: u64,
+    /// How far they may grow beyond what is kept.
     reach: u32,
+    /// A packet was not sent for that.
+    at_the_end: bool,
     /// They went through zero since then.
     rolled: bool,
 }
@@ -71,38 +76,56 @@ impl Rewriter {
             source: None,
             sent: None,
             untold: 0,
+            grown: 0,
+            kept: 0,
             reach: u32::MAX,
+            at_the_end: false,
             rolled: false,
         }
     }
 
     /// Goes on behind a packet that was sent by another process; `reach` as in
-    /// [`Self::set_reach`]. Nothing is sent within it until a checkpoint was told.
+    /// [`Self::set_reach`]. Nothing is sent within it until a checkpoint is kept.
     pub(crate) const fn resume(&mut self, sent: Sent) {
         self.sent = Some(sent);
         self.untold = self.reach;
+        self.grown = self.reach as u64;
+        self.kept = 0;
     }
 
-    /// The same where nothing may have been sent at all: the first packet has this number.
-    pub(crate) const fn resume_unsent(&mut self, first: u16) {
-        self.first = first;
-        self.untold = self.reach;
-    }
-
-    /// The number of the first packet, if none was sent yet.
-    pub(crate) const fn first(&self) -> u16 {
-        self.first
-    }
-
-    /// How far the numbers may grow beyond the last checkpoint; packets beyond are not sent.
+    /// How far the numbers may grow beyond the last checkpoint kept; packets beyond are not sent.
     pub(crate) const fn set_reach(&mut self, reach: u32) {
         self.reach = reach;
     }
 
-    /// A checkpoint is told.
-    pub(crate) const fn told(&mut self) {
+    /// A checkpoint is told: how far the numbers have grown in all.
+    pub(crate) const fn told(&mut self) -> u64 {
         self.untold = 0;
         self.rolled = false;
+        self.grown
+    }
+
+    /// A checkpoint is kept, which was told when they had grown so far.
+    pub(crate) fn keep(&mut self, grown: u64) {
+        self.kept = self.kept.max(grown.min(self.grown));
+        self.at_the_end = false;
+    }
+
+    /// Whether a packet was not sent since what is kept lies too far behind.
+    pub(crate) const fn is_at_the_end(&self) -> bool {
+        self.at_the_end
+    }
+
+    /// Begins anew under a source that was never used, of which nothing has to be kept.
+    pub(crate) const fn begin_own(&mut self, own: Ssrc) {
+        self.own = Some(own);
+        self.source = None;
+        self.kept = self.grown;
+        self.at_the_end = false;
+        if let Some(sent) = &mut self.sent {
+            // As at first: below 2^15.
+            sent.sequence &= 0x3fff;
+        }
     }
 
     /// A checkpoint should not wait.
@@ -144,12 +167,15 @@ impl Rewriter {
         };
         if ahead > 0 {
             let step = u32::from(ahead.unsigned_abs());
-            if step > self.reach - self.untold.min(self.reach) {
+            let unkept = (self.grown - self.kept).min(self.reach.into());
+            if u64::from(step) > u64::from(self.reach) - unkept {
+                self.at_the_end = true;
                 // What is not sent leaves no gap, or that would grow until it looked like the past.
                 self.source = None;
                 return None;
             }
             self.untold = self.untold.saturating_add(step);
+            self.grown = self.grown.saturating_add(step.into());
             self.rolled |= self.sent.is_some_and(|sent| sequence < sent.sequence);
             let grown = source.grown.saturating_add(step);
             self.source = Some(Source { grown, ..source });
@@ -346,7 +372,7 @@ mod tests {
 
     /// Further than a restart would jump nothing is sent until somebody knows of it.
     #[test]
-    fn nothing_is_sent_beyond_the_reach_until_it_is_told() {
+    fn nothing_is_sent_beyond_the_reach_until_it_is_kept() {
         let mut rewriter = Rewriter::new(Some(OWN), 100);
         rewriter.set_reach(1000);
         let now = now();
@@ -359,11 +385,21 @@ mod tests {
         assert_eq!(sent(&mut rewriter, 0..200), 200);
         assert!(!rewriter.is_urgent());
         assert_eq!(sent(&mut rewriter, 200..100_000), 800);
-        assert!(rewriter.is_urgent());
-        rewriter.told();
-        assert!(!rewriter.is_urgent());
-        assert_eq!(sent(&mut rewriter, 100_000..110_000), 1000);
+        assert!(rewriter.is_urgent() && rewriter.is_at_the_end());
+        let told = rewriter.told();
+        assert!(!rewriter.is_urgent() && told == 1000);
+        assert_eq!(sent(&mut rewriter, 100_000..110_000), 0, "it may be lost on the way");
+        rewriter.keep(told);
+        assert!(!rewriter.is_at_the_end());
+        assert_eq!(sent(&mut rewriter, 110_000..120_000), 1000);
         assert_eq!(rewriter.sent().unwrap().sequence, 100 + 1999);
+        rewriter.keep(1400);
+        assert_eq!(sent(&mut rewriter, 120_000..130_000), 400, "an older one than the newest told");
+        rewriter.keep(1000);
+        assert_eq!(sent(&mut rewriter, 130_000..140_000), 0, "and a late one takes nothing back");
+        rewriter.begin_own(Ssrc(9));
+        assert_eq!(sent(&mut rewriter, 140_000..150_000), 1000, "of a new source nobody knows");
+        assert_eq!(rewriter.sent().unwrap().ssrc, Ssrc(9));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::side::SideState;
 use crate::packet::{Header, Rtp, RtpMut};
 use crate::plan::{Plan, SessionId, Side, SideStats};
 use crate::ports::Slot;
+use crate::state::Reach;
 
 /// One session.
 pub(crate) struct Session {
@@ -103,7 +104,10 @@ impl Session {
         }
         let to = other.rtp.destination().ok_or(Refusal::Held)?;
         let run = this.observer.run();
-        let new = other.rewriter.rewrite(&header, run, clock, now).ok_or(Refusal::Dropped)?;
+        let Some(new) = other.rewriter.rewrite(&header, run, clock, now) else {
+            other.want_reach(now);
+            return Err(Refusal::Dropped);
+        };
         let mut packet = RtpMut::new(&mut buf[..len]).ok_or(Refusal::Malformed)?;
         packet.set_payload_type(payload_type);
         packet.set_ssrc(new.ssrc);
@@ -179,6 +183,13 @@ impl Session {
         send_rtcp(this, to, buf, len).ok()
     }
 
+    /// A checkpoint is kept.
+    pub(crate) fn kept(&mut self, reach: &[Reach; 2], now: Instant) {
+        for (side, reach) in self.sides.iter_mut().zip(reach) {
+            side.keep_reach(*reach, now);
+        }
+    }
+
     /// When its timer has to ring next, if nothing happens before.
     pub(crate) fn next_deadline(&self, now: Instant) -> Instant {
         let [a, b] = &self.sides;
@@ -217,7 +228,7 @@ fn send_rtcp(
         return Err(Refusal::Dropped);
     }
     let len = side.keys.seal_rtcp(buf, len)?;
-    side.untold_rtcp += 1;
+    side.note_report();
     side.stats.sent_rtcp += 1;
     Ok(Forward { slot: side.slot, rtcp: !side.mux, to, len })
 }

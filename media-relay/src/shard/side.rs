@@ -16,7 +16,7 @@ use super::rewrite::Rewriter;
 use crate::packet::Ssrc;
 use crate::plan::{SidePlan, SideStats};
 use crate::ports::Slot;
-use crate::state::ADVANCE;
+use crate::state::{ADVANCE, Reach};
 
 /// One end of a session.
 pub(crate) struct SideState {
@@ -36,14 +36,21 @@ pub(crate) struct SideState {
     pub(crate) pace: Pace,
     pub(crate) rtcp_pace: Pace,
     pub(crate) stats: SideStats,
-    /// The source that a resumed session keeps.
+    /// The source that a resumed session keeps, or that one took when nothing was kept.
     pub(super) kept: Option<Kept>,
     /// RTCP sent since the last checkpoint.
-    pub(super) untold_rtcp: u32,
+    untold_rtcp: u32,
+    /// RTCP sent in all, and of that, what is known to be kept.
+    pub(super) reported: u64,
+    kept_rtcp: u64,
+    /// When a checkpoint was kept last, or a source taken of which nothing has to be.
+    kept_at: Instant,
+    planned: Option<u32>,
+    random: Random,
 }
 
-/// The source of a resumed SRTP side, whatever its plan says: under that key, no other can be known
-/// to be unused but one that was drawn just now.
+/// The source of an SRTP side, whatever its plan says: under that key, no other can be known to be
+/// unused but one that was drawn just now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
     /// What the plan says; when it says something else one day, that is meant.
@@ -71,6 +78,11 @@ impl SideState {
             stats: SideStats::default(),
             kept: None,
             untold_rtcp: 0,
+            reported: 0,
+            kept_rtcp: 0,
+            kept_at: now,
+            planned: None,
+            random: random.split(),
         };
         this.apply(plan, slot, now);
         this
@@ -101,6 +113,7 @@ impl SideState {
         self.rtp.signal(plan.rtp, now);
         self.rtcp.signal(plan.rtcp.or(next), now);
         self.recheck();
+        self.planned = plan.ssrc;
         self.kept = self.kept.filter(|kept| kept.planned == plan.ssrc);
         let drawn = self.keys.is_secure().then_some(self.reports.drawn());
         let kept = self.kept.map(|kept| kept.ssrc);
@@ -124,16 +137,46 @@ impl SideState {
         path.admits(from, sources, now)
     }
 
-    /// Whether more RTCP may be sent before the next checkpoint is told.
-    pub(crate) const fn may_report(&self) -> bool {
-        self.untold_rtcp < ADVANCE.rtcp || !self.keys.is_secure()
+    /// Whether more RTCP may be sent before another checkpoint is kept.
+    pub(crate) fn may_report(&self) -> bool {
+        self.reported - self.kept_rtcp < ADVANCE.rtcp.into() || !self.keys.is_secure()
+    }
+
+    /// RTCP was sent.
+    pub(crate) const fn note_report(&mut self) {
+        self.untold_rtcp = self.untold_rtcp.saturating_add(1);
+        self.reported += 1;
     }
 
     /// A checkpoint is told.
-    pub(crate) const fn told(&mut self) {
-        self.rewriter.told();
+    pub(crate) const fn told(&mut self) -> Reach {
         self.observer.rolled = false;
         self.untold_rtcp = 0;
+        Reach { rtp: self.rewriter.told(), rtcp: self.reported }
+    }
+
+    /// A checkpoint is kept, which was told as this.
+    pub(crate) fn keep_reach(&mut self, reach: Reach, now: Instant) {
+        self.rewriter.keep(reach.rtp);
+        self.kept_rtcp = self.kept_rtcp.max(reach.rtcp.min(self.reported));
+        self.kept_at = now;
+    }
+
+    /// A packet was not sent for want of a checkpoint that is kept. When that lasts, the disk is full or worse: we go on
+    /// as a source of which nothing has to be known later, whatever process comes.
+    pub(crate) fn want_reach(&mut self, now: Instant) {
+        let patient = now.saturating_duration_since(self.kept_at) < PATIENCE;
+        if patient || !self.rewriter.is_at_the_end() || !self.keys.is_secure() {
+            return;
+        }
+        if let Some(own) = self.rewriter.own().filter(|own| self.planned != Some(own.0)) {
+            self.keys.forget(own);
+        }
+        let ssrc = Ssrc(self.random.next_u32());
+        self.kept = Some(Kept { planned: self.planned, ssrc });
+        self.rewriter.begin_own(ssrc);
+        self.kept_rtcp = self.reported;
+        self.kept_at = now;
     }
 
     /// A checkpoint should not wait.
@@ -166,6 +209,8 @@ impl SideState {
     }
 }
 
+/// Without any checkpoint kept for longer, a side that may send no more takes another source.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a latched source may be quiet before another one may take over.
 const SILENCE: Duration = Duration::from_secs(2);
 /// The same for RTCP alone, which comes every few seconds: three of RFC 3550's intervals.

@@ -70,6 +70,11 @@ impl Sender {
         self.streams.find(ssrc)?.rtp.highest()
     }
 
+    /// Gives up a source, so that there is room for another one. Nothing may be sent by it any more.
+    pub fn forget(&mut self, ssrc: Ssrc) {
+        self.streams.forget(ssrc);
+    }
+
     /// How much of the key's life is used.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -45,6 +45,16 @@ impl Streams {
         if front.ssrc == ssrc && self.used > 0 { Some(*front) } else { self.find_behind(ssrc) }
     }
 
+    /// Forgets a source, which must never be put again.
+    pub(super) fn forget(&mut self, ssrc: Ssrc) {
+        self.silent.retain(|silent| silent.ssrc != ssrc);
+        let used = usize::from(self.used);
+        if let Some(at) = self.live().iter().position(|stream| stream.ssrc == ssrc) {
+            self.live[at..used].rotate_left(1);
+            self.used -= 1;
+        }
+    }
+
     /// No room for another source unless the oldest is forgotten.
     pub(super) fn is_full(&self) -> bool {
         self.live().len() + self.silent.len() >= Self::MAX

@@ -30,6 +30,8 @@ pub(crate) struct Bench {
     pub(crate) checkpoints: usize,
     /// Nobody takes checkpoints.
     pub(crate) deaf: bool,
+    /// They are taken, but the disk does not take them.
+    pub(crate) full: bool,
     buf: Vec<u8>,
 }
 
@@ -56,6 +58,7 @@ impl Bench {
             checkpoint: None,
             checkpoints: 0,
             deaf: false,
+            full: false,
             buf: vec![0; 2048],
         };
         bench.apply();
@@ -163,6 +166,11 @@ impl Bench {
         while let Some(event) = (!self.deaf).then(|| self.shard.poll_checkpoint(self.now)).flatten()
         {
             let Event::Checkpoint { sessions } = event else { panic!("{event:?}") };
+            if self.full {
+                continue;
+            }
+            let kept = sessions.iter().map(|(id, state)| (*id, state.reach())).collect();
+            self.shard.handle_command(&Command::Kept(kept), self.now);
             for (session, state) in sessions {
                 if session == self.plan.session {
                     self.checkpoint = Some((self.now, state));

@@ -71,7 +71,7 @@ fn standing(world: &World) -> usize {
 fn resumed(world: &World) -> (&media_relay::Plan, Option<&SessionState>) {
     let resumed = world.media.iter().rev().find_map(|command| match command {
         Command::Resume { plan, state } => Some((&**plan, state.as_deref())),
-        Command::Apply(_) | Command::Release(_) | Command::Cool { .. } => None,
+        Command::Apply(_) | Command::Kept(_) | Command::Release(_) | Command::Cool { .. } => None,
     });
     resumed.expect("a call was resumed")
 }
@@ -522,14 +522,40 @@ fn where_media_stand_is_kept_for_calls_that_stand_and_given_back_behind_itself()
     state.sides[1] = SideSnapshot { send, ..SideSnapshot::default() };
     let session = SessionId(1);
     let told = || media_relay::Event::Checkpoint { sessions: vec![(session, state.clone())] };
+    let acknowledged = |world: &World| match world.media.last() {
+        Some(Command::Kept(kept)) => kept[..] == [(session, state.reach())],
+        other => panic!("{other:?}"),
+    };
+    world.hear(PROXY, &reply(&invite, "200 OK", "t1", TEAMS_CONTACT, SECURE));
+    let ok = world.expect(CARRIER, "SIP/2.0 200");
     world.core.handle_media(told(), world.now);
     world.drain();
     assert_eq!(world.journal.len(), 1, "it does not stand yet");
-    world.hear(PROXY, &reply(&invite, "200 OK", "t1", TEAMS_CONTACT, SECURE));
-    let ok = world.expect(CARRIER, "SIP/2.0 200");
+    assert!(acknowledged(&world), "nobody will ever resume it");
     world.hear(CARRIER, &carrier_ack(&ok));
-    world.core.handle_media(told(), world.now);
     world.drain();
+    world.media.clear();
+    world.core.handle_media(told(), world.now);
+    let mut written = false;
+    while let Some(output) = world.core.poll_output() {
+        match output {
+            Output::Journal(entry) => {
+                written |= matches!(entry, Entry::Media { .. });
+                world.journal.push(entry);
+            }
+            Output::Media { command, .. } => {
+                assert!(written, "not before it is written");
+                world.media.push(command);
+            }
+            Output::Send { .. }
+            | Output::Query { .. }
+            | Output::Retire(_)
+            | Output::Close(_)
+            | Output::Hand { .. }
+            | Output::Event(_) => panic!("{output:?}"),
+        }
+    }
+    assert!(acknowledged(&world));
     let world = restarted(&world);
     assert_eq!(resumed(&world).1, Some(&state));
     let kept = world.journal.iter().find_map(|entry| match entry {
