@@ -344,7 +344,7 @@ fn without_a_state_no_index_comes_twice_either() {
 /// A second on the wire is a thousand packets, some of them far ahead, and the disk takes nothing for a
 /// while: then the process dies.
 #[test]
-fn r12_what_was_told_and_never_kept_costs_no_index() {
+fn r10_what_was_told_and_never_kept_costs_no_index() {
     for_seeds(60, |seed| {
         let mut world = World::new(seed);
         // An SRTP peer's own counter could be lost by that, as nothing of it is kept.
