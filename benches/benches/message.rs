@@ -1,10 +1,12 @@
-//! Reading a message: our index of a 1.4 kB INVITE, with the accessors a transaction needs, beside rsip's parse of the
+//! Reading a message: our index of a 1.5 kB INVITE, with the accessors a transaction needs, beside rsip's parse of the
 //! same bytes in the same run.
 
 use std::hint::black_box;
+use std::process::ExitCode;
 
+use benches::verdict::{Verdicts, nanoseconds};
 use bytes::Bytes;
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::Criterion;
 use sip_stack::message::Message;
 use sip_stack::sdp::Sdp;
 
@@ -18,6 +20,7 @@ const INVITE: &str = concat!(
     "CONTACT: <sip:api-du-a-euwe.example.com:443;x-i=b712d12c-77e8-4017-b50d-6d321507aa28;",
     "x-c=a35ae5eac0105fb38b0c8892d3467cb5/s/1/4b30e7706660465fbbd332a888abd49a>\r\n",
     "RECORD-ROUTE: <sip:sip-du-a-eu.example.com:5061;transport=tls;lr>\r\n",
+    "P-ASSERTED-IDENTITY: <tel:+14255550123>,<sip:john.doe@example.com>\r\nPRIVACY: id\r\n",
     "MIN-SE: 300\r\nSUPPORTED: timer\r\nUSER-AGENT: Proxy v.2024.2.6.5 i.USEA.5\r\n",
     "CONTENT-TYPE: application/sdp\r\nALLOW: INVITE,ACK,OPTIONS,CANCEL,BYE,NOTIFY\r\n",
     "SESSION-EXPIRES: 3600\r\nCONTENT-LENGTH: 555\r\n\r\n",
@@ -34,6 +37,7 @@ fn message(c: &mut Criterion) {
     let mut raw = INVITE.to_owned();
     let body = raw.find("\r\n\r\n").map_or(0, |end| raw.len() - end - 4);
     raw = raw.replace("CONTENT-LENGTH: 555", &format!("CONTENT-LENGTH: {body}"));
+    assert!((1480..1520).contains(&raw.len()), "{} bytes are not 1.5 kB", raw.len());
     let bytes = Bytes::from(raw.clone());
     let mut group = c.benchmark_group("message");
     group.bench_function("index", |b| {
@@ -51,5 +55,16 @@ fn message(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, message);
-criterion_main!(benches);
+fn main() -> ExitCode {
+    let results = tempfile::TempDir::with_prefix("message-").expect("a directory");
+    let mut criterion = Criterion::default().output_directory(results.path()).configure_from_args();
+    message(&mut criterion);
+    criterion.final_summary();
+    let mut verdicts = Verdicts::default();
+    let index = nanoseconds(results.path(), "message/index");
+    verdicts.below("index of a 1.5 kB INVITE", index, 1000.0, "ns");
+    let rsip = nanoseconds(results.path(), "message/rsip");
+    let ratio = index.zip(rsip).map(|(index, rsip)| index / rsip);
+    verdicts.below("index beside rsip's parse", ratio, 0.2, "");
+    verdicts.conclude()
+}

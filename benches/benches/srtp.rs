@@ -6,10 +6,12 @@
 
 use std::{
     hint::black_box,
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use benches::verdict::{Verdicts, nanoseconds};
+use criterion::{BenchmarkId, Criterion};
 use media_relay::srtp::{MAX_TRAILER, MasterKey, Receiver, Sender, Suite};
 use webrtc_srtp::{context::Context, protection_profile::ProtectionProfile};
 
@@ -17,8 +19,22 @@ const PACKET: usize = 172;
 const BATCH: u64 = 512;
 const MANY: usize = 1 << 14;
 
-criterion_group!(benches, one, many, derivation);
-criterion_main!(benches);
+fn main() -> ExitCode {
+    let results = tempfile::TempDir::with_prefix("srtp-").expect("a directory");
+    let mut criterion = Criterion::default().output_directory(results.path()).configure_from_args();
+    one(&mut criterion);
+    many(&mut criterion);
+    derivation(&mut criterion);
+    criterion.final_summary();
+    let mut verdicts = Verdicts::default();
+    let suite = Suite::AesCm128HmacSha1_80.name();
+    for what in ["protect", "unprotect"] {
+        let of = |whose: &str| nanoseconds(results.path(), &format!("one_{suite}/{what}_{whose}"));
+        let ratio = of("ours").zip(of("webrtc-srtp")).map(|(ours, theirs)| ours / theirs);
+        verdicts.below(&format!("{what}, {suite}, beside webrtc-srtp"), ratio, 0.75, "");
+    }
+    verdicts.conclude()
+}
 
 fn one(criterion: &mut Criterion) {
     for suite in Suite::ALL {

@@ -7,3 +7,4 @@
 pub mod load;
 pub mod peer;
 pub mod table;
+pub mod verdict;

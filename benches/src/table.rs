@@ -4,15 +4,17 @@
 //! Every server gets the same: one CPU of its own, the same two ends, the same
 //! call (INVITE, 100, 180, 200, ACK, BYE, 200; no hold time). First the price of a call at a modest
 //! rate, with the time after the last call in which transactions and ports are let go; then a ladder
-//! of rates; then overload.
+//! of rates; then overload. Ours is measured at its rated capacity as well, and judged there.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::load::{Load, Place, Plan, Report};
 use crate::peer::{self, Gateway, Kamailio, Server, Site};
+use crate::verdict::Verdicts;
 
 /// How long the parts take.
 #[derive(Clone, Copy, Debug)]
@@ -38,13 +40,19 @@ impl Default for Pace {
     }
 }
 
+/// Calls at one rate, and what one of them cost with the time after the last one included.
+struct Price {
+    report: Report,
+    cost: Duration,
+}
+
 /// What one server showed.
 struct Column {
     name: &'static str,
-    price: Report,
-    /// Of one call, time after the last one included.
-    cost: Duration,
+    price: Price,
     resident: u64,
+    /// At the rated capacity, and under ten times as much.
+    rated: Option<(Price, Report)>,
     /// The highest clean rung, and the first that was not.
     capacity: Option<Report>,
     limit: Option<Report>,
@@ -55,28 +63,29 @@ struct Column {
 ///
 /// # Errors
 /// When a server does not start or the system refuses something.
-pub fn run(pace: Pace) -> io::Result<()> {
+pub fn run(pace: Pace) -> io::Result<ExitCode> {
     peer::pin_here()?;
     let mut columns = Vec::new();
-    columns.push(column("trunkgate", 500.0, pace, |site, load| {
+    columns.push(column("trunkgate", Some(RATED), pace, |site, load| {
         Gateway::start(&Gateway::binary(), site, load).map(|server| Box::new(server) as _)
     })?);
     if peer::is_installed() {
-        columns.push(column("Kamailio + rtpengine", 500.0, pace, |site, load| {
+        columns.push(column("Kamailio + rtpengine", None, pace, |site, load| {
             Kamailio::start(site, true, load).map(|server| Box::new(server) as _)
         })?);
-        columns.push(column("Kamailio, no media", 500.0, pace, |site, load| {
+        columns.push(column("Kamailio, no media", None, pace, |site, load| {
             Kamailio::start(site, false, load).map(|server| Box::new(server) as _)
         })?);
     } else {
         say("Kamailio and rtpengine are not installed: their columns are left out");
     }
-    io::stdout().write_all(markdown(&columns).as_bytes())
+    io::stdout().write_all(markdown(&columns).as_bytes())?;
+    Ok(verdicts(&columns[0]).conclude())
 }
 
 fn column(
     name: &'static str,
-    rate: f64,
+    rated: Option<f64>,
     pace: Pace,
     start: impl Fn(&Site, &mut Load) -> io::Result<Box<dyn Server>>,
 ) -> io::Result<Column> {
@@ -85,30 +94,81 @@ fn column(
     let mut load = Load::open(site.place, &site.teams.0, &site.teams.1, &site.roots)?;
     let server = start(&site, &mut load)?;
     // Buffers grow, caches fill.
-    load.run(&Plan::new(rate, Duration::from_secs(2)))?;
-    let before = server.cpu();
-    let price = load.run(&Plan::new(rate, pace.price))?;
-    load.idle(pace.rest)?;
-    let cpu = server.cpu() - before;
-    say(&format!("{name}: {}", line(&price, cpu, server.resident())));
-    let cost = cpu.div_f64(price.answered.max(1) as f64);
+    load.run(&Plan::new(MODEST, Duration::from_secs(2)))?;
+    let price = price(name, MODEST, &mut load, &*server, pace)?;
     let resident = server.resident();
-    let (capacity, limit) = ladder(name, &mut load, &*server, cost, pace)?;
-    let overload = match &capacity {
+    let rated = match rated {
         None => None,
-        Some(clean) => {
-            load.idle(SETTLE)?;
-            let plan = Plan { standing: STANDING, ..Plan::new(clean.rate * 10.0, pace.overload) };
-            let before = server.cpu();
-            let report = load.run(&plan);
-            if let Ok(report) = &report {
-                let cpu = server.cpu() - before;
-                say(&format!("{name}, overload: {}", line(report, cpu, server.resident())));
-            }
-            report.ok()
+        Some(rate) => {
+            let price = self::price(name, rate, &mut load, &*server, pace)?;
+            Some((price, overload(name, rate, &mut load, &*server, pace)?))
         }
     };
-    Ok(Column { name, price, cost, resident, capacity, limit, overload })
+    let (capacity, limit) = ladder(name, &mut load, &*server, price.cost, pace)?;
+    let overload = match &capacity {
+        None => None,
+        // A server that takes no calls any more has no figures.
+        Some(clean) => overload(name, clean.rate, &mut load, &*server, pace).ok(),
+    };
+    Ok(Column { name, price, resident, rated, capacity, limit, overload })
+}
+
+fn price(
+    name: &str,
+    rate: f64,
+    load: &mut Load,
+    server: &dyn Server,
+    pace: Pace,
+) -> io::Result<Price> {
+    let before = server.cpu();
+    let report = load.run(&Plan::new(rate, pace.price))?;
+    load.idle(pace.rest)?;
+    let cpu = server.cpu() - before;
+    say(&format!("{name}: {}", line(&report, cpu, server.resident())));
+    let cost = cpu.div_f64(report.answered.max(1) as f64);
+    Ok(Price { report, cost })
+}
+
+/// Ten times `capacity`, and calls that end in it.
+fn overload(
+    name: &str,
+    capacity: f64,
+    load: &mut Load,
+    server: &dyn Server,
+    pace: Pace,
+) -> io::Result<Report> {
+    load.idle(SETTLE)?;
+    let plan = Plan { standing: STANDING, ..Plan::new(capacity * 10.0, pace.overload) };
+    let before = server.cpu();
+    let report = load.run(&plan)?;
+    let cpu = server.cpu() - before;
+    say(&format!("{name}, overload: {}", line(&report, cpu, server.resident())));
+    Ok(report)
+}
+
+/// What ours must be.
+fn verdicts(ours: &Column) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    let (price, overload) = ours.rated.as_ref().map(|(p, o)| (p, o)).unzip();
+    let what = |text: &str| format!("{text} at {RATED:.0} calls/s");
+    let report = price.map(|price| &price.report);
+    verdicts.below(&what("CPU of a call"), price.map(|p| millis(p.cost)), 0.3, "ms");
+    let lost = report.map(|r| (r.begun - r.answered.min(r.begun)) as f64);
+    verdicts.below(&what("calls that failed"), lost, 1.0, "");
+    verdicts.below(&what("set-up, 99 of 100"), report.map(|r| millis(r.setup.p99)), 20.0, "ms");
+    let clean = ours.capacity.as_ref().map(|report| report.rate);
+    verdicts.at_least("highest clean rate", clean, RATED, "/s");
+    let what = |text: &str| format!("{text} at {:.0} calls/s", 10.0 * RATED);
+    let share = |r: &Report| 100.0 * r.goodput / RATED;
+    verdicts.at_least(&what("goodput, of the rated capacity,"), overload.map(share), 90.0, "%");
+    let refusal = overload.map(|r| millis(r.refusal.p99));
+    verdicts.below(&what("refusals, 99 of 100,"), refusal, 50.0, "ms");
+    let served = |r: &Report| 100.0 * r.served();
+    verdicts.at_least(&what("in-dialog requests served"), overload.map(served), 99.9, "%");
+    let served = ours.overload.as_ref().map(served);
+    let what = "in-dialog requests served at ten times the highest clean rate";
+    verdicts.at_least(what, served, 99.9, "%");
+    verdicts
 }
 
 /// Climbs from half of what the price promises, in steps of a tenth of that; the last clean rung and
@@ -161,10 +221,22 @@ fn markdown(columns: &[Column]) -> String {
     };
     row("", &|c| c.name.to_owned());
     row("---", &|_| "---:".to_owned());
-    row("CPU of a call", &|c| format!("{:.3} ms", millis(c.cost)));
-    row("measured at", &|c| format!("{:.0} calls/s, {} calls", c.price.rate, c.price.answered));
-    row("calls that failed there", &|c| (c.price.begun - c.price.answered).to_string());
-    row("set-up there, p50 / p99", &|c| two(c.price.setup.p50, c.price.setup.p99));
+    let price = |c: &Column| format!("{:.3} ms", millis(c.price.cost));
+    row(&format!("CPU of a call at {MODEST:.0}/s"), &price);
+    row("set-up there, p50 / p99", &|c| two(c.price.report.setup.p50, c.price.report.setup.p99));
+    row("calls that failed there", &|c| {
+        let Report { begun, answered, .. } = c.price.report;
+        format!("{} of {begun}", begun - answered.min(begun))
+    });
+    let rated = |cell: &dyn Fn(&Price, &Report) -> String, c: &Column| {
+        c.rated.as_ref().map_or_else(dash, |(price, overload)| cell(price, overload))
+    };
+    row(&format!("CPU of a call at {RATED:.0}/s"), &|c| {
+        rated(&|price, _| format!("{:.3} ms", millis(price.cost)), c)
+    });
+    row("set-up there, p50 / p99", &|c| {
+        rated(&|p, _| two(p.report.setup.p50, p.report.setup.p99), c)
+    });
     row("highest clean rate", &|c| {
         c.capacity.as_ref().map_or("none".to_owned(), |r| format!("{:.0}/s", r.rate))
     });
@@ -181,30 +253,33 @@ fn markdown(columns: &[Column]) -> String {
             format!("{:.0}/s: p99 {:.1} ms, {lost:.1} % lost", r.rate, millis(r.setup.p99))
         })
     });
-    let overload = |cell: &dyn Fn(&Column, &Report) -> String, c: &Column| {
-        c.overload.as_ref().map_or_else(dash, |report| cell(c, report))
-    };
-    row("overload", &|c| overload(&|_, r| format!("{:.0} calls/s", r.rate), c));
-    row("goodput", &|c| {
-        let share = |c: &Column, r: &Report| {
+    let rated: &dyn Fn(&Column) -> Option<&Report> = &|c| c.rated.as_ref().map(|(_, o)| o);
+    let highest: &dyn Fn(&Column) -> Option<&Report> = &|c| c.overload.as_ref();
+    for (title, of) in [
+        (format!("**overload: ten times {RATED:.0}/s**"), rated),
+        ("**overload: ten times the highest clean rate**".to_owned(), highest),
+    ] {
+        let mut row = |title: &str, cell: &dyn Fn(&Column, &Report) -> String| {
+            row(title, &|c| of(c).map_or_else(dash, |report| cell(c, report)));
+        };
+        row(&title, &|_, r| format!("{:.0} calls/s", r.rate));
+        row("goodput, of the highest clean rate", &|c, r| {
             let clean = c.capacity.as_ref().map_or(1.0, |clean| clean.rate);
             format!("{:.0}/s, {:.0} %", r.goodput, 100.0 * r.goodput / clean)
-        };
-        overload(&share, c)
-    });
-    row("refusals, p99", &|c| {
-        overload(&|_, r| format!("{}, {:.1} ms", r.refused, millis(r.refusal.p99)), c)
-    });
-    row("neither answered nor refused", &|c| {
-        overload(&|_, r| format!("{:.1} %", 100.0 * r.failed as f64 / r.begun.max(1) as f64), c)
-    });
-    row("in-dialog requests served", &|c| {
-        overload(&|_, r| format!("{:.2} % of {}", 100.0 * r.served(), r.byes), c)
-    });
+        });
+        row("refusals, p99", &|_, r| format!("{}, {:.1} ms", r.refused, millis(r.refusal.p99)));
+        row("neither answered nor refused", &|_, r| {
+            format!("{:.1} %", 100.0 * r.failed as f64 / r.begun.max(1) as f64)
+        });
+        row("in-dialog requests served", &|_, r| {
+            format!("{} of {}, {:.3} %", r.byes_served, r.byes, 100.0 * r.served())
+        });
+        row("generator's lateness, p99", &|_, r| format!("{:.1} ms", millis(r.late.p99)));
+    }
     row("resident memory after the first part", &|c| format!("{} MiB", c.resident / 1024));
-    row("generator: own CPU of a call, lateness p99", &|c| {
-        let own = c.price.own_cpu.div_f64(c.price.answered.max(1) as f64);
-        two(own, c.price.late.p99)
+    row(&format!("generator at {MODEST:.0}/s: own CPU of a call, lateness p99"), &|c| {
+        let report = &c.price.report;
+        two(report.own_cpu.div_f64(report.answered.max(1) as f64), report.late.p99)
     });
     text
 }
@@ -265,6 +340,10 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// What one core is said to carry, in calls a second; bounds are for this rate and ten times it.
+const RATED: f64 = 2500.0;
+/// A rate at which every server is at ease.
+const MODEST: f64 = 500.0;
 /// Between two parts.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Calls that stand before an overload and end in it.

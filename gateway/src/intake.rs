@@ -7,7 +7,7 @@
 //!
 //! A new call that has waited longer than a bound is refused (RFC 3261 §8.2.7). Nothing that belongs to a call is, and
 //! no call for help. The bound is the age of the message, counted from the kernel's stamp, so that nothing hides in a
-//! socket: `PATIENCE` 18 ms, which is below what a caller notices and leaves a refusal time to arrive within 50 ms; and
+//! socket: `PATIENCE` 12 ms, which is below what a caller notices and leaves a refusal time to arrive within 50 ms; and
 //! `INDULGENCE` 40 ms while the lanes were empty a moment ago, so that a pause of the machine refuses nobody whom we
 //! can serve the next moment. With few calls waiting nobody is refused at all: serving them takes less time than it
 //! takes to be called busy.
@@ -201,16 +201,15 @@ fn age(since: Instant, now: Instant) -> Duration {
 }
 
 /// Above this age a new call is refused, when calls have been waiting for a while.
-const PATIENCE: Duration = Duration::from_millis(18);
+const PATIENCE: Duration = Duration::from_millis(12);
 /// The same when the lanes were empty a moment ago.
 const INDULGENCE: Duration = Duration::from_millis(40);
 /// After so long the lanes count as standing.
 const STANDING: Duration = Duration::from_millis(100);
 /// So few are served whatever their age.
 const FEW: usize = 16;
-/// What one turn does at most: about 5 ms of work, and calls for help.
-const A_TURN: Budget = Budget { first: 256, help: 8, priority: 32, calls: 16, refusals: 512 };
-/// Messages of the first class from streams, and as many datagrams.
+/// What one turn does at most: about 3 ms of work. A call brings six messages of the first class with it.
+const A_TURN: Budget = Budget { first: 64, help: 4, priority: 16, calls: 8, refusals: 256 };
 const MOST_FIRST: usize = 8192;
 /// Calls for help.
 const MOST_HELP: usize = 512;

@@ -158,6 +158,7 @@ pub fn command(path: &Path, upgrade: bool) -> u8 {
 fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .event_interval(EVENT_INTERVAL)
         .build()
         .map_err(system("an event queue"))?;
     // First of all: a reload that is asked for while the files are read must not end the process.
@@ -174,12 +175,17 @@ fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
     tell(&config, capacity);
     let locals = Locals::new(&config, &credentials, None)?;
     let in_force = InForce { config, credentials: Arc::new(credentials), locals: Arc::new(locals) };
-    runtime.block_on(serve(path, upgrade, signals, in_force, files, levels))
+    // A task of its own: what wakes itself inside `block_on` wakes by system calls.
+    let serving = serve(path.to_owned(), upgrade, signals, in_force, files, levels);
+    runtime.block_on(async {
+        let served = tokio::spawn(serving).await;
+        served.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+    })
 }
 
 /// Opens everything, runs, closes everything.
 async fn serve(
-    path: &Path,
+    path: PathBuf,
     upgrade: bool,
     mut signals: Signals,
     in_force: InForce,
@@ -233,7 +239,7 @@ async fn serve(
         reserve,
     );
     let meters = Meters::new();
-    let reloader = Reloader::start(&service.handle(), path.to_owned(), in_force, files, levels);
+    let reloader = Reloader::start(&service.handle(), path, in_force, files, levels);
     let mut driver =
         Driver::new(core, net, service, relay, media, durable, meters, health, reloader, kin);
     driver.begin();
@@ -364,6 +370,9 @@ fn time_of_day() -> SystemTime {
 
 /// Pairs of ports that each relay thread binds on each address before it is ready.
 const WARM: u16 = 64;
+/// After so many tasks the sockets are looked at, also while there is always something to do. A busy turn of the
+/// driver takes milliseconds, and what has come in on a connection must not wait for dozens of them.
+const EVENT_INTERVAL: u32 = 4;
 /// How long a released pair rests before another call gets it, while others are free.
 const REST: Duration = Duration::from_secs(5);
 

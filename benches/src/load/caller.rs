@@ -5,7 +5,7 @@
 //!                    └──3xx-6xx/ACK──> Free (refused, failed)
 //! ```
 //! Calls lie in a ring by their number. One that is still open when its place is needed again has
-//! failed.
+//! failed, unless it is one of those that stand: their places are passed over.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -91,6 +91,9 @@ impl Caller {
 
     /// Begins a call.
     pub(super) fn begin(&mut self, standing: bool, now: Instant, buffer: &mut Vec<u8>) {
+        while self.is_standing(self.next) {
+            self.next += 1;
+        }
         let number = self.next;
         self.next += 1;
         let call = &mut self.calls[place(number)];
@@ -302,6 +305,11 @@ impl Caller {
         self.standing.clear();
         self.talking.clear();
         self.timers.iter_mut().for_each(VecDeque::clear);
+    }
+
+    fn is_standing(&self, number: u64) -> bool {
+        let call = &self.calls[place(number)];
+        call.standing && call.state != State::Free
     }
 
     fn is(&self, id: u64, state: State) -> bool {

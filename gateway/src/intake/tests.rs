@@ -65,9 +65,13 @@ fn no_class_starves_another() {
         intake.push(Place::Priority(0), message("options", now));
         intake.push(Place::Call(n as u8), message("invite", now));
     }
+    const { assert!(A_TURN.first >= 6 * A_TURN.calls, "what a call brings with it keeps up") };
     for _ in 0..5 {
         let served = turn(&mut intake, now);
-        for (name, most) in [("bye", 256), ("112", 8), ("options", 32), ("invite", 16)] {
+        let Budget { first, help, priority, calls, .. } = A_TURN;
+        for (name, most) in
+            [("bye", first), ("112", help), ("options", priority), ("invite", calls)]
+        {
             assert_eq!(served.iter().filter(|s| *s == name).count(), most, "{name}");
         }
     }
@@ -79,7 +83,11 @@ fn few_are_served_however_old() {
     for n in 0..FEW {
         intake.push(Place::Call(n as u8), message("a", now));
     }
-    assert_eq!(turn(&mut intake, now + ms(300)), vec!["a"; FEW]);
+    let mut served = Vec::new();
+    while !intake.is_empty() {
+        served.extend(turn(&mut intake, now + ms(300)));
+    }
+    assert_eq!(served, vec!["a"; FEW]);
 }
 
 #[test]
@@ -88,10 +96,12 @@ fn a_pause_of_the_machine_refuses_nobody_and_a_standing_queue_does() {
     for _ in 0..100 {
         intake.push(Place::Call(1), message("paused", start));
     }
-    assert_eq!(turn(&mut intake, start + ms(39)), vec!["paused"; 16]);
+    assert_eq!(turn(&mut intake, start + ms(39)), vec!["paused"; A_TURN.calls]);
     let late = turn(&mut intake, start + ms(41));
-    assert_eq!(late.iter().filter(|s| *s == "-paused").count(), 84 - FEW);
-    assert!(intake.is_empty());
+    assert_eq!(late.iter().filter(|s| *s == "-paused").count(), 100 - A_TURN.calls - FEW);
+    while !intake.is_empty() {
+        assert!(turn(&mut intake, start + ms(41)).iter().all(|s| s == "paused"));
+    }
 
     // Calls are always waiting from now on; the bound shrinks after a while.
     let mut now = start + ms(1000);
@@ -100,7 +110,7 @@ fn a_pause_of_the_machine_refuses_nobody_and_a_standing_queue_does() {
         for _ in 0..30 {
             intake.push(Place::Call(1), message("x", now));
         }
-        now += ms(5);
+        now += ms(3);
         intake.begin_turn(now);
         while let Some(next) = intake.next(now) {
             let (waited, served) = match &next {
@@ -116,7 +126,7 @@ fn a_pause_of_the_machine_refuses_nobody_and_a_standing_queue_does() {
             }
         }
     }
-    assert!(oldest_served > ms(10), "it is a queue: {oldest_served:?}");
+    assert!(oldest_served > ms(6), "it is a queue: {oldest_served:?}");
 }
 
 #[test]

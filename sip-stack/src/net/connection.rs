@@ -187,11 +187,16 @@ impl Task {
             heard: &heard,
             limits,
         };
-        let why = tokio::select! {
-            biased;
-            why = reader.run(inbound) => why,
-            why = writer.run() => why,
+        let io = async {
+            tokio::select! {
+                biased;
+                why = reader.run(inbound) => why,
+                why = writer.run() => why,
+            }
         };
+        // One turn of the driver may take milliseconds: what has come in meanwhile is read at once, not 128 messages a
+        // turn. The queues of either direction are the bounds.
+        let why = tokio::task::unconstrained(io).await;
         if events.send(Event::Ending(flow)).await.is_err() {
             return;
         }

@@ -39,7 +39,6 @@ pub(super) struct Datagrams {
 /// Room for one batch of datagrams of any size. Only what was used takes memory.
 #[derive(Debug)]
 pub(super) struct Arrivals {
-    headers: MultiHeaders<SockaddrStorage>,
     room: Box<[u8]>,
 }
 
@@ -151,10 +150,7 @@ impl Datagrams {
 
 impl Arrivals {
     pub(super) fn new() -> Self {
-        Self {
-            headers: MultiHeaders::preallocate(BATCH, Some(nix::cmsg_space!(TimeSpec))),
-            room: vec![0; BATCH * DATAGRAM].into_boxed_slice(),
-        }
+        Self { room: vec![0; BATCH * DATAGRAM].into_boxed_slice() }
     }
 
     fn read(
@@ -165,7 +161,9 @@ impl Arrivals {
         let mut slices: Vec<[IoSliceMut<'_>; 1]> =
             self.room.chunks_mut(DATAGRAM).map(|chunk| [IoSliceMut::new(chunk)]).collect();
         let flags = MsgFlags::MSG_DONTWAIT;
-        let read = recvmmsg(socket.as_raw_fd(), &mut self.headers, &mut slices, flags, None)?;
+        // Not kept: they point into themselves and cannot go from thread to thread.
+        let mut headers = MultiHeaders::preallocate(BATCH, Some(nix::cmsg_space!(TimeSpec)));
+        let read = recvmmsg(socket.as_raw_fd(), &mut headers, &mut slices, flags, None)?;
         let clocks = Clocks::read();
         let mut count = 0;
         for datagram in read {

@@ -248,9 +248,9 @@ impl Listener {
 
 /// Reports taken in one turn.
 const TURN: usize = 256;
-/// Datagrams taken from one socket in one turn, and less than one batch more: about 0.2 ms of work
-/// without looking into them.
-pub(super) const DATAGRAMS: usize = 256;
+/// Datagrams taken from one socket in one turn, and less than one batch more: about 0.8 ms of work
+/// without looking into them, and more than 100,000 a second bring while a busy turn lasts.
+pub(super) const DATAGRAMS: usize = 1024;
 /// Connections taken from one listener in one turn.
 const ACCEPTS: usize = 16;
 /// After an error of accept.

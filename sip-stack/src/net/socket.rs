@@ -114,7 +114,7 @@ fn mark(socket: &SockRef<'_>, v4: bool, dscp: Option<u8>) -> io::Result<()> {
     if v4 { socket.set_tos_v4(octet) } else { socket.set_tclass_v6(octet) }
 }
 
-const RECEIVE_BUFFER: usize = 4 << 20;
+const RECEIVE_BUFFER: usize = 16 << 20;
 const BACKLOG: i32 = 1024;
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
