@@ -166,7 +166,7 @@ impl Endpoint {
         if let Some((owner, _)) = client.user {
             self.owned.insert((owner, Transaction::Client(id)));
         }
-        self.clients.insert(id, client);
+        self.clients.insert(id, Box::new(client));
         self.send_wire(id);
         self.settle_client(id);
         id

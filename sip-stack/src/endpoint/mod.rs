@@ -243,9 +243,11 @@ pub struct Counters {
 pub struct Endpoint {
     settings: Settings,
     identifiers: Identifiers,
-    clients: HashMap<ClientId, Client>,
+    /// Boxed, as servers are: a map that grows moves all it has, and a hundred thousand transactions would take longer
+    /// than a new call may wait.
+    clients: HashMap<ClientId, Box<Client>>,
     branches: HashMap<Branch, ClientId>,
-    servers: HashMap<ServerId, Server>,
+    servers: HashMap<ServerId, Box<Server>>,
     keys: HashMap<Arc<[u8]>, ServerId>,
     /// The newest replies on connections, bounded.
     replies: VecDeque<(ServerId, Target, Bytes)>,

@@ -211,7 +211,7 @@ impl Endpoint {
         };
         let server = ServerId(self.next_transaction());
         self.keys.insert(key, server);
-        self.servers.insert(server, new);
+        self.servers.insert(server, Box::new(new));
         self.settle_server(server);
         server
     }
