@@ -30,9 +30,9 @@ soak: peers build ## the black-box tests five times over: what fails once in a w
 fuzz: ## everything that reads bytes of others, FUZZ_SECONDS (60) each; fails on a find
 	@CARGO=$(CARGO) tests/fuzz/run
 
-bench: ## parts beside their peers, then the whole gateway beside Kamailio and rtpengine
+bench: ## parts beside their peers, the whole gateway beside Kamailio and rtpengine; fails when a bound is missed
 	$(CARGO) build --profile dist -p gateway
-	$(CARGO) bench --profile dist -p benches
+	$(CARGO) bench --profile dist -p benches --no-fail-fast
 
 lint:
 	$(CARGO) fmt --all --check

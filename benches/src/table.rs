@@ -108,7 +108,10 @@ fn column(
     let overload = match &capacity {
         None => None,
         // A server that takes no calls any more has no figures.
-        Some(clean) => overload(name, clean.rate, &mut load, &*server, pace).ok(),
+        Some(clean) => {
+            load.idle(pace.rest)?;
+            overload(name, clean.rate, &mut load, &*server, pace).ok()
+        }
     };
     Ok(Column { name, price, resident, rated, capacity, limit, overload })
 }
