@@ -164,7 +164,7 @@ fn verdicts(ours: &Column) -> Verdicts {
     let what = |text: &str| format!("{text} at {:.0} calls/s", 10.0 * RATED);
     let share = |r: &Report| 100.0 * r.goodput / RATED;
     verdicts.at_least(&what("goodput, of the rated capacity,"), overload.map(share), 90.0, "%");
-    let refusal = overload.map(|r| millis(r.refusal.p99));
+    let refusal = overload.filter(|r| r.refused > 0).map(|r| millis(r.refusal.p99));
     verdicts.below(&what("refusals, 99 of 100,"), refusal, 50.0, "ms");
     let served = |r: &Report| 100.0 * r.served();
     verdicts.at_least(&what("in-dialog requests served"), overload.map(served), 99.9, "%");

@@ -1,7 +1,7 @@
 //! The door: where a message belongs before it is read, and what is turned away there.
 //!
 //! Strangers get silence (RFC 3261 has no answer that would not tell them that somebody is here). What they send is
-//! looked at only for an identifier that we made: a tag of ours in a request, a branch of ours in a response. Scanners
+//! looked at only for an identifier in use: the tag of a dialog in a request, the branch of a transaction in a response. Scanners
 //! get silence even in a known network. New calls beyond what we can serve get a stateless 503 (§8.2.7).
 //!
 //! What comes first is what carries an identifier of ours, whatever its method: a tag that a peer made up, or the method
@@ -131,16 +131,19 @@ impl Core {
         }
     }
 
-    /// What a stranger sends is taken when it carries an identifier of ours.
+    /// What a stranger sends is taken when it carries an identifier that is in use: everybody whom we ever called has
+    /// one of calls long over. All strangers share a lane.
     fn sort_stranger(&mut self, source: &Source, raw: &[u8], now: Instant) -> Option<Place> {
         let address = source.remote.ip();
-        let ours = if raw.starts_with(b"SIP/2.0 ") {
+        let awaited = if raw.starts_with(b"SIP/2.0 ") {
             response_branch(raw)
+                .is_some_and(|branch| self.endpoint.awaits(branch) || self.is_of_kin(branch))
         } else {
-            Glance::request(raw).and_then(|glance| glance.to_tag())
+            let tag = Glance::request(raw).and_then(|glance| glance.to_tag());
+            tag.is_some_and(|tag| self.dialogs.contains_key(tag) || self.is_of_kin(tag))
         };
-        if ours.is_some_and(|identifier| self.is_ours(identifier)) {
-            return Some(Place::First(self.lane(source, b"")));
+        if awaited {
+            return Some(Place::First(STRANGERS));
         }
         if self.departed.holds(source, now) {
             return Some(Place::Priority(self.lane(source, b"")));
@@ -153,6 +156,12 @@ impl Core {
     /// Whether we made that tag or branch: this process, one before it, or one beside it.
     fn is_ours(&self, identifier: &[u8]) -> bool {
         self.endpoint.origin(identifier).is_some()
+    }
+
+    /// Whether a process beside this one made that tag or branch.
+    fn is_of_kin(&self, identifier: &[u8]) -> bool {
+        let origin = self.endpoint.origin(identifier);
+        origin.is_some_and(|origin| self.kindred.made_by(origin).is_some())
     }
 
     fn turned_away(&mut self, why: Dropped) -> Option<Place> {
@@ -216,6 +225,8 @@ const SCANNERS: [&str; 10] = [
     "sipsak",
     "smap",
 ];
+/// The lane of all whom we do not know.
+const STRANGERS: u8 = 0;
 /// 64 × T1: after that no ACK comes any more.
 const ACK_COMES: Duration = Duration::from_secs(32);
 

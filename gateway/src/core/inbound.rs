@@ -34,6 +34,8 @@ impl Core {
         message: &Message,
         now: Instant,
     ) {
+        #[cfg(test)]
+        self.spring(super::inputs::Trap::Request);
         if message.to_tag().is_some() {
             return self.on_dialog_request(server, source, message, now);
         }

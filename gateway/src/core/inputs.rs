@@ -118,6 +118,7 @@ impl Core {
                 core.with_call(key, now, |call, cx| call.handle_timeout(cx));
             });
             if served.is_none() {
+                self.slots.forget_due(key);
                 self.guarded(now, |core| core.lose(key, now));
             }
         }
@@ -133,23 +134,35 @@ impl Core {
     /// An input, and then whatever endpoint and locator have to say.
     fn input<T>(&mut self, now: Instant, handle: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let handled = self.guarded(now, handle);
-        // What fails is gone; what was said after it still counts.
+        self.settle_guarded(now);
+        handled
+    }
+
+    /// What fails is gone; what was said after it still counts.
+    pub(super) fn settle_guarded(&mut self, now: Instant) {
         for _ in 0..MOST_FAULTS {
             if self.guarded(now, |core| core.settle(now)).is_some() {
                 break;
             }
         }
-        handled
     }
 
     /// `None` when it failed by a fault of ours.
-    fn guarded<T>(&mut self, now: Instant, handle: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub(super) fn guarded<T>(
+        &mut self,
+        now: Instant,
+        handle: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
         let result = catch_unwind(AssertUnwindSafe(|| handle(self)));
         if result.is_err() {
             tracing::error!("an input failed by a fault of the gateway and was dropped");
             self.outputs.push_back(Output::Event(Event::Fault));
             // When that fails as well it is left as it is.
             let _ = catch_unwind(AssertUnwindSafe(|| self.lose_unborn(now)));
+            if let Some(server) = self.serving.take() {
+                let abandon = || self.endpoint.abandon(server, now);
+                let _ = catch_unwind(AssertUnwindSafe(abandon));
+            }
         }
         result.ok()
     }
@@ -246,6 +259,8 @@ pub(super) enum Trap {
     Timer,
     /// What a call has asked for is being done.
     Deeds,
+    /// A request has come that nobody serves yet.
+    Request,
     /// A call is being made: what it needs is held already.
     Invite,
     /// A call is being taken up: what it needs is held already.

@@ -48,7 +48,7 @@ impl Kindred {
     }
 
     /// Which process made an identifier: another one, or (`None`) this one.
-    fn made_by(&self, origin: Origin) -> Option<Kin> {
+    pub(super) fn made_by(&self, origin: Origin) -> Option<Kin> {
         let node = |origin: Origin| (origin.node, origin.shard);
         if origin == self.own || node(origin) != node(self.own) {
             // One of another node is none of this state directory: a peer's own text that looks like ours.

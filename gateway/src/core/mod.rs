@@ -157,6 +157,8 @@ pub struct Core {
     /// What must be kept of a new call can be kept.
     recordable: bool,
     outputs: VecDeque<Output>,
+    /// The request that is being looked at: it has an answer even if that fails.
+    serving: Option<ServerId>,
     /// A call that shall fail the next so many times that it works, and whether before it has done so.
     #[cfg(test)]
     fault: Option<(CallKey, u8, slots::Fault)>,
@@ -212,6 +214,7 @@ impl Core {
             last_lookup: 0,
             recordable: true,
             outputs: VecDeque::new(),
+            serving: None,
             #[cfg(test)]
             fault: None,
             #[cfg(test)]
@@ -260,7 +263,7 @@ impl Core {
         for key in self.slots.keys() {
             self.with_call(key, now, |call, cx| call.end(Cause::Draining, cx));
         }
-        self.settle(now);
+        self.settle_guarded(now);
     }
 
     /// The process ends: calls that are over have their records written without waiting for the relay's figures.
@@ -329,7 +332,9 @@ impl Core {
                 self.outputs.push_back(Output::Send { id, target, bytes });
             }
             endpoint::Output::Request { server, source, message } => {
+                self.serving = Some(server);
                 self.on_request(server, &source, &message, now);
+                self.serving = None;
             }
             endpoint::Output::Cancelled { owner, message, .. } => {
                 if let Some((key, leg)) = owner.and_then(call_of) {

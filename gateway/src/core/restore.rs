@@ -40,7 +40,7 @@ impl Core {
         let mut restored = Restored::default();
         for Orphan { call, seen } in calls {
             let resumed = match call {
-                Restorable::Begun(record) => self.record_cut(*record, seen, now),
+                Restorable::Begun(record) => self.record_cut_guarded(*record, seen, now),
                 Restorable::Stood { snapshot, media } => {
                     let record = snapshot.record().clone();
                     let before = self.slots.newest();
@@ -49,7 +49,10 @@ impl Core {
                     if result.is_err() && self.slots.newest() != before {
                         self.reap(self.slots.newest(), now);
                     }
-                    result.ok().flatten().unwrap_or_else(|| self.record_cut(record, seen, now))
+                    result
+                        .ok()
+                        .flatten()
+                        .unwrap_or_else(|| self.record_cut_guarded(record, seen, now))
                 }
             };
             if resumed {
@@ -59,8 +62,13 @@ impl Core {
                 restored.cut += 1;
             }
         }
-        self.settle(now);
+        self.settle_guarded(now);
         restored
+    }
+
+    /// What cannot even be recorded must not keep the others from going on.
+    fn record_cut_guarded(&mut self, record: Record, seen: SystemTime, now: Instant) -> bool {
+        self.guarded(now, |core| core.record_cut(record, seen, now)).unwrap_or(false)
     }
 
     /// How the media of calls stand: kept for calls that stand themselves, and the relay is told so. Of a call that does

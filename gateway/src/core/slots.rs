@@ -139,6 +139,11 @@ impl Slots {
         })
     }
 
+    /// Never mind when the call wanted to be served.
+    pub(super) fn forget_due(&mut self, key: CallKey) {
+        self.schedule(key, None);
+    }
+
     fn schedule(&mut self, key: CallKey, due: Option<Instant>) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         if slot.due == due {

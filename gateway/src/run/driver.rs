@@ -144,6 +144,7 @@ impl Driver {
             true => (true, FAREWELL_TO_HEIR),
             false => (false, FAREWELL),
         };
+        self.net.hold_streams(false);
         self.net.close_all();
         let farewell = async {
             loop {
@@ -174,7 +175,8 @@ impl Driver {
     async fn sleep(&mut self, signals: &mut Signals) -> Woken {
         let due = tokio::time::Instant::from_std(self.due());
         // Without room streams wait in their connections; datagrams have a room of their own, and will be repeated.
-        self.net.hold_streams(self.intake.room() < ROOM || self.kin.is_crowded());
+        let held = self.intake.room() < ROOM || self.kin.holds_up(clock());
+        self.net.hold_streams(held);
         let waiting = !self.intake.is_empty();
         tokio::select! {
             biased;

@@ -69,7 +69,9 @@ impl Durable {
 
     /// When [`Durable::commit`] has something to do though nothing happens.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.journal.poll_timeout().into_iter().chain(self.remove_at).min()
+        // Nothing is removed before all is written.
+        let remove_at = self.remove_at.filter(|_| self.journal.is_written());
+        self.journal.poll_timeout().into_iter().chain(remove_at).min()
     }
 
     pub(super) fn figures(&self) -> Durability {

@@ -63,6 +63,7 @@ pub(super) struct Kindred {
     /// Of these, the ones that we need no more.
     done: BTreeSet<FlowId>,
     lost: Tally,
+    patience: Patience,
 }
 
 /// What came from the others.
@@ -95,6 +96,19 @@ impl Sends {
     fn take(&mut self, id: SendId) -> Option<Option<(Kin, u64)>> {
         let others = id.0 & (OF_OTHERS | OF_NO_CLIENT) == OF_OTHERS;
         others.then(|| self.open.remove(&(id.0 & !OF_OTHERS)))
+    }
+}
+
+/// Since when another process has been behind.
+#[derive(Debug, Default)]
+struct Patience(Option<Instant>);
+
+impl Patience {
+    /// Whether we go on waiting for it.
+    fn holds(&mut self, behind: bool, now: Instant) -> bool {
+        let since = behind.then(|| self.0.unwrap_or(now));
+        self.0 = since;
+        since.is_some_and(|since| now.saturating_duration_since(since) < PATIENCE)
     }
 }
 
@@ -131,6 +145,7 @@ impl Kindred {
             lent: BTreeSet::new(),
             done: BTreeSet::new(),
             lost: Tally::of(Loss::HandedDropped),
+            patience: Patience::default(),
         }
     }
 
@@ -146,8 +161,14 @@ impl Kindred {
         usize::from(self.to_elder.is_some()) + self.lent.len()
     }
 
-    /// Whether another process is so far behind that what comes on streams should wait there.
-    pub(super) fn is_crowded(&self) -> bool {
+    /// Whether another process is so far behind that what comes on streams should wait there. Not for ever: one that
+    /// hangs must not silence this one, and what is for it is then lost once its link is full.
+    pub(super) fn holds_up(&mut self, now: Instant) -> bool {
+        let crowded = self.is_crowded();
+        self.patience.holds(crowded, now)
+    }
+
+    fn is_crowded(&self) -> bool {
         [&self.to_heir, &self.to_elder].into_iter().flatten().any(Link::is_crowded)
     }
 
@@ -175,6 +196,7 @@ impl Kindred {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let crowded = self.is_crowded();
         for (kin, link) in [(Kin::Heir, &mut self.to_heir), (Kin::Elder, &mut self.to_elder)] {
             let mut left = PACKETS_A_TURN;
             while let Some(open) = link
@@ -198,7 +220,9 @@ impl Kindred {
         {
             self.inbox.push_back(Came::Newcomer(link));
         }
-        if self.inbox.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        // Streams that wait for that are read again.
+        let relieved = crowded && !self.is_crowded();
+        if self.inbox.is_empty() && !relieved { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Says something to another process; false when it cannot be said.
@@ -652,7 +676,27 @@ const SPARE: u16 = 4;
 const ENOUGH_PORTS: u32 = 16;
 /// How long they are waited for.
 const PORTS: Duration = Duration::from_secs(3);
+/// How long streams wait for another process that is behind.
+const PATIENCE: Duration = Duration::from_secs(3);
 const MOST_DISMISSED: usize = 4;
 const MOST_SENDS: usize = 4096;
 /// Packets that one turn takes from each process.
 const PACKETS_A_TURN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_hangs_holds_nobody_up_for_long() {
+        let mut patience = Patience::default();
+        let start = super::super::clock();
+        let at = |millis| start + Duration::from_millis(millis);
+        assert!(!patience.holds(false, at(0)));
+        assert!(patience.holds(true, at(1000)) && patience.holds(true, at(3999)));
+        assert!(!patience.holds(true, at(4000)) && !patience.holds(true, at(60_000)));
+        // It has caught up once, and has its time again.
+        assert!(!patience.holds(false, at(61_000)));
+        assert!(patience.holds(true, at(62_000)));
+    }
+}

@@ -184,6 +184,16 @@ impl Endpoint {
         (same_method && one_via).then_some(id)
     }
 
+    /// Whether a request of ours with this branch waits for a response, or may still get another one.
+    pub fn awaits(&self, branch: &[u8]) -> bool {
+        let identifier = without_cookie(branch).and_then(|id| <[u8; LEN]>::try_from(id).ok());
+        identifier.is_some_and(|mut identifier| {
+            identifier.make_ascii_lowercase();
+            let of = |cancel| self.branches.contains_key(&Branch { identifier, cancel });
+            of(false) || of(true)
+        })
+    }
+
     /// Whether a transaction has the branch of a response that is not its own.
     fn is_open(&self, response: &Message) -> bool {
         let identifier = without_cookie(response.branch()).and_then(|id| id.try_into().ok());

@@ -105,6 +105,11 @@ impl Endpoint {
         }
     }
 
+    /// Whoever was to serve this request failed: it gets 500, unless it was answered.
+    pub fn abandon(&mut self, server: ServerId, now: Instant) {
+        self.abandon_server(server, now);
+    }
+
     /// Drops a transaction with everything that is known of it.
     pub(super) fn forget_server(&mut self, server: ServerId) {
         let Some(found) = self.servers.remove(&server) else { return };

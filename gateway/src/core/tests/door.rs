@@ -383,3 +383,23 @@ fn every_refused_invite_leaves_a_trace_and_a_flood_of_them_a_bounded_one() {
     world.hear(CARRIER, &another(&unknown, 1000));
     assert_eq!(world.records.len(), 2 + 100 + 1);
 }
+
+/// AT-29: whoever was ever called by us has a tag of ours.
+#[test]
+fn at_29_an_identifier_that_is_not_in_use_opens_no_door_to_strangers() {
+    let mut world = World::new();
+    let (invite, answer) = answered(&mut world);
+    let bye = carrier_bye(&answer);
+    let ringing = reply(&invite, "180 Ringing", "x", "", "");
+    assert!(matches!(sort(&mut world, STRANGER, &bye), Ok(Place::First(_))));
+    assert!(matches!(sort(&mut world, STRANGER, &ringing), Ok(Place::First(_))));
+    world.hear(CARRIER, &bye);
+    let farewell = world.expect(PROXY, "BYE ");
+    world.hear(PROXY, &reply(&farewell, "200 OK", "", "", "").replace(";tag=\n", "\n"));
+    world.wait(Duration::from_secs(100));
+    assert_eq!(world.core.unfinished(), 0);
+    for text in [&bye, &ringing] {
+        assert_eq!(sort(&mut world, STRANGER, text), Err(Dropped::Stranger), "{text}");
+        assert!(matches!(sort(&mut world, CARRIER, text), Ok(Place::First(_))), "{text}");
+    }
+}

@@ -107,6 +107,18 @@ fn a_fault_in_every_deed_of_a_call_leaves_nothing_of_it() {
 }
 
 #[test]
+fn a_request_that_fails_before_anybody_serves_it_gets_500_at_once() {
+    let mut world = World::new();
+    let (_, first) = answered(&mut world);
+    world.sent.clear();
+    world.core.trap = Some((Trap::Request, 1));
+    world.hear(CARRIER, &second_call());
+    assert_eq!((world.faults, world.core.gauges().calls), (1, 1));
+    world.expect(CARRIER, "SIP/2.0 500");
+    ends_well(world, &first, 1);
+}
+
+#[test]
 fn a_fault_in_the_making_of_a_call_gives_back_what_it_held() {
     let mut world = World::new();
     let (_, first) = answered(&mut world);
