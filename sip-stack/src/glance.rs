@@ -5,7 +5,7 @@
 //! CSeq once, at most four Via lines. Whatever else there may be is for [`crate::message`] to read,
 //! which takes six times as long.
 
-use crate::message::{Elements, NameAddr, Via};
+use crate::message::{Elements, NameAddr, Via, trim};
 
 /// What a glance shows. Values are as received, without outer white space.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ impl<'a> Glance<'a> {
     /// The CSeq number, where the CSeq method is that of the request.
     pub fn cseq_number(&self) -> Option<u32> {
         let (number, method) = split(self.cseq, b' ')?;
-        if method.trim_ascii() != self.method {
+        if trim(method) != self.method {
             return None;
         }
         let number = crate::message::number(number)?;
@@ -83,15 +83,13 @@ impl<'a> Glance<'a> {
     }
 
     fn note(&mut self, line: &'a [u8]) -> Option<()> {
-        let (name, value) = split(line, b':')?;
-        let name = name.trim_ascii_end();
+        let (name, value) = field(line)?;
         let place = match name.len() {
             1 => match name[0].to_ascii_lowercase() {
                 b'v' => self.via()?,
                 b'f' => &mut self.from,
                 b't' => &mut self.to,
                 b'i' => &mut self.call_id,
-                b' ' | b'\t' => return None,
                 _ => return Some(()),
             },
             2 if name.eq_ignore_ascii_case(b"to") => &mut self.to,
@@ -100,14 +98,13 @@ impl<'a> Glance<'a> {
             4 if name.eq_ignore_ascii_case(b"cseq") => &mut self.cseq,
             7 if name.eq_ignore_ascii_case(b"call-id") => &mut self.call_id,
             10 if name.eq_ignore_ascii_case(b"user-agent") => {
-                self.agent = value.trim_ascii();
+                self.agent = trim(value);
                 return Some(());
             }
-            // A fold, or no name.
             0 => return None,
-            _ => return (!matches!(name[0], b' ' | b'\t')).then_some(()),
+            _ => return Some(()),
         };
-        let value = value.trim_ascii();
+        let value = trim(value);
         // Twice, or nothing.
         if !place.is_empty() || value.is_empty() {
             return None;
@@ -134,10 +131,9 @@ pub fn response_branch(raw: &[u8]) -> Option<&[u8]> {
     for _ in 0..LINES {
         let (line, after) = line(rest)?;
         rest = after;
-        let (name, value) = split(line, b':')?;
-        let name = name.trim_ascii_end();
+        let (name, value) = field(line)?;
         if name.eq_ignore_ascii_case(b"via") || name.eq_ignore_ascii_case(b"v") {
-            return Via::parse(Elements::new(value.trim_ascii()).next()?).map(|via| via.branch());
+            return Via::parse(Elements::new(trim(value)).next()?).map(|via| via.branch());
         }
     }
     None
@@ -149,6 +145,13 @@ fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr::memchr3(b'\r', b'\n', 0, text)?;
     let rest = text[end..].strip_prefix(b"\r\n")?;
     Some((&text[..end], rest))
+}
+
+/// Name and value of a header line; `None` for one that goes on with the line before.
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = split(line, b':')?;
+    let folded = matches!(name.first(), Some(b' ' | b'\t'));
+    (!folded).then(|| (trim(name), value))
 }
 
 fn split(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
@@ -188,6 +191,13 @@ mod tests {
         assert_eq!(glance(&late).unwrap().cseq_number(), None);
     }
 
+    /// White space is what RFC 3261 §25.1 calls so, here as where messages are read.
+    #[test]
+    fn a_form_feed_is_no_white_space() {
+        let odd = HEAD.replace("<sip:a@b>;tag=1", "<sip:a@b>;tag=1\u{c}");
+        assert_eq!(glance(&odd).unwrap().from.last(), Some(&b'\x0c'));
+    }
+
     #[test]
     fn what_is_in_doubt_is_not_seen() {
         for (what, with) in [
@@ -196,6 +206,8 @@ mod tests {
             ("X: y", "To: <sip:b>"),
             ("X: y", "f: <sip:b>"),
             ("X: y", "X: y\r\n z"),
+            ("X: y", "X: y\r\n t: <sip:b>"),
+            ("X: y", "X: y\r\n\tUser-Agent: z"),
             ("X: y", "X: y\nz: a"),
             ("X: y", "X: y\rz: a"),
             ("X: y", "X: \0"),

@@ -73,7 +73,14 @@ impl Place {
     #[must_use]
     pub fn new() -> Self {
         let [.., high, low] = std::process::id().to_be_bytes();
-        Self { net: [127, 32 + high % 32, low] }
+        Self { net: [127, 32 + high % 16, low] }
+    }
+
+    /// Another one of this process.
+    #[must_use]
+    pub fn second() -> Self {
+        let [_, second, third] = Self::new().net;
+        Self { net: [127, 16 + second, third] }
     }
 
     fn host(self, host: u8) -> IpAddr {

@@ -19,16 +19,18 @@ use crate::message::Method;
 use crate::random::Random;
 use crate::transport::Transport;
 
-const SEEDS: u64 = 2000;
+/// `TRUNKGATE_SEEDS` may ask for more.
+const SEEDS: u64 = 10_000;
 
 #[test]
-fn transactions_end_whatever_the_network_does() {
+fn r20_transactions_end_whatever_the_network_does() {
     if let Ok(seed) = std::env::var("TRUNKGATE_SEED") {
         let tally = Pair::new(seed.parse().unwrap(), true).run();
         return println!("{tally:?}");
     }
     let mut total = Tally::default();
-    for seed in 0..SEEDS {
+    let seeds = std::env::var("TRUNKGATE_SEEDS").map_or(SEEDS, |text| text.parse().unwrap());
+    for seed in 0..seeds {
         let tally = Pair::new(seed, false).run();
         if seed % 50 == 0 {
             assert_eq!(tally, Pair::new(seed, false).run(), "the same seed, another run");

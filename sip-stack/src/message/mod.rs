@@ -41,7 +41,7 @@ pub use status::default_phrase;
 pub use via::{Via, stamp as stamp_via};
 
 pub(crate) use parse::{content_length, line_end};
-pub(crate) use scan::{are_quotes_closed, is_token, is_unfit_for_uri, number};
+pub(crate) use scan::{are_quotes_closed, is_token, is_unfit_for_uri, number, trim};
 
 use parse::{Entry, Index, Start};
 

@@ -128,6 +128,10 @@ pub(super) fn parse(value: &[u8]) -> Option<Crypto> {
     let text = std::str::from_utf8(value).ok()?;
     let mut words = text.split_ascii_whitespace();
     let (tag, suite, keys) = (words.next()?, words.next()?, words.next()?);
+    // RFC 4568 §9.1. Whatever else stands there may be a key that lost its place.
+    if !suite.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return None;
+    }
     let tag_digits = tag.len() <= 9 && tag.bytes().all(|b| b.is_ascii_digit());
     let mut found = Vec::with_capacity(1);
     for key in keys.split(';') {
@@ -337,6 +341,15 @@ mod tests {
     fn debug_hides_keys() {
         let shown = format!("{:?}", read(&format!("1 S inline:{KEY}")).unwrap());
         assert!(!shown.contains("AAEC") && !shown.contains("1, 2, 3"), "{shown}");
+    }
+
+    #[test]
+    fn what_stands_for_a_suite_shows_no_key() {
+        for value in
+            ["1 AES!inline:AAECAwQF inline:AAAA", "1 AES:AAEC inline:AAAA", "1 A-B inline:AAAA"]
+        {
+            assert!(parse(value.as_bytes()).is_none(), "{value}");
+        }
     }
 
     #[test]

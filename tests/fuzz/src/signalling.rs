@@ -114,7 +114,7 @@ pub fn sdp(bytes: &[u8]) {
         let _ = (sdp.address(at), sdp.direction(at), sdp.hold(at));
         for crypto in media.crypto() {
             let _ = (crypto.write(), crypto.has_unsupported_params());
-            assert!(!format!("{crypto:?}").contains("inline"));
+            assert!(!format!("{crypto:?}").contains("inline:"));
         }
         let _ = (media.rtcp(), media.ptime(), media.maxptime(), media.is_secure());
         for payload in media.payload_types() {

@@ -33,23 +33,12 @@ fn r14_short_calls_leave_nothing_behind() {
     let limit = warm_up + run + 4 * MEMORY + Duration::from_secs(120);
     let _watchdog = Watchdog::start("short calls leave nothing behind", limit);
     let dir = tempfile::TempDir::with_prefix("leak-").unwrap();
-    let site = Site::new(dir.path().to_owned(), Place::new()).unwrap();
-    let mut load = Load::open(site.place, &site.teams.0, &site.teams.1, &site.roots).unwrap();
-    let admin = site.place.control(8080);
-    let state = dir.path().join("state");
-    let config = configure(&site.dir, &site, "warn").unwrap();
-    let gateway = Gateway::start(&config, state, admin);
-    let up = Instant::now();
-    while !load.is_connected() {
-        assert!(up.elapsed() < Duration::from_secs(10), "no connection:\n{}", gateway.log());
-        load.idle(Duration::from_millis(100)).unwrap();
-    }
-    load.idle(Duration::from_millis(500)).unwrap();
+    let (site, mut load, gateway) = open(dir.path(), Place::new());
 
-    let before = make(&mut load, warm_up);
+    let before = make(&mut load, RATE, warm_up);
     rest(&gateway, &mut load);
     let warm = Held::by(&gateway, &site);
-    let after = make(&mut load, run);
+    let after = make(&mut load, RATE, run);
     rest(&gateway, &mut load);
     let cold = Held::by(&gateway, &site);
 
@@ -73,17 +62,32 @@ fn r14_short_calls_leave_nothing_behind() {
     eprintln!("{after:?}: {grown} KiB more of {most}: {warm:?}, {cold:?}; {} CDRs", records.len());
 }
 
+/// A gateway between the two ends of a load.
+pub(super) fn open(dir: &Path, place: Place) -> (Site, Load, Gateway) {
+    let site = Site::new(dir.to_owned(), place).unwrap();
+    let mut load = Load::open(site.place, &site.teams.0, &site.teams.1, &site.roots).unwrap();
+    let config = configure(&site.dir, &site, "warn").unwrap();
+    let gateway = Gateway::start(&config, dir.join("state"), site.place.control(8080));
+    let up = Instant::now();
+    while !load.is_connected() {
+        assert!(up.elapsed() < Duration::from_secs(10), "no connection:\n{}", gateway.log());
+        load.idle(Duration::from_millis(100)).unwrap();
+    }
+    load.idle(Duration::from_millis(500)).unwrap();
+    (site, load, gateway)
+}
+
 #[derive(Debug, Default)]
-struct Made {
-    begun: u64,
-    answered: u64,
+pub(super) struct Made {
+    pub(super) begun: u64,
+    pub(super) answered: u64,
     /// By a 503.
     refused: u64,
 }
 
 /// Calls from both sides for so long. A machine that is busy with other tests may have to refuse some; none fails.
-fn make(load: &mut Load, window: Duration) -> Made {
-    let half = |direction| Plan { direction, ..Plan::new(RATE, window / 2) };
+pub(super) fn make(load: &mut Load, rate: f64, window: Duration) -> Made {
+    let half = |direction| Plan { direction, ..Plan::new(rate, window / 2) };
     let mut made = Made::default();
     for direction in [Direction::FromCarrier, Direction::FromTeams] {
         let report: Report = load.run(&half(direction)).unwrap();
@@ -99,7 +103,7 @@ fn make(load: &mut Load, window: Duration) -> Made {
 }
 
 /// Until all that lives for a while after a call is gone.
-fn rest(gateway: &Gateway, load: &mut Load) {
+pub(super) fn rest(gateway: &Gateway, load: &mut Load) {
     load.idle(MEMORY).unwrap();
     let start = Instant::now();
     loop {
@@ -116,20 +120,20 @@ fn rest(gateway: &Gateway, load: &mut Load) {
 
 /// What the gateway holds.
 #[derive(Debug)]
-struct Held {
+pub(super) struct Held {
     /// KiB.
     resident: u64,
     threads: u64,
     descriptors: u64,
     /// Sockets on the addresses of media, by the kernel's table.
-    udp_sockets: u64,
+    pub(super) udp_sockets: u64,
     /// Pairs, by the gateway's figures.
-    bound: u64,
-    free: u64,
+    pub(super) bound: u64,
+    pub(super) free: u64,
 }
 
 impl Held {
-    fn by(gateway: &Gateway, site: &Site) -> Self {
+    pub(super) fn by(gateway: &Gateway, site: &Site) -> Self {
         // The gauges of a moment; ports are still being bound for some time after a burst.
         let pairs = || gauge(gateway, "trunkgate_bound_port_pairs");
         gateway.until("steady", || {
@@ -157,7 +161,7 @@ impl Held {
     }
 
     /// Threads, and descriptors that are not ports'.
-    fn without_ports(&self) -> (u64, u64) {
+    pub(super) fn without_ports(&self) -> (u64, u64) {
         (self.threads, self.descriptors - self.udp_sockets)
     }
 }

@@ -22,6 +22,7 @@ mod relay;
 mod reload;
 mod routes;
 mod rules;
+mod soak;
 mod srtp;
 mod survival;
 mod tenants;
