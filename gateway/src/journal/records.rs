@@ -217,7 +217,7 @@ impl<S: Sink> Keeper<S> {
         self.sink.sync().map(|()| true)
     }
 
-    /// Shows that the process is alive, every [`BEAT`].
+    /// Shows that the process is alive, every `BEAT`.
     ///
     /// # Errors
     /// When it cannot be shown: if the process dies, it is taken for having died earlier.
