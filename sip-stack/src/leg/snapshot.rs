@@ -183,7 +183,7 @@ impl Leg {
     }
 
     /// The leg of a snapshot. Deadlines that have passed meanwhile are due at once. Where no session timer was agreed,
-    /// the peer is asked once whether it still has the session, see [`Leg::ask_after`].
+    /// the peer is asked once whether it still has the session, see `ask_after`.
     pub fn restore(snapshot: Snapshot, now: Instant, wall: SystemTime) -> Self {
         let identity = LegIdentity::from(snapshot.identity);
         let dialog = Dialog {
