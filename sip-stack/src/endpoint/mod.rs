@@ -381,7 +381,7 @@ impl Endpoint {
         for transaction in left {
             match transaction {
                 Transaction::Client(client) => self.orphan_client(client, now),
-                Transaction::Server(server) => self.abandon_server(server, now),
+                Transaction::Server(server) => self.abandon(server, now),
             }
         }
     }

@@ -96,18 +96,14 @@ impl Endpoint {
         self.server_event(server, Event::Timer, now);
     }
 
-    /// The owner is gone or forgot the request: what is not answered gets 500.
-    pub(super) fn abandon_server(&mut self, server: ServerId, now: Instant) {
+    /// Whoever was to answer the request is gone, has failed or forgot it: what is not answered gets 500
+    /// (RFC 3261 §21.5.1).
+    pub fn abandon(&mut self, server: ServerId, now: Instant) {
         let pending = self.servers.get(&server).and_then(|found| found.pending.as_ref());
         if let Some(pending) = pending {
             let response = Draft::response(&pending.request, 500);
             self.respond(server, response, now);
         }
-    }
-
-    /// Whoever was to serve this request failed: it gets 500, unless it was answered.
-    pub fn abandon(&mut self, server: ServerId, now: Instant) {
-        self.abandon_server(server, now);
     }
 
     /// Drops a transaction with everything that is known of it.
@@ -268,7 +264,7 @@ impl Endpoint {
                 server_invite::Action::Deliver => self.deliver_ack(&event),
                 server_invite::Action::Abandoned => {
                     self.counters.unanswered += 1;
-                    self.abandon_server(server, now);
+                    self.abandon(server, now);
                 }
                 server_invite::Action::Unacknowledged => self.counters.unacknowledged += 1,
             }
