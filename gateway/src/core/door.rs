@@ -59,11 +59,8 @@ impl Core {
             let is_call = raw.starts_with(b"INVITE ");
             return Some(if is_call { Place::Call(peer) } else { Place::Priority(peer) });
         };
-        if glance.to_tag().is_some_and(|tag| self.is_ours(tag)) {
-            if glance.method == b"ACK"
-                && self.may_be_ack_of_shed(now)
-                && self.endpoint.is_ack_of_shed(raw)
-            {
+        if let Some(tag) = glance.to_tag().filter(|tag| self.is_ours(tag)) {
+            if self.may_be_ack_of_shed(now) && self.endpoint.is_ack_of_shed(&glance, tag) {
                 return self.turned_away(Dropped::Absorbed);
             }
             return Some(Place::First(peer));

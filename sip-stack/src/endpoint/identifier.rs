@@ -49,10 +49,14 @@ impl Identifiers {
 
     /// The identifier that stands for these bytes in this process: the same whenever it is asked for.
     pub(super) fn derived(&self, from: &[u8]) -> [u8; LEN] {
-        let mut hasher = std::hash::DefaultHasher::new();
-        hasher.write(&self.mask);
-        hasher.write(from);
-        self.write(hasher.finish().to_be_bytes())
+        self.write(self.digest(from))
+    }
+
+    /// Whether an identifier of ours (see [`Identifiers::origin`]) is the one that stands for these bytes, whichever of
+    /// our processes derived it.
+    pub(super) fn is_derived(&self, identifier: &[u8], from: &[u8]) -> bool {
+        let letters: Option<&[u8; LEN]> = identifier.try_into().ok();
+        letters.and_then(decode).is_some_and(|bytes| bytes[..8] == self.digest(from))
     }
 
     /// Who made this identifier, branch or tag; `None` when it is not one of ours.
@@ -65,6 +69,13 @@ impl Identifiers {
         let [node, shard, e0, e1, e2, e3, check] = masked;
         let epoch = u32::from_be_bytes([e0, e1, e2, e3]);
         (check == 0).then_some(Origin { node, shard, epoch })
+    }
+
+    fn digest(&self, of: &[u8]) -> [u8; 8] {
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write(&self.mask);
+        hasher.write(of);
+        hasher.finish().to_be_bytes()
     }
 
     fn write(&self, nonce: [u8; 8]) -> [u8; LEN] {
@@ -100,6 +111,20 @@ pub(super) fn text(identifier: &[u8; LEN]) -> Bytes {
 
 const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// What each letter stands for, in either case.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_LETTER; 256];
+    let mut value = 0;
+    while value < LETTERS.len() {
+        let letter = LETTERS[value];
+        values[letter as usize] = value as u8;
+        values[letter.to_ascii_uppercase() as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+const NO_LETTER: u8 = 0xff;
+
 /// 15 bytes are three groups of 40 bits, each eight letters.
 fn encode(bytes: &[u8; 15]) -> [u8; LEN] {
     let mut letters = [0; LEN];
@@ -117,8 +142,11 @@ fn decode(letters: &[u8; LEN]) -> Option<[u8; 15]> {
     for (group, out) in letters.chunks_exact(8).zip(bytes.chunks_exact_mut(5)) {
         let mut bits = 0_u64;
         for letter in group {
-            let value = LETTERS.iter().position(|l| *l == letter.to_ascii_lowercase())?;
-            bits = bits << 5 | value as u64;
+            let value = VALUES[usize::from(*letter)];
+            if value == NO_LETTER {
+                return None;
+            }
+            bits = bits << 5 | u64::from(value);
         }
         out.copy_from_slice(&bits.to_be_bytes()[3..]);
     }
@@ -158,6 +186,9 @@ mod tests {
         assert_eq!(ids.derived(b"one"), ids.derived(b"one"));
         assert_ne!(ids.derived(b"one"), ids.derived(b"two"));
         assert_eq!(ids.origin(&ids.derived(b"one")), Some(ORIGIN));
+        assert!(ids.is_derived(&ids.derived(b"one"), b"one"));
+        assert!(!ids.is_derived(&ids.derived(b"one"), b"two"));
+        assert!(!ids.is_derived(b"one", b"one"));
     }
 
     #[test]
