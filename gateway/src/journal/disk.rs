@@ -16,11 +16,20 @@ pub trait Disk {
     /// How long the segment is.
     fn size(&self) -> u64;
 
-    /// Begins the next segment with these bytes; the number of the one that was closed.
+    /// Begins the next segment with these bytes.
     ///
     /// # Errors
     /// When there can be none: the old one goes on.
-    fn next(&mut self, head: &[u8]) -> io::Result<u32>;
+    fn next(&mut self, head: &[u8]) -> io::Result<Turn>;
+}
+
+/// One segment was closed, and another begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The number of the one that is written no more.
+    pub closed: u32,
+    /// The number of the one that is written now: the next, but for numbers that came to nothing.
+    pub open: u32,
 }
 
 /// The segments of one process.
@@ -63,7 +72,7 @@ impl Disk for Segments {
         self.size
     }
 
-    fn next(&mut self, head: &[u8]) -> io::Result<u32> {
+    fn next(&mut self, head: &[u8]) -> io::Result<Turn> {
         let mut number = self.number + 1;
         let mut file = loop {
             match create(&path(&self.directory, number)) {
@@ -80,7 +89,7 @@ impl Disk for Segments {
             return Err(error);
         }
         (self.file, self.size, self.spoilt) = (file, head.len() as u64, false);
-        Ok(std::mem::replace(&mut self.number, number))
+        Ok(Turn { closed: std::mem::replace(&mut self.number, number), open: number })
     }
 }
 
@@ -115,7 +124,7 @@ mod tests {
         let mut segments = Segments::create(scratch.path(), b"head").unwrap();
         segments.append(b"one").unwrap();
         assert_eq!(segments.size(), 7);
-        assert_eq!(segments.next(b"HEAD").unwrap(), 1);
+        assert_eq!(segments.next(b"HEAD").unwrap(), Turn { closed: 1, open: 2 });
         segments.append(b"two").unwrap();
         assert_eq!(numbers(scratch.path()).unwrap(), [1, 2]);
         let read = |number| std::fs::read(path(scratch.path(), number)).unwrap();
@@ -128,10 +137,10 @@ mod tests {
         let mut segments = Segments::create(scratch.path(), b"head").unwrap();
         // The head did not fit, and the disk did not even let it go.
         std::fs::write(path(scratch.path(), 2), b"").unwrap();
-        assert_eq!(segments.next(b"HEAD").unwrap(), 1);
+        assert_eq!(segments.next(b"HEAD").unwrap(), Turn { closed: 1, open: 3 });
         segments.append(b"three").unwrap();
         assert_eq!(std::fs::read(path(scratch.path(), 3)).unwrap(), b"HEADthree");
-        assert_eq!(segments.next(b"HEAD").unwrap(), 3);
+        assert_eq!(segments.next(b"HEAD").unwrap(), Turn { closed: 3, open: 4 });
     }
 
     #[test]

@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 use media_relay::SessionState;
 use uuid::Uuid;
 
+pub use self::disk::Turn;
 pub use self::left::{Dead, Left, Orphan, Restorable};
 pub use self::records::{Keeper, Line, SYNC, Sink, Store};
 
@@ -195,11 +196,11 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Writes what was added, unless the disk failed a moment ago. `ended` gets the lines for the CDR files of calls whose
-    /// end is written now. The number of a segment that became too long and was closed.
+    /// end is written now. A segment that became too long was closed.
     ///
     /// # Errors
     /// When the disk does not take it: it waits for a later commit.
-    pub fn commit(&mut self, now: Instant, ended: impl FnMut(Line)) -> io::Result<Option<u32>> {
+    pub fn commit(&mut self, now: Instant, ended: impl FnMut(Line)) -> io::Result<Option<Turn>> {
         if self.pending.is_empty() || self.retry_at.is_some_and(|at| now < at) {
             return Ok(None);
         }
@@ -220,9 +221,9 @@ impl<D: Disk> Journal<D> {
         let mut head = Vec::new();
         self.head.write(&mut head);
         match self.disk.next(&head) {
-            Ok(closed) => {
+            Ok(turn) => {
                 self.limit = SEGMENT;
-                Ok(Some(closed))
+                Ok(Some(turn))
             }
             Err(error) => {
                 // It grows on for a while.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::CallId;
 use super::directory::{self, Directory};
-use super::disk::path;
+use super::disk::{Turn, path};
 use crate::cdr::{Mark, Writer};
 
 /// One record as a line of the CDR file of its day.
@@ -48,17 +48,17 @@ pub trait Sink: Send {
     /// When that cannot be left for the next one to see.
     fn beat(&mut self, wall: SystemTime) -> io::Result<()>;
 
-    /// This segment of the journal was closed, and the one after it is written now.
+    /// A segment of the journal was closed, and another is written now.
     ///
     /// # Errors
     /// When what is in the closed one may not be on the disk.
-    fn closed(&mut self, segment: u32) -> io::Result<()>;
+    fn closed(&mut self, turn: Turn) -> io::Result<()>;
 }
 
 /// CDR files and journal of one process.
 #[derive(Debug)]
 pub struct Store {
-    directory: Directory,
+    pub(super) directory: Directory,
     writer: Writer,
     mark: Mark,
     /// The newest segment, and its handle once it was needed.
@@ -123,9 +123,9 @@ impl Sink for Store {
         self.directory.beat(wall)
     }
 
-    fn closed(&mut self, segment: u32) -> io::Result<()> {
+    fn closed(&mut self, turn: Turn) -> io::Result<()> {
         let synced = self.sync();
-        self.segment = (segment + 1, None);
+        self.segment = (turn.open, None);
         synced
     }
 
@@ -190,8 +190,9 @@ impl<S: Sink> Keeper<S> {
     ///
     /// # Errors
     /// When the journal could not be made shorter: it is tried with the next segment.
-    pub fn close(&mut self, segment: u32, now: Instant) -> io::Result<()> {
-        let written = self.write(now).and(self.sink.closed(segment));
+    pub fn close(&mut self, turn: Turn, now: Instant) -> io::Result<()> {
+        let segment = turn.closed;
+        let written = self.write(now).and(self.sink.closed(turn));
         let (_, count) = self.closed.unwrap_or_default();
         self.closed = Some((segment, count + 1));
         // The base is written anew each time: only when as much has come in again.

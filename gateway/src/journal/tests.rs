@@ -43,7 +43,7 @@ impl Disk for Full {
         self.segments.size()
     }
 
-    fn next(&mut self, head: &[u8]) -> io::Result<u32> {
+    fn next(&mut self, head: &[u8]) -> io::Result<Turn> {
         self.segments.next(head)
     }
 }
@@ -53,7 +53,7 @@ struct Process {
     journal: Journal<Full>,
     keeper: Keeper<Store>,
     /// On the way to the thread of records: a line, or a segment that was closed.
-    queue: Vec<Result<Line, u32>>,
+    queue: Vec<Result<Line, Turn>>,
     dead: Option<Dead>,
     now: Instant,
 }
@@ -98,9 +98,9 @@ impl Process {
             Step::Commit => {
                 self.now += RETRY;
                 let queue = &mut self.queue;
-                if let Ok(closed) = self.journal.commit(self.now, |line| queue.push(Ok(line))) {
+                if let Ok(turn) = self.journal.commit(self.now, |line| queue.push(Ok(line))) {
                     self.journal.limit = 1500;
-                    self.queue.extend(closed.map(Err));
+                    self.queue.extend(turn.map(Err));
                     if let Some(mut dead) = self.dead.take() {
                         dead.remove().unwrap();
                     }
@@ -110,7 +110,7 @@ impl Process {
                 for job in self.queue.drain(..) {
                     match job {
                         Ok(line) => self.keeper.take(line),
-                        Err(segment) => self.keeper.close(segment, self.now).unwrap(),
+                        Err(turn) => self.keeper.close(turn, self.now).unwrap(),
                     }
                 }
                 self.keeper.write(self.now).unwrap();
@@ -356,4 +356,17 @@ fn a_journal_that_cannot_be_removed_is_taken_up_once() {
     let third = open(state.path(), &MASTER, SECONDS, [3; 32]).unwrap();
     assert!(third.left.calls.is_empty() && third.left.unreadable == 0);
     assert!(!stubborn.exists(), "whoever comes next removes it");
+}
+
+#[test]
+fn r10_what_is_written_now_reaches_the_disk_behind_a_segment_that_came_to_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let Opened { journal, mut store, .. } = open(state.path(), &MASTER, SECONDS, [1; 32]).unwrap();
+    let Journal { mut disk, .. } = journal;
+    let stray = disk::path(&store.directory.path, 2);
+    std::fs::write(&stray, b"").unwrap();
+    let turn = disk.next(b"HEAD").unwrap();
+    store.closed(turn).unwrap();
+    std::fs::remove_file(&stray).unwrap();
+    store.sync().unwrap();
 }

@@ -39,9 +39,9 @@ impl Durable {
     pub(super) fn commit(&mut self, now: Instant) -> bool {
         let waits = !self.journal.is_written();
         match self.journal.commit(now, |line| self.records.write(line)) {
-            Ok(closed) => {
-                if let Some(segment) = closed {
-                    self.records.closed(segment);
+            Ok(turn) => {
+                if let Some(turn) = turn {
+                    self.records.closed(turn);
                 }
                 if waits && self.journal.is_written() {
                     self.records.note_dirty();

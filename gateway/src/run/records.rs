@@ -14,7 +14,7 @@ use std::{io, thread};
 use tracing::{error, info};
 
 use super::{clock, time_of_day};
-use crate::journal::{Keeper, Line, SYNC, Sink};
+use crate::journal::{Keeper, Line, SYNC, Sink, Turn};
 use crate::metrics::{Loss, Tally};
 
 /// Takes lines and never waits.
@@ -29,8 +29,8 @@ pub(super) struct Records<S> {
 
 enum Job {
     Line(Line),
-    /// This segment of the journal was closed.
-    Closed(u32),
+    /// A segment of the journal was closed.
+    Closed(Turn),
 }
 
 #[derive(Default)]
@@ -63,8 +63,8 @@ impl<S: Sink + 'static> Records<S> {
     }
 
     /// A segment of the journal was closed.
-    pub(super) fn closed(&mut self, segment: u32) {
-        self.send(Job::Closed(segment));
+    pub(super) fn closed(&mut self, turn: Turn) {
+        self.send(Job::Closed(turn));
     }
 
     /// The journal was written.
@@ -167,7 +167,7 @@ fn take<S: Sink>(keeper: &mut Keeper<S>, job: Job, now: Instant) -> io::Result<(
             keeper.take(line);
             Ok(())
         }
-        Job::Closed(segment) => keeper.close(segment, now),
+        Job::Closed(turn) => keeper.close(turn, now),
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
             Ok(())
         }
 
-        fn closed(&mut self, _segment: u32) -> io::Result<()> {
+        fn closed(&mut self, _turn: Turn) -> io::Result<()> {
             Ok(())
         }
 
