@@ -13,9 +13,10 @@
 //! takes to be called busy.
 //!
 //! Bounded: `MOST_FIRST` datagrams and as many messages of streams, `MOST_HELP`, `MOST_PRIORITY` and `MOST_CALLS`
-//! messages. When a class is full, the oldest of its longest lane makes room; it will be repeated. What belongs to
-//! something that exists and came on a stream is repeated by nobody: it waits apart from datagrams, and is never full
-//! before the connections are held up, for the driver reads no more of them than [`Intake::room`].
+//! messages. When a class is full, the oldest of its longest lane makes room: a datagram will be repeated; what came on
+//! a stream will not, so the driver refuses or serves it. What belongs to something that exists and came on a stream
+//! waits apart from datagrams, and is never full before the connections are held up, for the driver reads no more of
+//! them than [`Intake::room`].
 
 mod lanes;
 
@@ -118,7 +119,7 @@ impl Intake {
         self.len() == 0
     }
 
-    /// Adds a message. What had to make room for it comes back, and is dropped: it will be repeated.
+    /// Adds a message. What had to make room for it, of the same class, comes back.
     pub fn push(&mut self, place: Place, message: Waiting) -> Option<Waiting> {
         match place {
             Place::First(lane) if message.source.flow.is_some() => self.streams.push(lane, message),

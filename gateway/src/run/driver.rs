@@ -25,7 +25,7 @@ use crate::admin::Health;
 use crate::core::{Core, Opened, Output, Renewal};
 use crate::event::{Dropped, Refusal};
 use crate::handover::note::Kind;
-use crate::intake::{Intake, Next, Waiting};
+use crate::intake::{Intake, Next, Place, Waiting};
 use crate::logging::Flood;
 use crate::metrics::{GAUGE_INTERVAL, Loss, Meters, Tally};
 use crate::service::Service;
@@ -254,8 +254,8 @@ impl Driver {
                 Input::Message { source, received, raw } => {
                     if let Some(place) = self.core.sort(&source, &raw, now) {
                         let message = Waiting { source, received, raw };
-                        if self.intake.push(place, message).is_some() {
-                            self.core.note_dropped(Dropped::Full);
+                        if let Some(victim) = self.intake.push(place, message) {
+                            self.make_room(place, victim, now);
                         }
                     }
                 }
@@ -281,6 +281,17 @@ impl Driver {
         }
         // The room is kept.
         self.inputs = inputs;
+    }
+
+    /// What had to leave a full class: a datagram will be repeated. On a stream nobody repeats it: a new call is told to
+    /// come back, all else is served at once.
+    fn make_room(&mut self, class: Place, victim: Waiting, now: Instant) {
+        let is_call = matches!(class, Place::Call(_));
+        if victim.source.flow.is_none() {
+            self.core.note_dropped(Dropped::Full);
+        } else if !(is_call && self.core.shed(&victim.source, &victim.raw, now)) {
+            self.serve(victim, now);
+        }
     }
 
     /// Serves all that waits.
