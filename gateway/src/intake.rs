@@ -13,8 +13,8 @@
 //! takes to be called busy.
 //!
 //! Bounded: `MOST_FIRST` datagrams and as many messages of streams, `MOST_HELP`, `MOST_PRIORITY` and `MOST_CALLS`
-//! messages. When a class is full, the oldest of its longest lane makes room: a datagram will be repeated; what came on
-//! a stream will not, so the driver refuses or serves it. What belongs to something that exists and came on a stream
+//! messages. When a class is full, the oldest of its longest lane makes room ([`Victim`]): a datagram will be repeated;
+//! on a stream nobody repeats anything, and it is refused or served at once. What belongs to something that exists and came on a stream
 //! waits apart from datagrams, and is never full before the connections are held up, for the driver reads no more of
 //! them than [`Intake::room`].
 
@@ -58,6 +58,26 @@ pub enum Next {
     Serve(Waiting),
     /// Refuse it: it has waited too long, and others are waiting.
     Refuse(Waiting),
+}
+
+/// What becomes of a message that had to make room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// A datagram: it is dropped, and will be repeated.
+    Dropped(Waiting),
+    /// It came on a stream: this is to be done with it at once.
+    Now(Next),
+}
+
+impl Victim {
+    /// The message.
+    pub const fn message(&self) -> &Waiting {
+        match self {
+            Self::Dropped(message) | Self::Now(Next::Serve(message) | Next::Refuse(message)) => {
+                message
+            }
+        }
+    }
 }
 
 /// The queues.
@@ -119,15 +139,23 @@ impl Intake {
         self.len() == 0
     }
 
-    /// Adds a message. What had to make room for it, of the same class, comes back.
-    pub fn push(&mut self, place: Place, message: Waiting) -> Option<Waiting> {
-        match place {
-            Place::First(lane) if message.source.flow.is_some() => self.streams.push(lane, message),
-            Place::First(lane) => self.datagrams.push(lane, message),
-            Place::Help(lane) => self.help.push(lane, message),
-            Place::Priority(lane) => self.priority.push(lane, message),
-            Place::Call(lane) => self.calls.push(lane, message),
-        }
+    /// Adds a message. What had to make room for it is of the same class.
+    pub fn push(&mut self, place: Place, message: Waiting) -> Option<Victim> {
+        let (lanes, lane) = match place {
+            Place::First(lane) if message.source.flow.is_some() => (&mut self.streams, lane),
+            Place::First(lane) => (&mut self.datagrams, lane),
+            Place::Help(lane) => (&mut self.help, lane),
+            Place::Priority(lane) => (&mut self.priority, lane),
+            Place::Call(lane) => (&mut self.calls, lane),
+        };
+        let victim = lanes.push(lane, message)?;
+        Some(match place {
+            _ if victim.source.flow.is_none() => Victim::Dropped(victim),
+            Place::Call(_) => Victim::Now(Next::Refuse(victim)),
+            Place::First(_) | Place::Help(_) | Place::Priority(_) => {
+                Victim::Now(Next::Serve(victim))
+            }
+        })
     }
 
     /// A turn begins.

@@ -24,6 +24,12 @@ fn message(name: &str, received: Instant) -> Waiting {
     Waiting { source, received, raw: Bytes::copy_from_slice(name.as_bytes()) }
 }
 
+fn on_a_stream(name: &str, received: Instant) -> Waiting {
+    let mut message = message(name, received);
+    message.source.flow = Some(FlowId(1));
+    message
+}
+
 fn name(next: &Next) -> String {
     let (kind, waiting) = match next {
         Next::Serve(waiting) => ("", waiting),
@@ -157,7 +163,7 @@ fn a_full_class_loses_its_oldest_and_only_of_the_longest_lane() {
         assert_eq!(intake.push(Place::Call(1), message(&n.to_string(), now)), None);
     }
     let victim = intake.push(Place::Call(2), message("new", now)).unwrap();
-    assert_eq!(victim.raw, "1");
+    assert_eq!(victim.message().raw, "1");
     assert_eq!(intake.len(), MOST_CALLS);
     for (place, most) in [
         (Place::First as fn(u8) -> Place, MOST_FIRST),
@@ -168,9 +174,28 @@ fn a_full_class_loses_its_oldest_and_only_of_the_longest_lane() {
         for n in 1..most {
             assert_eq!(intake.push(place(1), message(&n.to_string(), now)), None);
         }
-        assert_eq!(intake.push(place(1), message("last", now)).unwrap().raw, "1");
+        assert_eq!(intake.push(place(1), message("last", now)).unwrap().message().raw, "1");
     }
     assert_eq!(intake.room(), MOST_FIRST, "streams have a room of their own");
+}
+
+/// Nobody repeats what came on a stream.
+#[test]
+fn what_came_on_a_stream_is_never_dropped_for_want_of_room() {
+    let (mut intake, now) = (Intake::new(), start());
+    for (place, most) in [
+        (Place::Call as fn(u8) -> Place, MOST_CALLS),
+        (Place::Help, MOST_HELP),
+        (Place::Priority, MOST_PRIORITY),
+    ] {
+        for _ in 0..most {
+            assert_eq!(intake.push(place(1), on_a_stream("stream", now)), None);
+        }
+        let victim = intake.push(place(2), message("datagram", now)).unwrap();
+        let Victim::Now(next) = victim else { panic!("{victim:?}") };
+        let refused = matches!(place(1), Place::Call(_));
+        assert_eq!(name(&next), if refused { "-stream" } else { "stream" });
+    }
 }
 
 /// AT-29: a wild trunk that knows tags of its own calls fills the first class with datagrams. What comes on streams is
@@ -182,12 +207,10 @@ fn at_29_a_flood_of_datagrams_that_come_first_holds_up_neither_streams_nor_other
         intake.push(Place::First(1), message("flood", now));
     }
     assert_eq!(intake.room(), MOST_FIRST, "streams are read on");
-    let mut stream = message("stream", now);
-    stream.source.flow = Some(FlowId(1));
-    assert_eq!(intake.push(Place::First(1), stream), None);
+    assert_eq!(intake.push(Place::First(1), on_a_stream("stream", now)), None);
     assert_eq!(intake.room(), MOST_FIRST - 1);
     let victim = intake.push(Place::First(2), message("calm", now)).unwrap();
-    assert_eq!(victim.raw, "flood", "who floods loses its own");
+    assert_eq!(victim.message().raw, "flood", "who floods loses its own");
     let served = turn(&mut intake, now);
     for name in ["stream", "calm"] {
         let at = served.iter().position(|s| s == name).unwrap();
@@ -217,7 +240,7 @@ fn at_29_a_flood_of_other_requests_neither_delays_nor_drops_a_call_for_help() {
         intake.push(Place::Help(1), message("wild", now));
     }
     let dropped = intake.push(Place::Help(2), message("112", now)).unwrap();
-    assert_eq!(dropped.raw, "wild");
+    assert_eq!(dropped.message().raw, "wild");
     assert!(turn(&mut intake, now)[..2].contains(&"112".to_owned()));
 }
 

@@ -25,7 +25,7 @@ use crate::admin::Health;
 use crate::core::{Core, Opened, Output, Renewal};
 use crate::event::{Dropped, Refusal};
 use crate::handover::note::Kind;
-use crate::intake::{Intake, Next, Place, Waiting};
+use crate::intake::{Intake, Next, Victim, Waiting};
 use crate::logging::Flood;
 use crate::metrics::{GAUGE_INTERVAL, Loss, Meters, Tally};
 use crate::service::Service;
@@ -254,8 +254,10 @@ impl Driver {
                 Input::Message { source, received, raw } => {
                     if let Some(place) = self.core.sort(&source, &raw, now) {
                         let message = Waiting { source, received, raw };
-                        if let Some(victim) = self.intake.push(place, message) {
-                            self.make_room(place, victim, now);
+                        match self.intake.push(place, message) {
+                            None => {}
+                            Some(Victim::Dropped(_)) => self.core.note_dropped(Dropped::Full),
+                            Some(Victim::Now(next)) => self.go_on(next, now),
                         }
                     }
                 }
@@ -283,17 +285,6 @@ impl Driver {
         self.inputs = inputs;
     }
 
-    /// What had to leave a full class: a datagram will be repeated. On a stream nobody repeats it: a new call is told to
-    /// come back, all else is served at once.
-    fn make_room(&mut self, class: Place, victim: Waiting, now: Instant) {
-        let is_call = matches!(class, Place::Call(_));
-        if victim.source.flow.is_none() {
-            self.core.note_dropped(Dropped::Full);
-        } else if !(is_call && self.core.shed(&victim.source, &victim.raw, now)) {
-            self.serve(victim, now);
-        }
-    }
-
     /// Serves all that waits.
     pub(super) fn serve_waiting(&mut self, now: Instant) {
         while !self.intake.is_empty() {
@@ -305,10 +296,14 @@ impl Driver {
     fn serve_intake(&mut self, now: Instant) {
         self.intake.begin_turn(now);
         while let Some(next) = self.intake.next(now) {
-            match next {
-                Next::Refuse(message) if self.core.shed(&message.source, &message.raw, now) => {}
-                Next::Refuse(message) | Next::Serve(message) => self.serve(message, now),
-            }
+            self.go_on(next, now);
+        }
+    }
+
+    fn go_on(&mut self, next: Next, now: Instant) {
+        match next {
+            Next::Refuse(message) if self.core.shed(&message.source, &message.raw, now) => {}
+            Next::Refuse(message) | Next::Serve(message) => self.serve(message, now),
         }
     }
 

@@ -188,7 +188,7 @@ fn at_29_a_call_for_help_is_served_first_while_its_own_trunk_floods_us() {
     assert_eq!(push(&mut world, &help), None);
     for n in 0..5000 {
         let dropped = push(&mut world, &flood[n % flood.len()]);
-        assert!(dropped.is_none_or(|dropped| dropped.raw != raw(&help)));
+        assert!(dropped.is_none_or(|dropped| dropped.message().raw != raw(&help)));
     }
     intake.begin_turn(world.now);
     let Some(Next::Serve(first)) = intake.next(world.now) else { panic!() };
