@@ -13,8 +13,8 @@
 //! takes to be called busy.
 //!
 //! Bounded: `MOST_FIRST` datagrams and as many messages of streams, `MOST_HELP`, `MOST_PRIORITY` and `MOST_CALLS`
-//! messages. When a class is full, the oldest of its longest lane makes room ([`Victim`]): a datagram will be repeated;
-//! on a stream nobody repeats anything, and it is refused or served at once. What belongs to something that exists and came on a stream
+//! messages. When a class is full, the oldest of its longest lane makes room ([`Victim`]): a datagram is dropped, and will
+//! be repeated; on a stream nobody repeats a call, so it is refused at once. What belongs to something that exists and came on a stream
 //! waits apart from datagrams, and is never full before the connections are held up, for the driver reads no more of
 //! them than [`Intake::room`].
 
@@ -63,19 +63,18 @@ pub enum Next {
 /// What becomes of a message that had to make room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Victim {
-    /// A datagram: it is dropped, and will be repeated.
+    /// A datagram, which will be repeated, or no call: it is dropped.
     Dropped(Waiting),
-    /// It came on a stream: this is to be done with it at once.
-    Now(Next),
+    /// A call that came on a stream: to be refused at once, which costs next to nothing. Even one for help: whoever
+    /// sends so many hears soon that it has to go elsewhere.
+    Refused(Waiting),
 }
 
 impl Victim {
     /// The message.
     pub const fn message(&self) -> &Waiting {
         match self {
-            Self::Dropped(message) | Self::Now(Next::Serve(message) | Next::Refuse(message)) => {
-                message
-            }
+            Self::Dropped(message) | Self::Refused(message) => message,
         }
     }
 }
@@ -150,10 +149,11 @@ impl Intake {
         };
         let victim = lanes.push(lane, message)?;
         Some(match place {
-            _ if victim.source.flow.is_none() => Victim::Dropped(victim),
-            Place::Call(_) => Victim::Now(Next::Refuse(victim)),
-            Place::First(_) | Place::Help(_) | Place::Priority(_) => {
-                Victim::Now(Next::Serve(victim))
+            Place::Call(_) | Place::Help(_) if victim.source.flow.is_some() => {
+                Victim::Refused(victim)
+            }
+            Place::First(_) | Place::Call(_) | Place::Help(_) | Place::Priority(_) => {
+                Victim::Dropped(victim)
             }
         })
     }

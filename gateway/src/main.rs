@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use gateway::cli::{self, Command};
 use gateway::{check, run};
-use tikv_jemallocator::Jemalloc;
 
 /// Messages of about a kilobyte come and go with every call, beside what lives as long as a transaction. Under overload
 /// the system's allocator spends a fifth of a core on joining and cutting the gaps they leave (docs/performance.md).
+/// Elsewhere than with glibc it is not known to work.
+#[cfg(target_env = "gnu")]
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     ExitCode::from(match cli::parse(std::env::args_os()) {

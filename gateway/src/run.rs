@@ -1,7 +1,8 @@
 //! `trunkgate run`: opens everything, says `ready`, and runs until it is told to stop.
 //!
 //! Threads: this one owns signalling (sockets, core, timers); `service` does TLS handshakes, DNS
-//! and the admin pages; `records` writes CDRs; the relay has its own. They meet in bounded queues.
+//! and the admin pages; `records` writes CDRs; the relay has its own. They meet in bounded queues. Beside them the allocator
+//! has up to one for each processor, which give memory back to the system.
 
 mod capacity;
 mod driver;

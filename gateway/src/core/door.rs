@@ -56,8 +56,13 @@ impl Core {
         }
         let Some(glance) = Glance::request(raw) else {
             // Perhaps inside a dialog; whoever has to refuse it reads it first.
-            let is_call = raw.starts_with(b"INVITE ");
-            return Some(if is_call { Place::Call(peer) } else { Place::Priority(peer) });
+            let of_call = [&b"INVITE "[..], b"CANCEL "].iter().find_map(|m| raw.strip_prefix(*m));
+            let uri = of_call.and_then(|rest| rest.split(|byte| *byte == b' ').next());
+            return Some(match uri {
+                Some(uri) if is_emergency(uri) => Place::Help(peer),
+                Some(uri) => Place::Call(self.lane(source, uri)),
+                None => Place::Priority(peer),
+            });
         };
         if let Some(tag) = glance.to_tag().filter(|tag| self.is_ours(tag)) {
             if self.may_be_ack_of_shed(now) && self.endpoint.is_ack_of_shed(&glance, tag) {

@@ -181,20 +181,19 @@ fn a_full_class_loses_its_oldest_and_only_of_the_longest_lane() {
 
 /// Nobody repeats what came on a stream.
 #[test]
-fn what_came_on_a_stream_is_never_dropped_for_want_of_room() {
+fn a_call_that_came_on_a_stream_is_refused_when_it_must_make_room() {
     let (mut intake, now) = (Intake::new(), start());
-    for (place, most) in [
-        (Place::Call as fn(u8) -> Place, MOST_CALLS),
-        (Place::Help, MOST_HELP),
-        (Place::Priority, MOST_PRIORITY),
+    for (place, most, refused) in [
+        (Place::Call as fn(u8) -> Place, MOST_CALLS, true),
+        (Place::Help, MOST_HELP, true),
+        (Place::Priority, MOST_PRIORITY, false),
     ] {
         for _ in 0..most {
             assert_eq!(intake.push(place(1), on_a_stream("stream", now)), None);
         }
         let victim = intake.push(place(2), message("datagram", now)).unwrap();
-        let Victim::Now(next) = victim else { panic!("{victim:?}") };
-        let refused = matches!(place(1), Place::Call(_));
-        assert_eq!(name(&next), if refused { "-stream" } else { "stream" });
+        assert_eq!(victim.message().raw, "stream");
+        assert_eq!(matches!(victim, Victim::Refused(_)), refused, "{:?}", place(1));
     }
 }
 

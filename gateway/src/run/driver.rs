@@ -257,7 +257,7 @@ impl Driver {
                         match self.intake.push(place, message) {
                             None => {}
                             Some(Victim::Dropped(_)) => self.core.note_dropped(Dropped::Full),
-                            Some(Victim::Now(next)) => self.go_on(next, now),
+                            Some(Victim::Refused(message)) => self.refuse(message, now),
                         }
                     }
                 }
@@ -296,14 +296,17 @@ impl Driver {
     fn serve_intake(&mut self, now: Instant) {
         self.intake.begin_turn(now);
         while let Some(next) = self.intake.next(now) {
-            self.go_on(next, now);
+            match next {
+                Next::Refuse(message) => self.refuse(message, now),
+                Next::Serve(message) => self.serve(message, now),
+            }
         }
     }
 
-    fn go_on(&mut self, next: Next, now: Instant) {
-        match next {
-            Next::Refuse(message) if self.core.shed(&message.source, &message.raw, now) => {}
-            Next::Refuse(message) | Next::Serve(message) => self.serve(message, now),
+    /// Refuses a new call for load. What turns out to be none is served: that is as quick.
+    fn refuse(&mut self, message: Waiting, now: Instant) {
+        if !self.core.shed(&message.source, &message.raw, now) {
+            self.serve(message, now);
         }
     }
 

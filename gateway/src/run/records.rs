@@ -69,7 +69,7 @@ impl<S: Sink + 'static> Records<S> {
 
     /// The journal was written.
     pub(super) fn note_dirty(&self) {
-        self.shared.dirty.store(true, Ordering::Relaxed);
+        self.shared.dirty.store(true, Ordering::Release);
     }
 
     /// Hands over what found no room before.
@@ -120,13 +120,13 @@ fn work<S: Sink>(jobs: &Receiver<Job>, mut keeper: Keeper<S>, shared: &Shared) -
     loop {
         let open = match jobs.recv_timeout(SYNC) {
             Ok(job) => {
-                let mut result = take(&mut keeper, job, clock());
+                let mut result = take(&mut keeper, job, shared, clock());
                 if !shared.closing.load(Ordering::Acquire) {
                     // Many lines in one write.
                     thread::sleep(GATHER);
                 }
                 for job in jobs.try_iter().take(QUEUE) {
-                    result = result.and(take(&mut keeper, job, clock()));
+                    result = result.and(take(&mut keeper, job, shared, clock()));
                 }
                 note(result, &failed, &mut failing);
                 true
@@ -144,30 +144,45 @@ fn work<S: Sink>(jobs: &Receiver<Job>, mut keeper: Keeper<S>, shared: &Shared) -
             info!("CDRs can be written again");
         }
         if keeper.unwritten() < before {
-            shared.dirty.store(true, Ordering::Relaxed);
+            shared.dirty.store(true, Ordering::Release);
         }
         note(written, &failed, &mut failing);
         shared.unwritten.store(keeper.unwritten(), Ordering::Relaxed);
-        if shared.dirty.load(Ordering::Relaxed) {
-            let synced = keeper.sync(now);
-            if let Ok(true) = synced {
-                shared.dirty.store(false, Ordering::Relaxed);
-            }
-            note(synced.map(|_| ()), &failed, &mut failing);
-        }
+        note(sync(&mut keeper, shared, now), &failed, &mut failing);
         if !open {
             return (keeper.unwritten() == 0).then(|| keeper.into_sink());
         }
     }
 }
 
-fn take<S: Sink>(keeper: &mut Keeper<S>, job: Job, now: Instant) -> io::Result<()> {
+/// Has what was written reach the disk itself, if anything was. What is written meanwhile waits for the next time.
+fn sync<S: Sink>(keeper: &mut Keeper<S>, shared: &Shared, now: Instant) -> io::Result<()> {
+    if !shared.dirty.swap(false, Ordering::AcqRel) {
+        return Ok(());
+    }
+    let synced = keeper.sync(now);
+    if !matches!(synced, Ok(true)) {
+        shared.dirty.store(true, Ordering::Release);
+    }
+    synced.map(|_| ())
+}
+
+fn take<S: Sink>(
+    keeper: &mut Keeper<S>,
+    job: Job,
+    shared: &Shared,
+    now: Instant,
+) -> io::Result<()> {
     match job {
         Job::Line(line) => {
             keeper.take(line);
             Ok(())
         }
-        Job::Closed(turn) => keeper.close(turn, now),
+        Job::Closed(turn) => {
+            // What stands in the new segment by now was taken for the old one's.
+            shared.dirty.store(true, Ordering::Release);
+            keeper.close(turn, now)
+        }
     }
 }
 
@@ -260,6 +275,52 @@ mod tests {
         disk.0.lock().unwrap().0 = false;
         assert!(records.close().is_some());
         assert_eq!(disk.0.lock().unwrap().1, lines(many));
+    }
+
+    #[test]
+    fn what_is_written_while_the_disk_syncs_is_synced_the_next_time() {
+        /// Something is written whenever it syncs.
+        struct Busy(Arc<Shared>, usize);
+
+        impl Sink for Busy {
+            fn append(&mut self, _day: &str, _lines: &[u8]) -> io::Result<()> {
+                Ok(())
+            }
+
+            fn sync(&mut self) -> io::Result<()> {
+                self.1 += 1;
+                self.0.dirty.store(self.1 < 3, Ordering::Release);
+                Ok(())
+            }
+
+            fn closed(&mut self, _turn: Turn) -> io::Result<()> {
+                Ok(())
+            }
+
+            fn beat(&mut self, _wall: std::time::SystemTime) -> io::Result<()> {
+                Ok(())
+            }
+
+            fn compact(&mut self, _last: u32, _unwritten: &HashSet<CallId>) -> io::Result<u64> {
+                Ok(0)
+            }
+        }
+
+        let shared = Arc::new(Shared::default());
+        let mut keeper = Keeper::new(Busy(Arc::clone(&shared), 0));
+        let mut now = clock();
+        shared.dirty.store(true, Ordering::Release);
+        for _ in 0..10 {
+            sync(&mut keeper, &shared, now).unwrap();
+            sync(&mut keeper, &shared, now).unwrap();
+            now += SYNC;
+        }
+        assert_eq!(keeper.into_sink().1, 3);
+
+        let mut keeper = Keeper::new(Disk::default());
+        let turn = Job::Closed(Turn { closed: 1, open: 2 });
+        take(&mut keeper, turn, &shared, now).unwrap();
+        assert!(shared.dirty.load(Ordering::Acquire), "the new segment has something already");
     }
 
     #[test]

@@ -47,13 +47,14 @@ impl Identifiers {
         self.write(nonce)
     }
 
-    /// The identifier that stands for these bytes in this process: the same whenever it is asked for.
+    /// The identifier that stands for these bytes in this process: the same whenever it is asked for. Builds with one
+    /// standard library agree on it.
     pub(super) fn derived(&self, from: &[u8]) -> [u8; LEN] {
         self.write(self.digest(from))
     }
 
-    /// Whether an identifier of ours (see [`Identifiers::origin`]) is the one that stands for these bytes, whichever of
-    /// our processes derived it.
+    /// Whether an identifier that is known to be ours (see [`Identifiers::origin`]; that is not asked again) is the one
+    /// that stands for these bytes, whichever of our processes derived it.
     pub(super) fn is_derived(&self, identifier: &[u8], from: &[u8]) -> bool {
         let letters: Option<&[u8; LEN]> = identifier.try_into().ok();
         letters.and_then(decode).is_some_and(|bytes| bytes[..8] == self.digest(from))
@@ -186,7 +187,11 @@ mod tests {
         assert_eq!(ids.derived(b"one"), ids.derived(b"one"));
         assert_ne!(ids.derived(b"one"), ids.derived(b"two"));
         assert_eq!(ids.origin(&ids.derived(b"one")), Some(ORIGIN));
-        assert!(ids.is_derived(&ids.derived(b"one"), b"one"));
+        let sibling = Identifiers::new(Origin { node: 4, shard: 0, epoch: 7 }, [9; 32], [2; 32]);
+        for identifier in [ids.derived(b"one"), sibling.derived(b"one")] {
+            assert!(ids.is_derived(&identifier, b"one"));
+            assert!(ids.is_derived(&identifier.to_ascii_uppercase(), b"one"));
+        }
         assert!(!ids.is_derived(&ids.derived(b"one"), b"two"));
         assert!(!ids.is_derived(b"one", b"one"));
     }

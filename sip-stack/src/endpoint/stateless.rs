@@ -44,7 +44,7 @@ impl Endpoint {
         self.shed_read(source, raw, retry_after)
     }
 
-    /// Whether this is the ACK for such a refusal, to be dropped; `tag` is its To tag.
+    /// Whether this is the ACK for such a refusal, to be dropped; `tag` is its To tag, which is known to be ours.
     pub fn is_ack_of_shed(&self, ack: &Glance<'_>, tag: &[u8]) -> bool {
         ack.method == b"ACK" && self.identifiers.is_derived(tag, ack.call_id)
     }

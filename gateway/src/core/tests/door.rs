@@ -229,6 +229,36 @@ fn a_call_refused_for_load_leaves_nothing_but_a_figure() {
     assert_eq!(sort(&mut world, CARRIER, &ack), Err(Dropped::Absorbed));
 }
 
+/// A peer that tries again with the same Call-ID, and is served, has its ACK heard.
+#[test]
+fn the_ack_of_a_call_that_was_refused_before_is_none_of_a_refusal() {
+    let mut world = World::new();
+    let invite = carrier_invite("+442079460001", PLAIN);
+    assert!(world.core.shed(&source(CARRIER), &raw(&invite), world.now));
+    let ours = String::from_utf8(world.core.endpoint.new_tag().to_vec()).unwrap();
+    let ack = tagged(&invite.replace("INVITE", "ACK"), &ours);
+    assert!(matches!(sort(&mut world, CARRIER, &ack), Ok(Place::First(_))));
+}
+
+/// What a glance does not see is no reason to take a call for help for another.
+#[test]
+fn a_call_that_is_not_beyond_doubt_has_its_place_by_its_first_line() {
+    let mut world = World::new();
+    let folded = |method: &str, user: &str| {
+        let invite = carrier_invite("+442079460001", PLAIN).replace("INVITE", method);
+        let invite = invite.replace("sip:+442079460001@", &format!("sip:{user}@"));
+        invite.replacen("Call-ID:", "X: a\n b\nCall-ID:", 1)
+    };
+    for method in ["INVITE", "CANCEL"] {
+        let help = sort(&mut world, CARRIER, &folded(method, "112"));
+        assert!(matches!(help, Ok(Place::Help(_))), "{help:?}");
+        let call = sort(&mut world, CARRIER, &folded(method, "+442079460001"));
+        assert!(matches!(call, Ok(Place::Call(_))), "{call:?}");
+    }
+    let bye = sort(&mut world, CARRIER, &folded("BYE", "112"));
+    assert!(matches!(bye, Ok(Place::Priority(_))), "{bye:?}");
+}
+
 #[test]
 fn a_call_with_a_tag_that_somebody_made_up_is_refused_for_load_as_well() {
     let mut world = World::new();
