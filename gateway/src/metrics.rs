@@ -39,6 +39,15 @@ impl Exporter {
     pub fn render(&self) -> String {
         self.0.render()
     }
+
+    /// Sorts what was measured into its buckets, for ever, so that a gateway that nobody asks for its metrics does not
+    /// keep every measurement.
+    pub async fn tend(self, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            self.0.run_upkeep();
+        }
+    }
 }
 
 /// The process has a recorder already.
@@ -381,6 +390,8 @@ const GAUGES: &[(&str, &str)] = &[
     ("trunkgate_proxy_refused", "1 while OPTIONS to that proxy are answered with a refusal"),
     ("trunkgate_peer_up", "0 while that peer of a trunk does not answer"),
 ];
+/// How often measurements are sorted into their buckets.
+pub const TEND_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the gauges are shown.
 pub const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 

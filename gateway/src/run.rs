@@ -46,7 +46,7 @@ use crate::core::{Core, CoreConfig, Restored};
 use crate::handover::elder::Failed;
 use crate::journal::{self, Entry as Kept, Left};
 use crate::logging::{self, Levels};
-use crate::metrics::{Exporter, Meters};
+use crate::metrics::{Exporter, Meters, TEND_INTERVAL};
 use crate::random::{Drawn, Random};
 use crate::routing::Routes;
 use crate::service::Service;
@@ -197,6 +197,7 @@ async fn serve(
     let exporter = Exporter::install()?;
     let health = Arc::new(Health::new(clock()));
     let service = Service::start(&config.dns).map_err(system("a thread"))?;
+    service.handle().spawn(exporter.clone().tend(TEND_INTERVAL));
     let state = &config.gateway.state;
     let entered = enter::enter(state, upgrade).await?;
     let Entry { lock, control, inherited, taken, admin, elder } = entered;
