@@ -173,14 +173,22 @@ fn gauge(gateway: &Gateway, name: &str) -> u64 {
     value.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse::<f64>().unwrap() as u64
 }
 
-/// UDP sockets on an address, but for the port of signalling.
+/// UDP sockets on an address, but for the port of signalling. The kernel's table is read in pieces, each by its place:
+/// while sockets of others come and go, a reading may pass over some, or show some twice. So each counts once that any of
+/// a few readings shows.
 fn udp_sockets(address: SocketAddr) -> u64 {
     let SocketAddr::V4(v4) = address else { panic!("{address}") };
     let ip = format!("{:08X}:", u32::from_le_bytes(v4.ip().octets()));
     let signalling = format!("{ip}{:04X}", v4.port());
-    let table = fs::read_to_string("/proc/net/udp").unwrap();
-    let local = table.lines().filter_map(|line| line.split_whitespace().nth(1));
-    local.filter(|local| local.starts_with(&ip) && *local != signalling).count() as u64
+    let mut sockets = HashSet::new();
+    for _ in 0..5 {
+        let table = fs::read_to_string("/proc/net/udp").unwrap();
+        let local = table.lines().filter_map(|line| line.split_whitespace().nth(1));
+        let ours = local.filter(|local| local.starts_with(&ip) && *local != signalling);
+        sockets.extend(ours.map(str::to_owned));
+        thread::sleep(Duration::from_millis(20));
+    }
+    sockets.len() as u64
 }
 
 fn lines(directory: &Path) -> u64 {
