@@ -234,6 +234,7 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
                 of.options_interval.map(|every| text(format_args!("{}s", every.as_secs()))),
             ),
             set(&trunk::STATUS_MAP, status_map(&of.status_map)),
+            maybe(&trunk::HOLD_MUSIC, of.hold_music.as_deref().map(path)),
         ],
         restart: false,
     }
@@ -272,6 +273,7 @@ fn of_tenant<'a>(config: &'a Config, of: &'a Tenant) -> Block<'a> {
             numbers(&tenant::NUMBERS, &of.numbers),
             maybe(&tenant::COUNTRY, of.country.map(text)),
             maybe(&tenant::MAX_CALLS, of.max_calls.map(|calls| calls.to_string())),
+            maybe(&tenant::HOLD_MUSIC, of.hold_music.as_deref().map(path)),
         ],
         restart: false,
     }

@@ -89,7 +89,8 @@ fn common(before: &Roots, after: &Roots) -> usize {
     after.certificates().iter().filter(|one| has(before, one)).count()
 }
 
-fn contents(what: &str, path: &Path, before: String, after: String) -> Change {
+/// The change of what a file holds.
+pub(crate) fn contents(what: &str, path: &Path, before: String, after: String) -> Change {
     Change {
         subject: format!("{what} \"{}\"", path.display()),
         key: Some("contents".to_owned()),

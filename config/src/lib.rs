@@ -25,6 +25,7 @@ mod numbers;
 mod read;
 mod resolve;
 mod section;
+mod sounds;
 mod source;
 mod surroundings;
 mod text;
@@ -38,6 +39,7 @@ pub use fault::{Fault, Faults, Place};
 pub use footprint::Footprint;
 pub use model::*;
 pub use numbers::{Number, NumberRange, Numbers};
+pub use sounds::Sounds;
 pub use surroundings::Surroundings;
 
 /// A good configuration, and what may be worth a look in it.
@@ -49,6 +51,8 @@ pub struct Loaded {
     pub warnings: Faults,
     /// The certificates, keys and roots that it names.
     pub credentials: Credentials,
+    /// The music that it names.
+    pub sounds: Sounds,
 }
 
 /// What came of a reading, and of which files.
@@ -86,8 +90,9 @@ pub fn read_in(path: &Path, around: &Surroundings) -> Reading {
     let files = std::mem::take(&mut out.files);
     let (faults, warnings) = out.finish();
     let outcome = if clean {
-        let (config, credentials) = config.expect("what could not be resolved has left a fault");
-        Ok(Loaded { config, warnings, credentials })
+        let (config, credentials, sounds) =
+            config.expect("what could not be resolved has left a fault");
+        Ok(Loaded { config, warnings, credentials, sounds })
     } else {
         Err(faults)
     };

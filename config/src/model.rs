@@ -259,6 +259,8 @@ pub struct Trunk {
     pub options_interval: Option<Duration>,
     /// What a caller is told (400 to 699) in place of a final status (300 to 699) of this trunk.
     pub status_map: BTreeMap<u16, u16>,
+    /// What its side of a call hears while the other side holds; `None`: what the tenant has.
+    pub hold_music: Option<PathBuf>,
 }
 
 /// One address of a trunk.
@@ -330,6 +332,8 @@ pub struct Tenant {
     pub max_calls: Option<u32>,
     /// How its national numbers are read.
     pub country: Option<Country>,
+    /// What either side of its calls hears while the other side holds, but for trunks that have their own.
+    pub hold_music: Option<PathBuf>,
 }
 
 /// A tenant's name at one edge.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub(crate) const TOML_LIMIT: u64 = 4 << 20;
 /// Largest file of numbers, in bytes: about four million numbers.
 pub(crate) const NUMBERS_LIMIT: u64 = 64 << 20;
+/// Largest file of music, in bytes: ten minutes as on a CD are 101 MiB.
+pub(crate) const WAV_LIMIT: u64 = 128 << 20;
 /// Largest certificate, key or roots file, in bytes.
 pub(crate) const PEM_LIMIT: u64 = 4 << 20;
 

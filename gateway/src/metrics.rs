@@ -137,7 +137,7 @@ pub struct Meters {
     elder_calls: Gauge,
     faults: Counter,
     unrecorded: Counter,
-    media: [Counter; 6],
+    media: [Counter; 7],
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
     relay: (Gauge, Gauge, [Counter; 3]),
     places: Places,
@@ -178,6 +178,7 @@ impl Meters {
             media: [
                 counter!("trunkgate_media_received_packets_total"),
                 counter!("trunkgate_media_relayed_packets_total"),
+                counter!("trunkgate_media_played_packets_total"),
                 counter!("trunkgate_media_lost_packets_total"),
                 counter!("trunkgate_media_unauthentic_packets_total"),
                 counter!("trunkgate_media_foreign_packets_total"),
@@ -236,6 +237,7 @@ impl Meters {
                     let figures = [
                         side.received,
                         side.relayed,
+                        side.played,
                         side.lost,
                         side.auth_failed,
                         side.foreign,
@@ -359,6 +361,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_losses_total", "What was lost because a queue was full or a sink failed"),
     ("trunkgate_media_received_packets_total", "RTP packets taken from peers, of ended sessions"),
     ("trunkgate_media_relayed_packets_total", "Of these, passed on to the other side"),
+    ("trunkgate_media_played_packets_total", "RTP packets of music on hold, of ended sessions"),
     ("trunkgate_media_lost_packets_total", "RTP packets missing by sequence number"),
     ("trunkgate_media_unauthentic_packets_total", "SRTP packets that did not authenticate"),
     ("trunkgate_media_foreign_packets_total", "Packets from addresses that may not send"),

@@ -168,14 +168,16 @@ fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
         Signals::open().map_err(system("signals"))?
     };
     let Reading { outcome, files } = config::read(path);
-    let Loaded { config, warnings, credentials } = outcome.map_err(Failure::Configuration)?;
+    let Loaded { config, warnings, credentials, sounds } =
+        outcome.map_err(Failure::Configuration)?;
     let config = Arc::new(config);
     let (_log, levels) = logging::start(config.log).map_err(system("a thread"))?;
     reload::tell_warnings(&warnings);
     let capacity = Capacity::new(&config, capacity::raise_descriptors());
     tell(&config, capacity);
     let locals = Locals::new(&config, &credentials, None)?;
-    let in_force = InForce { config, credentials: Arc::new(credentials), locals: Arc::new(locals) };
+    let (credentials, locals) = (Arc::new(credentials), Arc::new(locals));
+    let in_force = InForce { config, credentials, locals, sounds };
     // A task of its own: what wakes itself inside `block_on` wakes by system calls.
     let serving = serve(path.to_owned(), upgrade, signals, in_force, files, levels);
     runtime.block_on(async {
@@ -216,7 +218,7 @@ async fn serve(
     let ports = relay.ports();
     let mut drawn = Drawn::new(fill_random);
     let core = CoreConfig {
-        routes: Arc::new(Routes::new(Arc::clone(&config))),
+        routes: Arc::new(Routes::new(Arc::clone(&config)).with_sounds(in_force.sounds.clone())),
         random: Random::new(move |buffer| drawn.fill(buffer)),
         ports,
         node_epoch: opened.epoch,

@@ -5,6 +5,9 @@
 //! - [`srtp`]: SRTP and SRTCP contexts (RFC 3711, RFC 7714). The door to the ciphers.
 //! - [`plan`]: what signalling asks of a session, and what it hears back.
 //! - [`state`]: what of a session outlives the process.
+//! - [`audio`]: G.711, tones by country, WAV files: what a peer hears that is not of the other one. The doors to
+//!   `audio-codec-algorithms` and `hound`.
+//! - [`tap`]: a copy of what a peer says, for whoever listens in another thread.
 //! - [`ports`]: which UDP ports exist and which a call may have.
 //! - [`shard`]: the sessions of one relay thread, on any clock and any network.
 //! - `net`: the relay threads themselves.
@@ -32,6 +35,7 @@
 //! - A source is heard from its first packet; RFC 3550 A.1 waits for a second one. Two are wanted
 //!   only after a jump of the sequence.
 
+pub mod audio;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod packet;
@@ -40,11 +44,12 @@ pub mod ports;
 pub mod shard;
 pub mod srtp;
 pub mod state;
+pub mod tap;
 
 #[cfg(feature = "net")]
 pub use net::{Full, Relay, RelayConfig, StartError};
 pub use plan::{
-    Command, End, Event, Plan, PoolConfig, PoolId, Port, Security, SessionId, Side, SidePlan,
+    Command, End, Event, Plan, Play, PoolConfig, PoolId, Port, Security, SessionId, Side, SidePlan,
     SideStats,
 };
 pub use ports::{Capacity, Family, Ports, Want};

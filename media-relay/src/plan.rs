@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::audio::{Clip, Law};
 use crate::srtp::MasterKey;
 use crate::state::{Reach, SessionState};
+use crate::tap::Tap;
 
 /// A set of local addresses and ports with one purpose (one `[media]` entry, or a realm's).
 #[derive(
@@ -131,6 +133,22 @@ pub struct SidePlan {
     /// The CNAME in RTCP towards this peer, at most 63 bytes of it; `None` draws a random one
     /// (RFC 7022).
     pub cname: Option<Arc<str>>,
+    /// What this peer hears instead of the other side, as far as it may be sent anything.
+    pub play: Option<Play>,
+}
+
+/// Audio that a peer hears: packets of 20 ms in the peer's own source, numbers and keys. What the other side sends
+/// meanwhile is held. A plan with the same one goes on with it; another one begins at its beginning.
+#[derive(Clone, Debug)]
+pub struct Play {
+    /// What.
+    pub clip: Arc<Clip>,
+    /// Under which law of G.711.
+    pub law: Law,
+    /// As which payload type.
+    pub payload: u8,
+    /// Again and again; otherwise once, and then the peer hears the other side.
+    pub looped: bool,
 }
 
 impl SidePlan {
@@ -149,6 +167,7 @@ impl SidePlan {
             clocks: Vec::new(),
             ssrc: None,
             cname: None,
+            play: None,
         }
     }
 }
@@ -195,6 +214,16 @@ pub enum Command {
     /// These checkpoints are kept: what was told as [`SideSnapshot::reach`](crate::state::SideSnapshot)
     /// outlives the process.
     Kept(Vec<(SessionId, [Reach; 2])>),
+    /// From now on `tap` gets what this peer sends, in place of a tap before; `None` takes it away. Nothing happens without
+    /// such a session, or when the tap has served before.
+    Tap {
+        /// The session.
+        session: SessionId,
+        /// The side of the peer.
+        side: Side,
+        /// See [`tap`](crate::tap).
+        tap: Option<Tap>,
+    },
     /// Ends the session. Its ports are free for another Apply as soon as this has been sent, since
     /// the shard does commands in order.
     Release(SessionId),
@@ -305,4 +334,6 @@ pub struct SideStats {
     pub jitter: Duration,
     /// The longest time between two RTP packets of the peer.
     pub longest_gap: Duration,
+    /// Of those sent, how many were of a [`Play`].
+    pub played: u64,
 }

@@ -149,18 +149,26 @@ pub(crate) const TRUST: Duration = Duration::from_secs(60);
 
 /// Writes and reads figures by one list of them. Its order is that of the journal.
 macro_rules! in_order {
-    (counts: $($count:ident)*; times: $($time:ident)*) => {
+    (counts: $($count:ident)*; times: $($time:ident)*; counts: $($later:ident)*) => {
         /// Figures as they stand in a snapshot.
         pub(crate) fn figures(stats: &SideStats) -> Vec<u64> {
-            let SideStats { $($count,)* $($time,)* } = *stats;
-            vec![$($count,)* $(u64::try_from($time.as_nanos()).unwrap_or(u64::MAX),)*]
+            let SideStats { $($count,)* $($time,)* $($later,)* } = *stats;
+            vec![
+                $($count,)*
+                $(u64::try_from($time.as_nanos()).unwrap_or(u64::MAX),)*
+                $($later,)*
+            ]
         }
 
         /// Figures out of a snapshot; what is missing is zero.
         pub(crate) fn stats(figures: &[u64]) -> SideStats {
             let mut figures = figures.iter().copied();
             let mut next = || figures.next().unwrap_or_default();
-            SideStats { $($count: next(),)* $($time: Duration::from_nanos(next()),)* }
+            SideStats {
+                $($count: next(),)*
+                $($time: Duration::from_nanos(next()),)*
+                $($later: next(),)*
+            }
         }
     };
 }
@@ -168,7 +176,8 @@ macro_rules! in_order {
 in_order! {
     counts: received received_bytes relayed sent sent_bytes received_rtcp sent_rtcp lost reordered
         duplicates auth_failed foreign malformed unlisted held dropped restarts;
-    times: jitter longest_gap
+    times: jitter longest_gap;
+    counts: played
 }
 
 #[cfg(test)]
@@ -207,7 +216,7 @@ mod tests {
 
     #[test]
     fn figures_come_back_in_their_order() {
-        let numbers: Vec<u64> = (1..20).collect();
+        let numbers: Vec<u64> = (1..21).collect();
         assert_eq!(figures(&stats(&numbers)), numbers);
         let longest_gap = Duration::from_nanos(19);
         let known = SideStats { received: 1, lost: 8, longest_gap, ..SideStats::default() };

@@ -12,6 +12,7 @@ mod number;
 mod realm;
 mod route;
 mod socket;
+mod sound;
 mod tenant;
 mod trunk;
 
@@ -26,6 +27,7 @@ use crate::section::gateway::{NODE, RawDns, RawGateway};
 use crate::section::root::RawMain;
 use crate::section::trunk::RawTrunk;
 use crate::section::{edge as edge_keys, realm as realm_keys};
+use crate::sounds::Sounds;
 use crate::text::scalar::LogNumbers;
 
 /// Resolves and checks; the result is good when no fault was noted.
@@ -33,7 +35,7 @@ pub(crate) fn resolve(
     raw: &Raw,
     around: &Surroundings,
     out: &mut Findings,
-) -> Option<(Config, Credentials)> {
+) -> Option<(Config, Credentials, Sounds)> {
     let main = &raw.main;
     roles(main, out);
     let gateway = main.gateway.as_ref().and_then(|raw| gateway(raw, around, out));
@@ -49,6 +51,7 @@ pub(crate) fn resolve(
     number::check(raw, &tenants, &trunks, out);
     route::check(raw, &trunks, out);
     tenant::check_use(raw, &tenants, &trunks, out);
+    let sounds = sound::read(raw, out);
     let tenants: Option<Vec<_>> = tenants.into_iter().collect();
     let config = Config {
         gateway: gateway?,
@@ -66,7 +69,7 @@ pub(crate) fn resolve(
         trunks: trunks.into_iter().collect::<Option<_>>()?,
         tenants: tenants?,
     };
-    out.is_clean().then(|| (config, identities.credentials()))
+    out.is_clean().then(|| (config, identities.credentials(), sounds))
 }
 
 /// The names of everything that others refer to.

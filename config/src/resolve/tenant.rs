@@ -103,6 +103,7 @@ fn one(
         numbers: Numbers::new(unit.numbers.iter().map(|at| at.value).collect()),
         max_calls: raw.max_calls,
         country: raw.country,
+        hold_music: raw.hold_music.as_ref().map(|at| at.value.0.clone()),
     })
 }
 

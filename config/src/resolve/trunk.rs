@@ -116,6 +116,7 @@ fn one(
         inbound_trunks: routes.inbound,
         options_interval: raw.options_interval.map(|interval| interval.0),
         status_map: raw.status_map.0.clone(),
+        hold_music: raw.hold_music.as_ref().map(|at| at.value.0.clone()),
     })
 }
 

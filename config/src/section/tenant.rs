@@ -44,6 +44,10 @@ pub(crate) static COUNTRY: Key<Country> =
     Key::optional("country", "How its national numbers are read (ISO 3166-1, such as GB).");
 pub(crate) static MAX_CALLS: Key<Int<1, 1_000_000>> =
     Key::computed("max_calls", "unlimited", "Concurrent calls.");
+pub(crate) static HOLD_MUSIC: Key<FilePath> = Key::optional(
+    "hold_music",
+    "A WAV file that either side of its calls hears while the other side holds, in place of the hold; a trunk's own comes first on that trunk.",
+);
 static TIMEZONE: Key<Later> = Key::later("timezone", "The tenant's time zone.");
 static MAIN_NUMBER: Key<Later> =
     Key::later("main_number", "Stands for a caller's number that the tenant does not own.");
@@ -62,6 +66,7 @@ pub(crate) static TENANT: Section = Section {
         &NUMBERS,
         &COUNTRY,
         &MAX_CALLS,
+        &HOLD_MUSIC,
         &TIMEZONE,
         &MAIN_NUMBER,
     ],
@@ -90,6 +95,7 @@ pub(crate) struct RawTenant {
     pub(crate) numbers: Vec<At<NumbersEntry>>,
     pub(crate) country: Option<Country>,
     pub(crate) max_calls: Option<u32>,
+    pub(crate) hold_music: Option<At<FilePath>>,
     pub(crate) span: Span,
 }
 
@@ -119,6 +125,7 @@ impl Value for RawTenant {
             numbers: table.optional(&NUMBERS).map(|at| at.value).unwrap_or_default(),
             country: table.optional(&COUNTRY).map(|at| at.value),
             max_calls: table.optional(&MAX_CALLS).map(|at| at.value.0),
+            hold_music: table.optional(&HOLD_MUSIC),
             span: node.span,
         };
         table.finish();

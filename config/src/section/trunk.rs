@@ -12,6 +12,7 @@ use crate::section::failover::{PeerInterval, StatusMap};
 use crate::section::tenant::NumbersEntry;
 use crate::source::{At, Span};
 use crate::text::address::{MediaNetwork, Network};
+use crate::text::file::FilePath;
 use crate::text::name::{Name, UriHost};
 use crate::text::scalar::{NumberPrefix, TrunkGroup};
 
@@ -68,6 +69,11 @@ pub(crate) static STATUS_MAP: Key<StatusMap> = Key::default(
     "{ 500 = 503, 502 = 503 }",
     "What a caller is told when a call to this trunk fails with such a status; every other status stays.",
 );
+pub(crate) static HOLD_MUSIC: Key<FilePath> = Key::computed(
+    "hold_music",
+    "the tenant's; without one the hold is passed on",
+    "A WAV file that its side of a call hears while the other side holds, in place of the hold.",
+);
 
 pub(crate) static TRUNK: Section = Section {
     title: "[[trunk]]",
@@ -86,6 +92,7 @@ pub(crate) static TRUNK: Section = Section {
         &INBOUND_TRUNKS,
         &OPTIONS_INTERVAL,
         &STATUS_MAP,
+        &HOLD_MUSIC,
     ],
     named: None,
 };
@@ -132,6 +139,7 @@ pub(crate) struct RawTrunk {
     pub(crate) inbound_trunks_written: bool,
     pub(crate) options_interval: Option<PeerInterval>,
     pub(crate) status_map: StatusMap,
+    pub(crate) hold_music: Option<At<FilePath>>,
     pub(crate) span: Span,
 }
 
@@ -178,6 +186,7 @@ impl Value for RawTrunk {
             inbound_trunks_written: table.has(INBOUND_TRUNKS.name),
             options_interval: table.optional(&OPTIONS_INTERVAL).map(|at| at.value),
             status_map: table.value(&STATUS_MAP).value,
+            hold_music: table.optional(&HOLD_MUSIC),
             span: node.span,
         };
         table.finish();

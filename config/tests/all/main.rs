@@ -16,3 +16,4 @@ mod good;
 mod hostile;
 mod schema;
 mod scratch;
+mod sounds;

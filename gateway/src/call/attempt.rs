@@ -150,6 +150,8 @@ impl Call {
             self.next_hop(cx);
             return;
         }
+        let ends = [self.legs[CALLER].end, Some(hop.end())];
+        self.media.set_music(self.routes.hold_music(ends));
         self.attempts.made += 1;
         let offer = self.media.offer(CALLEE, cx.random);
         let called = self.called.as_str();

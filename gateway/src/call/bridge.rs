@@ -127,6 +127,9 @@ impl Call {
             return self.refuse(at, cause.status(), cx);
         }
         let Some(other) = self.other(at) else { return self.refuse(at, 500, cx) };
+        if self.media.lacks_music(side(other)) {
+            tracing::debug!(call = self.story.id(), "no music on hold: no G.711 with that side");
+        }
         if !self.media.concerns_other(own) {
             return self.accept(at, cx);
         }

@@ -5,10 +5,14 @@
 //! type number. Only the first usable audio stream is relayed; other streams are refused with port 0.
 
 mod description;
+mod hold;
 mod owned;
 mod side;
 mod snapshot;
 
+use std::sync::Arc;
+
+use media_relay::audio::Clip;
 use media_relay::{Plan, SessionId, SidePlan};
 
 pub use description::{Description, Format};
@@ -102,9 +106,10 @@ impl CallMedia {
     }
 
     /// Whether what side `at` has just offered asks the other side for anything new: other codecs or another
-    /// direction. A new address, port or key concerns nobody else, since media are anchored here.
+    /// direction, unless it hears music in place of a hold. A new address, port or key concerns nobody else, since media are
+    /// anchored here.
     pub fn concerns_other(&self, at: usize) -> bool {
-        self.sides[at].changed()
+        self.sides[at].changed(&self.sides[1 - at])
     }
 
     /// Takes our own offer to side `at` back, because it was refused: what was agreed before stays.
@@ -112,13 +117,14 @@ impl CallMedia {
         self.sides[at].withdraw();
     }
 
-    /// Whether the other side was told just what side `at` has agreed to: no codec too many, the same direction.
+    /// Whether the other side was told just what side `at` has agreed to: no codec too many, the same direction, as far
+    /// as it wants that itself.
     pub fn agrees(&self, at: usize) -> bool {
         let (side, other) = (&self.sides[at], &self.sides[1 - at]);
         let (Some(agreed), Some(told)) = (side.agreed(), other.local()) else { return true };
         let known = |format: &Format| agreed.formats.iter().any(|f| f.is_same(format));
         told.formats.iter().filter(|format| format.is_speech()).all(known)
-            && told.direction == other.held(agreed.direction)
+            && other.was_told(agreed.direction)
     }
 
     /// Forgets an offer of side `at` that was refused.
@@ -130,6 +136,18 @@ impl CallMedia {
     pub fn plan(&self) -> Plan {
         let [a, b] = &self.sides;
         Plan { session: self.session, sides: [side_plan(a, b), side_plan(b, a)] }
+    }
+
+    /// What each side hears while the other one holds.
+    pub fn set_music(&mut self, music: [Option<Arc<Clip>>; 2]) {
+        for (side, music) in self.sides.iter_mut().zip(music) {
+            side.music = music;
+        }
+    }
+
+    /// Whether side `at` is held, and has music that it cannot hear for want of G.711.
+    pub fn lacks_music(&self, at: usize) -> bool {
+        hold::is_mute(&self.sides[at], &self.sides[1 - at])
     }
 
     fn pair(&mut self, at: usize) -> (&mut MediaSide, &MediaSide) {
@@ -154,6 +172,7 @@ fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
     plan.mux = side.mux();
     plan.send = ours.direction.sends() && theirs.direction.receives();
     plan.receive = ours.direction.receives() && theirs.direction.sends();
+    plan.play = hold::play(side, other, plan.send);
     let wanted = other.agreed().map_or(&[][..], |description| &description.formats);
     for format in &ours.formats {
         if let Some(as_wanted) = wanted.iter().find(|f| f.is_same(format)) {

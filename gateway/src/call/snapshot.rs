@@ -200,7 +200,9 @@ impl Call {
             let rules = profiles[at].media;
             sides.push(side.restore(ports[at], rules, sources.unwrap_or_default(), sdp)?);
         }
-        let media = CallMedia::restored(session, sides.try_into().ok()?);
+        let mut media = CallMedia::restored(session, sides.try_into().ok()?);
+        let ends = found.each_ref().map(|found| found.as_ref().map(|found| found.end));
+        media.set_music(routes.hold_music(ends));
         let [caller_profile, callee_profile] = profiles;
         let legs =
             legs.into_iter().zip(found).map(|(leg, found)| leg.revive(routes, found, now, wall));

@@ -16,9 +16,11 @@ mod door;
 mod failover;
 mod faults;
 mod flows;
+mod hold;
 mod isolation;
 mod kin;
 mod names;
+mod ports;
 mod reload;
 mod restore;
 mod sessions;
@@ -96,7 +98,7 @@ impl World {
         ports.warm(&warm);
         let core = Core::new(
             CoreConfig {
-                routes: Arc::new(Routes::new(Arc::new(config))),
+                routes: routes(config),
                 random,
                 ports,
                 node_epoch: epoch,
@@ -236,6 +238,18 @@ impl World {
 }
 
 /// Each proxy has one connection.
+/// The tables of a configuration; every file of music in it holds a clip as long as its name.
+fn routes(config: config::Config) -> Arc<Routes> {
+    let of_trunks = config.trunks.iter().filter_map(|trunk| trunk.hold_music.clone());
+    let of_tenants = config.tenants.iter().filter_map(|tenant| tenant.hold_music.clone());
+    let clip = |path: std::path::PathBuf| {
+        let clip = media_relay::audio::Clip::new(&vec![0; path.as_os_str().len()]);
+        (path, Arc::new(clip.expect("a name")))
+    };
+    let sounds = of_trunks.chain(of_tenants).map(clip).collect();
+    Arc::new(Routes::new(Arc::new(config)).with_sounds(sounds))
+}
+
 fn flow_of(remote: SocketAddr) -> FlowId {
     let IpAddr::V4(ip) = remote.ip() else { panic!("IPv4 only") };
     FlowId(u64::from(ip.octets()[3]) - 13)

@@ -11,7 +11,8 @@ mod sources;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use config::{Config, Number, NumberRange};
+use config::{Config, Number, NumberRange, Sounds};
+use media_relay::audio::Clip;
 
 pub use plan::{Hop, Place, PlaceName, Plan};
 use sources::Sources;
@@ -52,6 +53,7 @@ pub struct Routes {
     /// Private numbers, unique per trunk they come from.
     private: HashMap<TrunkId, Owners>,
     sources: Sources,
+    sounds: Sounds,
 }
 
 impl Routes {
@@ -62,6 +64,7 @@ impl Routes {
             public: Owners::default(),
             private: HashMap::new(),
             sources: Sources::new(&config),
+            sounds: Sounds::default(),
             config,
         };
         let config = Arc::clone(&routes.config);
@@ -77,6 +80,13 @@ impl Routes {
         routes.public.sort();
         routes.private.values_mut().for_each(Owners::sort);
         routes
+    }
+
+    /// The same with what its files of music hold.
+    #[must_use]
+    pub fn with_sounds(mut self, sounds: Sounds) -> Self {
+        self.sounds = sounds;
+        self
     }
 
     /// The configuration behind the tables.
@@ -99,6 +109,29 @@ impl Routes {
             End::Trunk(id) => self.config.trunks[id.0].country.as_ref(),
         }
         .map(config::Country::as_str)
+    }
+
+    /// What each end of a call hears while the other one holds it.
+    pub fn hold_music(&self, ends: [Option<End>; 2]) -> [Option<Arc<Clip>>; 2] {
+        let [a, b] = ends;
+        [self.music_of(a, b), self.music_of(b, a)]
+    }
+
+    /// A trunk's own, else that of the tenant which is the other end, or whose trunk it is.
+    fn music_of(&self, end: Option<End>, other: Option<End>) -> Option<Arc<Clip>> {
+        let (tenants, trunks) = (&self.config.tenants, &self.config.trunks);
+        let file = match end? {
+            End::Tenant(id) => tenants[id.0].hold_music.as_ref(),
+            End::Trunk(id) => {
+                let tenant = match other {
+                    Some(End::Tenant(tenant)) => Some(tenant.0),
+                    Some(End::Trunk(_)) | None => trunks[id.0].owner,
+                };
+                let own = trunks[id.0].hold_music.as_ref();
+                own.or_else(|| tenants[tenant?].hold_music.as_ref())
+            }
+        };
+        self.sounds.get(file?).cloned()
     }
 
     fn own(&mut self, end: End, numbers: &config::Numbers, inbound: &[usize]) {

@@ -131,6 +131,7 @@ fn trunk(
         inbound_trunks: inbound.to_vec(),
         options_interval: None,
         status_map: [(500, 503), (502, 503)].into(),
+        hold_music: None,
     }
 }
 
@@ -143,6 +144,7 @@ fn tenant(name: &str, trunks: &[usize], numbers: &str, max_calls: Option<u32>) -
         numbers: self::numbers(numbers),
         max_calls,
         country: config::Country::parse("GB"),
+        hold_music: None,
     }
 }
 

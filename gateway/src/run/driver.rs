@@ -414,7 +414,10 @@ impl Driver {
             Output::Media { shard, command } => {
                 let session = match &command {
                     Command::Apply(plan) | Command::Resume { plan, .. } => Some(plan.session),
-                    Command::Kept(_) | Command::Release(_) | Command::Cool { .. } => None,
+                    Command::Kept(_)
+                    | Command::Tap { .. }
+                    | Command::Release(_)
+                    | Command::Cool { .. } => None,
                 };
                 if let Err(Full) = self.relay.send(shard, command) {
                     self.note_full(shard, now);

@@ -32,7 +32,7 @@ impl SharedCounters {
     }
 }
 
-const FIELDS: usize = 16;
+const FIELDS: usize = 17;
 
 const fn to_array(counters: &ThreadCounters) -> [u64; FIELDS] {
     let ThreadCounters { shard, send_failed, bound } = *counters;
@@ -40,6 +40,7 @@ const fn to_array(counters: &ThreadCounters) -> [u64; FIELDS] {
         shard.received,
         shard.relayed,
         shard.own_rtcp,
+        shard.played,
         shard.stray,
         shard.foreign,
         shard.malformed,
@@ -61,6 +62,7 @@ const fn from_array(values: [u64; FIELDS]) -> ThreadCounters {
         received,
         relayed,
         own_rtcp,
+        played,
         stray,
         foreign,
         malformed,
@@ -79,6 +81,7 @@ const fn from_array(values: [u64; FIELDS]) -> ThreadCounters {
         received,
         relayed,
         own_rtcp,
+        played,
         stray,
         foreign,
         malformed,

@@ -24,9 +24,10 @@ use self::counters::SharedCounters;
 use self::pool::Pool;
 use self::queue::{Alarm, CommandSender, Wake};
 use self::worker::{ALARM, Worker, clock};
-use crate::plan::{Command, Event, PoolConfig, PoolId};
+use crate::plan::{Command, Event, PoolConfig, PoolId, SessionId, Side};
 use crate::ports::{PortMap, Ports};
 use crate::shard::Shard;
+use crate::tap::{TapReader, tap};
 
 /// How the relay is set up.
 #[derive(Clone, Debug)]
@@ -153,6 +154,20 @@ impl Relay {
         thread.commands.send(command)
     }
 
+    /// Has a copy of what the peer of `side` says written to a ring of so many bytes, in place of one before; the session was
+    /// applied already. For another thread to read.
+    pub fn tap(
+        &self,
+        shard: u8,
+        session: SessionId,
+        side: Side,
+        bytes: usize,
+    ) -> Result<TapReader, Full> {
+        let (tap, reader) = tap(bytes, clock());
+        self.send(shard, Command::Tap { session, side, tap: Some(tap) })?;
+        Ok(reader)
+    }
+
     /// Wakes the threads that have been asked something. Once after several [`Relay::send`].
     pub fn flush(&self) {
         for thread in &self.threads {
@@ -260,7 +275,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
     use super::*;
-    use crate::plan::{End, Plan, Port, SessionId, SidePlan};
+    use crate::plan::{End, Plan, Port, SidePlan};
     use crate::shard::FAULTY;
 
     /// A session that panics ends; the thread and its neighbours in the same batch lose nothing, and

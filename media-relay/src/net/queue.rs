@@ -1,6 +1,6 @@
 //! What lies between signalling and a relay thread: commands in, events out, both bounded.
 //!
-//! An Apply or a Kept is refused while [`APPLIES`] commands wait; a Resume and a Release find room beyond that
+//! An Apply, a Kept or a Tap is refused while [`APPLIES`] commands wait; a Resume and a Release find room beyond that
 //! for every session the shard can have. Checkpoints wait in the shard, where they are renewed, while
 //! [`CHECKPOINTS`] batches were not taken. Events wait in the shard itself while the queue out is full, so that
 //! none is lost; a wake of signalling is made once and not again until it has looked.
@@ -81,7 +81,9 @@ impl CommandSender {
         // Counted before it is there: who sees none in the count may sleep.
         let all = self.waiting.all.fetch_add(1, Ordering::SeqCst);
         let fits = match &command {
-            Command::Apply(_) | Command::Kept(_) => all.saturating_sub(resumes) < APPLIES,
+            Command::Apply(_) | Command::Kept(_) | Command::Tap { .. } => {
+                all.saturating_sub(resumes) < APPLIES
+            }
             Command::Resume { .. } | Command::Release(_) | Command::Cool { .. } => true,
         };
         if fits && self.queue.try_send(command).is_ok() {
@@ -129,7 +131,11 @@ impl CommandReceiver {
 const fn is_resume(command: &Command) -> usize {
     match command {
         Command::Resume { .. } => 1,
-        Command::Apply(_) | Command::Kept(_) | Command::Release(_) | Command::Cool { .. } => 0,
+        Command::Apply(_)
+        | Command::Kept(_)
+        | Command::Tap { .. }
+        | Command::Release(_)
+        | Command::Cool { .. } => 0,
     }
 }
 

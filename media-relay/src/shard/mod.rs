@@ -16,6 +16,7 @@ mod observe;
 mod pace;
 mod path;
 mod payload;
+mod play;
 mod random;
 mod refusal;
 mod report;
@@ -44,6 +45,7 @@ use crate::packet::{Kind, classify};
 use crate::plan::{Command, End, Event, Plan, Port, SessionId, Side, SideStats};
 use crate::ports::{PortMap, Slot};
 use crate::state::SessionState;
+use crate::tap::Tap;
 
 /// One of the two sockets of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,8 +96,8 @@ pub struct Shard {
     by_id: HashMap<SessionId, usize>,
     /// One entry for each session.
     timers: BTreeSet<(Instant, usize)>,
-    /// Reports to make.
-    due: VecDeque<(SessionId, Side)>,
+    /// Reports and packets to make.
+    due: VecDeque<(SessionId, Side, Duty)>,
     outputs: VecDeque<Output>,
     ended: VecDeque<Event>,
     latched: VecDeque<SessionId>,
@@ -117,6 +119,14 @@ enum Pair {
     /// No session's.
     Idle(Stray),
     Used(usize, Side),
+}
+
+/// What is made here for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duty {
+    Report,
+    /// A packet of what it is played.
+    Play,
 }
 
 /// Packets that came to an idle pair.
@@ -223,6 +233,12 @@ impl Shard {
                     }
                 }
             }
+            Command::Tap { session, side, tap } => {
+                let key = self.by_id.get(session);
+                if let Some(session) = key.and_then(|key| self.sessions.get_mut(*key)) {
+                    session.sides[side.index()].tap = tap.as_ref().and_then(Tap::writer);
+                }
+            }
             Command::Release(session) => {
                 if let Some(key) = self.by_id.get(session) {
                     self.end(*key, End::Released);
@@ -255,11 +271,14 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(key) else { continue };
             strike(session.id, Moment::Timer);
             for side in [Side::A, Side::B] {
-                let reports = &mut session.sides[side.index()].reports;
-                if reports.due() <= now {
+                let state = &mut session.sides[side.index()];
+                for _ in 0..state.packets_due(now) {
+                    self.due.push_back((session.id, side, Duty::Play));
+                }
+                if state.reports.due() <= now {
                     // Counts as sent even if there is nowhere to send it: tried again later.
-                    reports.note_sent(now);
-                    self.due.push_back((session.id, side));
+                    state.reports.note_sent(now);
+                    self.due.push_back((session.id, side, Duty::Report));
                 }
             }
             self.attend(key, now);
@@ -273,20 +292,25 @@ impl Shard {
         timer.into_iter().chain(self.checkpoints.poll_timeout()).min()
     }
 
-    /// The next report to send, written at the beginning of `buf`.
+    /// The next report to send, or packet of what a peer is played, written at the beginning of `buf`.
     pub fn poll_transmit(&mut self, buf: &mut [u8], now: Instant) -> Option<Forward> {
-        while let Some((id, side)) = self.due.pop_front() {
+        while let Some((id, side, duty)) = self.due.pop_front() {
             let Some(key) = self.by_id.get(&id).copied() else { continue };
             self.current = Some(key);
             let session = self.sessions.get_mut(key)?;
-            let report = session.report(side, buf, self.epoch, now);
+            let (made, count) = match duty {
+                Duty::Report => {
+                    (session.report(side, buf, self.epoch, now), &mut self.counters.own_rtcp)
+                }
+                Duty::Play => (session.play(side, buf, now), &mut self.counters.played),
+            };
+            *count += u64::from(made.is_some());
             if session.due.is_behind(session.news) {
                 self.note(key, now);
             }
             self.current = None;
-            if report.is_some() {
-                self.counters.own_rtcp += 1;
-                return report;
+            if made.is_some() {
+                return made;
             }
         }
         None

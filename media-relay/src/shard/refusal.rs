@@ -32,6 +32,8 @@ pub struct Counters {
     pub relayed: u64,
     /// RTCP that was made here.
     pub own_rtcp: u64,
+    /// RTP of what peers are played.
+    pub played: u64,
     /// Came to a pair that no session uses.
     pub stray: u64,
     /// See [`SideStats::foreign`].

@@ -103,6 +103,10 @@ impl SideState {
             }
         } else {
             self.reports.resume(state, &self.stats);
+            if plan.ssrc.is_none() && state.sent.is_some() {
+                // Only of a source of its own it is told what was sent.
+                self.adopt(ssrc);
+            }
             let own = self.rewriter.own().filter(|own| *own == ssrc);
             if let (Some(own), Some(sent)) = (own, state.sent) {
                 self.resume_sent(own, sent.sequence.wrapping_add(PLAIN_ADVANCE), sent, age, now);

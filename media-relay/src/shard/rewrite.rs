@@ -191,9 +191,9 @@ impl Rewriter {
         self.sent
     }
 
-    /// The source whose packets are being sent.
+    /// The other side's source whose packets are being sent; none while that is what we play.
     pub(crate) fn source(&self) -> Option<Ssrc> {
-        self.source.map(|source| source.ssrc)
+        self.source.filter(|source| source.run < PLAYED).map(|source| source.ssrc)
     }
 
     /// A timestamp of the source as the peer sees it.
@@ -261,6 +261,8 @@ pub(super) fn units(time: Duration, clock: u32) -> u32 {
     time.as_secs().wrapping_mul(clock).wrapping_add(part) as u32
 }
 
+/// Runs of what we play ourselves count from here; those of a peer never get there.
+pub(super) const PLAYED: u32 = 1 << 31;
 /// Any packet that is not too late has a number within this of the newest one's (see
 /// [`observe`](super::observe)).
 const LATE: i16 = 128;

@@ -98,8 +98,11 @@ impl Session {
         if !this.pace.admits(now) {
             return Err(Refusal::Dropped);
         }
+        if let Some(tap) = &mut this.tap {
+            tap.copy(&header, &buf[..len], now);
+        }
         let payload_type = this.payloads.map(header.payload_type).ok_or(Refusal::Unlisted)?;
-        if !this.receive || !other.send {
+        if !this.receive || !other.send || other.is_playing() {
             return Err(Refusal::Held);
         }
         let to = other.rtp.destination().ok_or(Refusal::Held)?;
@@ -183,6 +186,15 @@ impl Session {
         send_rtcp(this, to, buf, len).ok()
     }
 
+    /// Makes a packet of what the peer of `side` is played.
+    pub(crate) fn play(&mut self, side: Side, buf: &mut [u8], now: Instant) -> Option<Forward> {
+        let (this, _) = split(&mut self.sides, side);
+        let forward = this.play(buf, now)?;
+        let news = if this.is_urgent() { News::Urgent } else { News::Some };
+        self.news = self.news.max(news);
+        Some(forward)
+    }
+
     /// A checkpoint is kept.
     pub(crate) fn kept(&mut self, reach: &[Reach; 2], now: Instant) {
         for (side, reach) in self.sides.iter_mut().zip(reach) {
@@ -195,7 +207,8 @@ impl Session {
         let [a, b] = &self.sides;
         let latches = [a.rtp.deadline(now), b.rtp.deadline(now)].into_iter().flatten();
         let reports = [a.reports.due(), b.reports.due()];
-        latches.chain(reports).fold(reports[0], Instant::min)
+        let plays = [a.play_due(), b.play_due()].into_iter().flatten();
+        latches.chain(reports).chain(plays).fold(reports[0], Instant::min)
     }
 
     pub(crate) fn figures(&self) -> [SideStats; 2] {

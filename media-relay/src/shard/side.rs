@@ -10,6 +10,7 @@ use super::observe::Observer;
 use super::pace::Pace;
 use super::path::Path;
 use super::payload::Payloads;
+use super::play::Player;
 use super::random::Random;
 use super::report::Reports;
 use super::rewrite::Rewriter;
@@ -17,6 +18,7 @@ use crate::packet::Ssrc;
 use crate::plan::{SidePlan, SideStats};
 use crate::ports::Slot;
 use crate::state::{ADVANCE, Reach};
+use crate::tap;
 
 /// One end of a session.
 pub(crate) struct SideState {
@@ -36,6 +38,12 @@ pub(crate) struct SideState {
     pub(crate) pace: Pace,
     pub(crate) rtcp_pace: Pace,
     pub(crate) stats: SideStats,
+    /// What the peer hears instead of the other side.
+    pub(super) player: Option<Box<Player>>,
+    /// The source of a plain side that was played something, if its plan gives none.
+    pub(super) adopted: Option<Ssrc>,
+    /// Who gets a copy of what the peer sends.
+    pub(crate) tap: Option<tap::Writer>,
     /// The source that a resumed session keeps, or that one took when nothing was kept.
     pub(super) kept: Option<Kept>,
     /// RTCP sent since the last checkpoint.
@@ -46,7 +54,7 @@ pub(crate) struct SideState {
     /// When a checkpoint was kept last, or a source taken of which nothing has to be.
     kept_at: Instant,
     planned: Option<u32>,
-    random: Random,
+    pub(super) random: Random,
 }
 
 /// The source of an SRTP side, whatever its plan says: under that key, no other can be known to be
@@ -76,6 +84,9 @@ impl SideState {
             pace: Pace::new(Pace::RTP, now),
             rtcp_pace: Pace::new(Pace::RTCP, now),
             stats: SideStats::default(),
+            player: None,
+            adopted: None,
+            tap: None,
             kept: None,
             untold_rtcp: 0,
             reported: 0,
@@ -117,9 +128,10 @@ impl SideState {
         self.kept = self.kept.filter(|kept| kept.planned == plan.ssrc);
         let drawn = self.keys.is_secure().then_some(self.reports.drawn());
         let kept = self.kept.map(|kept| kept.ssrc);
-        self.rewriter.set_own(kept.or(plan.ssrc.map(Ssrc)).or(drawn));
+        self.rewriter.set_own(kept.or(plan.ssrc.map(Ssrc)).or(drawn).or(self.adopted));
         self.rewriter.set_reach(if self.keys.is_secure() { ADVANCE.rtp.into() } else { u32::MAX });
         self.reports.set_name(plan.cname.as_deref());
+        self.set_play(plan.play.as_ref(), now);
     }
 
     /// Forgets sources that a plain side no longer allows.

@@ -12,6 +12,7 @@ use media_relay::{SessionState, Side};
 
 use crate::bench::{Bench, ms};
 use crate::peer::{Peer, security};
+use crate::play::music;
 use crate::rtcp::sender_report;
 
 /// A run, repeatable by its seed.
@@ -105,6 +106,8 @@ struct World {
     loss: u64,
     /// How far A jumps ahead now and then.
     leaps: bool,
+    /// Now and then a peer is played something, until it is not any more.
+    plays: bool,
 }
 
 const SIDES: [Side; 2] = [Side::A, Side::B];
@@ -141,7 +144,7 @@ impl World {
         }
         let ears = [0_usize, 1].map(|n| secure[n].then(|| Ear::new(suites[n], 10 * n as u8 + 2)));
         let (loss, leaps) = (2 + random.below(60), random.one_in(2));
-        Self { random, bench, peers, ears, taken: Vec::new(), loss, leaps }
+        Self { random, bench, peers, ears, taken: Vec::new(), loss, leaps, plays: false }
     }
 
     /// What we sent to a side reaches who listens there.
@@ -181,6 +184,11 @@ impl World {
     /// One packet of each peer every 20 ms, with all that may befall it.
     fn talk(&mut self, packets: u64) {
         for _ in 0..packets {
+            if self.plays && self.random.one_in(15) {
+                let side = &mut self.bench.plan.sides[self.random.below(2) as usize];
+                side.play = side.play.take().map_or_else(|| Some(music(true)), |_| None);
+                self.bench.apply();
+            }
             for side in SIDES {
                 let peer = &mut self.peers[side.index()];
                 if self.leaps && side == Side::A && self.random.one_in(8) {
@@ -258,6 +266,8 @@ impl World {
         self.leaps = false;
         self.loss = u64::MAX;
         self.bench.deaf = false;
+        self.bench.plan.sides.iter_mut().for_each(|side| side.play = None);
+        self.bench.apply();
         self.bench.pass(ms(20));
         self.hear_reports();
         for round in 0..20 {
@@ -336,6 +346,30 @@ fn without_a_state_no_index_comes_twice_either() {
             let packets = world.random.below(60);
             world.talk(packets);
             world.crash(None);
+        }
+        world.settle();
+    });
+}
+
+/// Music that begins, ends and goes on over deaths takes its indexes from the same run.
+#[test]
+fn no_index_comes_twice_with_music_either() {
+    for_seeds(1000, |seed| {
+        let mut world = World::new(seed);
+        world.plays = true;
+        let mut kept = None;
+        for _ in 0..=world.random.below(3) {
+            let packets = world.random.below(150);
+            world.talk(packets);
+            world.bench.deaf = world.random.one_in(4);
+            let packets = world.random.below(150);
+            world.talk(packets);
+            kept = world.bench.checkpoint.take().or(kept);
+            world.bench.deaf = false;
+            if kept.is_some() {
+                world.crash(kept.clone());
+                kept = kept.map(|(at, state)| (at, state.resumed()));
+            }
         }
         world.settle();
     });

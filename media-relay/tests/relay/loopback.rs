@@ -1,5 +1,7 @@
 //! The relay's threads and sockets, on loopback addresses of this process alone.
 
+mod generated;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};

@@ -10,8 +10,10 @@ mod lives;
 #[cfg(feature = "net")]
 mod loopback;
 mod peer;
+mod play;
 mod resume;
 mod rtcp;
 mod shard;
 mod sources;
 mod strangers;
+mod tap;

@@ -26,9 +26,9 @@ const CALLED: &str = "+15550010001";
 const HOTLINE: &str = "+442079460001";
 
 /// A gateway with one tenant, PJSIP as its Teams, a capture.
-struct Stage {
-    scene: Scene,
-    teams: Pjsip,
+pub(super) struct Stage {
+    pub(super) scene: Scene,
+    pub(super) teams: Pjsip,
     gateway: Gateway,
     capture: Capture,
     _dns: NameServer,
@@ -36,7 +36,7 @@ struct Stage {
 }
 
 /// What is left to be looked at after the call.
-struct Evidence {
+pub(super) struct Evidence {
     scene: Scene,
     pcap: PathBuf,
     /// Teams' messages: received from the gateway (true) or sent to it.
@@ -45,11 +45,21 @@ struct Evidence {
 
 impl Stage {
     fn new(test: &str, transport: &'static str) -> Self {
+        Self::with(test, transport, |_| String::new())
+    }
+
+    /// With further keys of the trunk.
+    pub(super) fn with(
+        test: &str,
+        transport: &'static str,
+        keys: impl FnOnce(&Scene) -> String,
+    ) -> Self {
         let mut scene = Scene::new(test);
+        let keys = keys(&scene);
         // RSA, as Microsoft's suites want it.
         let leaf = scene.pki.issue("rsa", &Leaf::gateway(FQDN)).unwrap();
         scene.certificate(&leaf);
-        scene.trunk("carrier-a", transport, CARRIER_A, "").tenant(
+        scene.trunk("carrier-a", transport, CARRIER_A, &keys).tenant(
             "t001",
             &["carrier-a"],
             &["+15550010000-+15550019999"],
@@ -79,7 +89,7 @@ impl Stage {
         Sipp::start(self.scene.dir(), "uas.xml", self.transport, local, None)
     }
 
-    fn pjsip_as_carrier(&self) -> Pjsip {
+    pub(super) fn pjsip_as_carrier(&self) -> Pjsip {
         let place = self.scene.place;
         let route = format!("sip:{};transport={}", place.at(CARRIER_SIDE, 5060), self.transport);
         let id = format!("sip:+442071230000@{}", place.ip(CARRIER_A));
@@ -103,7 +113,7 @@ impl Stage {
     }
 
     /// Ends everything and judges the messages.
-    fn end(self, calls: usize) -> Evidence {
+    pub(super) fn end(self, calls: usize) -> Evidence {
         let records = self.gateway.wait_records(calls);
         for record in &records {
             assert!(!record["t_answer"].is_null(), "{record}");

@@ -14,6 +14,7 @@ mod failover;
 mod hostile;
 mod keys;
 mod leak;
+mod music;
 mod mutated;
 mod names;
 mod options;

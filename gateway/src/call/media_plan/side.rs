@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::IpNet;
+use media_relay::audio::Clip;
 use media_relay::srtp::{MasterKey, Suite};
 use media_relay::{Port, Security};
 use sip_stack::sdp::{Crypto, Direction, Writer};
@@ -32,6 +34,8 @@ pub struct MediaSide {
     pub port: Port,
     /// From where plain media may come besides the signalled address.
     pub sources: Vec<IpNet>,
+    /// What the peer hears while the other side holds (see `hold.rs`).
+    pub music: Option<Arc<Clip>>,
     pub(super) rules: MediaRules,
     /// The address we tell the peer.
     pub(super) address: IpAddr,
@@ -64,6 +68,7 @@ impl MediaSide {
         Self {
             port,
             sources,
+            music: None,
             rules,
             address,
             // Below 2^62, so that every reader's integer holds it.
@@ -132,14 +137,16 @@ impl MediaSide {
         Some(Security { send: send.clone(), receive: Some(receive.clone()) })
     }
 
-    pub(super) fn changed(&self) -> bool {
+    /// Whether what the peer offered asks `other` for anything new.
+    pub(super) fn changed(&self, other: &Self) -> bool {
+        let seen = |d: &Description| other.hears(d.direction, other.agreed());
         match (&self.offered, &self.remote) {
             (Some(offered), Some(agreed)) => {
                 let same_formats = agreed
                     .formats
                     .iter()
                     .all(|format| offered.formats.iter().any(|new| new.is_same(format)));
-                offered.direction != agreed.direction || !same_formats
+                seen(offered) != seen(agreed) || !same_formats
             }
             (Some(_), None) => true,
             (None, _) => false,
@@ -183,7 +190,8 @@ impl MediaSide {
             }
         }
         let formats = unique(formats);
-        let direction = other.map_or(Direction::SendRecv, |d| d.direction);
+        let direction =
+            other.map_or(Direction::SendRecv, |d| self.hears(d.direction, self.agreed()));
         let suites = match self.rules.secure {
             Secure::Required => self.rules.offered_suites.to_vec(),
             Secure::Off => Vec::new(),
@@ -224,7 +232,8 @@ impl MediaSide {
                 })
                 .collect(),
         };
-        let other_direction = other.map_or(Direction::SendRecv, |d| d.direction);
+        let other_direction =
+            other.map_or(Direction::SendRecv, |d| self.hears(d.direction, Some(&offered)));
         let direction = self.held(Direction::of(
             offered.direction.receives() && other_direction.sends(),
             offered.direction.sends() && other_direction.receives(),
@@ -256,6 +265,16 @@ impl MediaSide {
                 Direction::SendOnly | Direction::RecvOnly | Direction::Inactive,
             ) => Direction::Inactive,
         }
+    }
+
+    /// Whether the peer knows of this direction of the other side: as a whole, or as far as it sends and receives itself.
+    pub(super) fn was_told(&self, direction: Direction) -> bool {
+        let Some(told) = &self.local else { return true };
+        let whole = self.hears(direction, self.agreed());
+        let wanted = self.agreed().map_or(Direction::SendRecv, |agreed| agreed.direction);
+        let part =
+            Direction::of(wanted.receives() && whole.sends(), wanted.sends() && whole.receives());
+        [whole, part].map(|one| self.held(one)).contains(&told.direction)
     }
 
     /// Only the key of the suite in use stays: one that is taken up again later would begin at rollover counter 0 and

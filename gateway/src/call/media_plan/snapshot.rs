@@ -93,6 +93,7 @@ impl SideSnapshot {
         Some(MediaSide {
             port,
             sources,
+            music: None,
             rules: MediaRules { secure, ..rules },
             address: self.address,
             session_id: self.session_id,

@@ -6,6 +6,8 @@ use sip_stack::sdp::{Direction, Sdp};
 
 use super::*;
 
+mod hold;
+
 const SECURE: MediaRules = MediaRules {
     secure: Secure::Required,
     offered_suites: &[Suite::AesCm128HmacSha1_80],

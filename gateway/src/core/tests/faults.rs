@@ -3,7 +3,7 @@
 
 use super::*;
 
-fn carrier_reinvite(ok: &str, cseq: u32, body: &str) -> String {
+pub(super) fn carrier_reinvite(ok: &str, cseq: u32, body: &str) -> String {
     with_body(
         &format!(
             "INVITE sip:x@127.0.0.10:5060 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bKr{cseq}\n\

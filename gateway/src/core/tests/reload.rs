@@ -3,7 +3,7 @@
 use super::*;
 
 /// Puts a configuration in force that differs from [`config`] as `change` says.
-fn reload(world: &mut World, change: impl FnOnce(&mut config::Config)) -> Arc<Routes> {
+pub(super) fn reload(world: &mut World, change: impl FnOnce(&mut config::Config)) -> Arc<Routes> {
     reload_with(world, Vec::new(), change)
 }
 
@@ -14,7 +14,7 @@ fn reload_with(
 ) -> Arc<Routes> {
     let mut config = world.core.routes().config().clone();
     change(&mut config);
-    let routes = Arc::new(Routes::new(Arc::new(config)));
+    let routes = routes(config);
     let renewal = Renewal { locals, last: FlowId(1000) };
     let former = world.core.replace(routes, renewal, world.now);
     world.drain();

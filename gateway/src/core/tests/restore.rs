@@ -47,7 +47,11 @@ fn orphans(calls: Vec<Restorable>, seen: SystemTime) -> Vec<Orphan> {
 }
 
 /// The process dies, and the next one starts with this configuration `later`.
-fn restarted_with(world: &World, config: config::Config, later: Duration) -> (World, Restored) {
+pub(super) fn restarted_with(
+    world: &World,
+    config: config::Config,
+    later: Duration,
+) -> (World, Restored) {
     let epoch = 2 + world.restarts;
     let mut next = World::born(config, epoch);
     next.restarts = world.restarts + 1;
@@ -68,10 +72,14 @@ fn standing(world: &World) -> usize {
     world.journal.iter().filter(|entry| matches!(entry, Entry::Standing(_))).count()
 }
 
-fn resumed(world: &World) -> (&media_relay::Plan, Option<&SessionState>) {
+pub(super) fn resumed(world: &World) -> (&media_relay::Plan, Option<&SessionState>) {
     let resumed = world.media.iter().rev().find_map(|command| match command {
         Command::Resume { plan, state } => Some((&**plan, state.as_deref())),
-        Command::Apply(_) | Command::Kept(_) | Command::Release(_) | Command::Cool { .. } => None,
+        Command::Apply(_)
+        | Command::Kept(_)
+        | Command::Tap { .. }
+        | Command::Release(_)
+        | Command::Cool { .. } => None,
     });
     resumed.expect("a call was resumed")
 }

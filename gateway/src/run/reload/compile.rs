@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use config::{Change, Config, Credentials, Faults, Footprint, Loaded, Reading};
+use config::{Change, Config, Credentials, Faults, Footprint, Loaded, Reading, Sounds};
 use sip_stack::net::resolver::Resolver;
 
 use super::super::Failure;
@@ -18,6 +18,7 @@ pub(in crate::run) struct InForce {
     pub(in crate::run) config: Arc<Config>,
     pub(in crate::run) credentials: Arc<Credentials>,
     pub(in crate::run) locals: Arc<Locals>,
+    pub(in crate::run) sounds: Sounds,
 }
 
 /// What came of a reading.
@@ -59,7 +60,7 @@ pub(super) fn compile(path: &Path, now: &InForce) -> (Verdict, Footprint) {
 }
 
 fn judge(loaded: Loaded, now: &InForce) -> Verdict {
-    let Loaded { mut config, warnings, credentials } = loaded;
+    let Loaded { mut config, warnings, credentials, mut sounds } = loaded;
     config.align(&now.config);
     let mut changes = config::diff(&now.config, &config);
     if changes.iter().any(|change| change.restart) {
@@ -67,6 +68,8 @@ fn judge(loaded: Loaded, now: &InForce) -> Verdict {
         return Verdict::Refused(Refusal::Restart(changes));
     }
     changes.extend(now.credentials.diff(&credentials));
+    changes.extend(now.sounds.diff(&sounds));
+    sounds.share(&now.sounds);
     if changes.is_empty() && config == *now.config {
         return Verdict::Unchanged(warnings);
     }
@@ -87,12 +90,13 @@ fn judge(loaded: Loaded, now: &InForce) -> Verdict {
     };
     let config = Arc::new(config);
     let next = Next {
-        routes: Arc::new(Routes::new(Arc::clone(&config))),
+        routes: Arc::new(Routes::new(Arc::clone(&config)).with_sounds(sounds.clone())),
         locals: locals.configs(),
         renewed: locals.renewed(&now.locals),
         resolver,
     };
-    let in_force = InForce { config, credentials: Arc::new(credentials), locals: Arc::new(locals) };
+    let (credentials, locals) = (Arc::new(credentials), Arc::new(locals));
+    let in_force = InForce { config, credentials, locals, sounds };
     Verdict::Changed(Box::new(Changed { next, in_force, changes, warnings }))
 }
 
