@@ -177,13 +177,15 @@ impl SidePlan {
 pub struct Security {
     /// Our key: encrypts what we send. Keep it for the whole call.
     pub send: MasterKey,
-    /// The peer's key; unknown before its answer, and until then all it sends is dropped.
-    pub receive: Option<MasterKey>,
+    /// The peer's key; none before its answer, and until then all it sends is dropped. Several while
+    /// early answers of several dialogs stand, each with a key of its own; of more than four the first
+    /// four count. A key that is left out is heard for a moment more, as long as there is another.
+    pub receive: Vec<MasterKey>,
 }
 
 impl fmt::Debug for Security {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Security").field("receive", &self.receive.is_some()).finish_non_exhaustive()
+        f.debug_struct("Security").field("receive", &self.receive.len()).finish_non_exhaustive()
     }
 }
 

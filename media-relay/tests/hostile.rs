@@ -116,7 +116,7 @@ fn call() -> (Shard, Instant) {
     sides[0].rtp = Some("192.0.2.1:4000".parse().unwrap());
     sides[1].rtp = Some("198.51.100.1:5000".parse().unwrap());
     let [send, receive] = [3, 4].map(|byte| key(Suite::AesCm128HmacSha1_80, byte));
-    sides[1].security = Some(Security { send, receive: Some(receive) });
+    sides[1].security = Some(Security { send, receive: vec![receive] });
     shard.handle_command(&Command::Apply(Box::new(Plan { session: SessionId(1), sides })), now);
     (shard, now)
 }

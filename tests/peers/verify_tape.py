@@ -5,11 +5,12 @@ One context for each direction of each call, kept over all lives of the gateway:
 - what the secure end received authenticates under one key, no index comes twice, and the sequence only goes forward;
 - what the secure end sent is byte for byte what libsrtp would have sent;
 - each payload that came out of the gateway went into it, in that order;
-- in each life that a call lived to see, so many packets came through both ways.
+- in each life that a call lived to see, so many packets came through both ways;
+- with a new key of the secure end its contexts begin anew, at rollover counter 0; the gateway's goes on.
 
   verify_tape.py TAPE '[{"call": n, "suite": ..., "own": base64, "theirs": base64, "lives": n, "least": n}]'
 A tape is a row of records: call (u16), kind (u8), length (u16), all little endian, and the packet. Kind: 1 of the secure end, 2 received,
-4 (alone) the gateway has died.
+4 (alone) the gateway has died, 8 (alone) the secure end sends under the key that follows.
 Prints one JSON object: packets, reports (the fewest that an end of a call received), jump (of the sequence at the begin of a life), least. Exit 1 with a reason otherwise."""
 import base64
 import json
@@ -21,7 +22,7 @@ from pylibsrtp import Error, Policy, Session
 from verify_media import PROFILES, fail, is_rtp, payload
 
 HEAD = struct.Struct("<HBH")
-SECURE, RECEIVED, DIED = 1, 2, 4
+SECURE, RECEIVED, DIED, REKEYED = 1, 2, 4, 8
 TAGS = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 10, "AEAD_AES_128_GCM": 0, "AEAD_AES_256_GCM": 0}
 
 
@@ -39,6 +40,11 @@ class Call:
         self.numbers, self.last, self.came = ({}, {}), [-1, -1], ({}, {})
         self.sequence, self.index, self.life = {}, {}, {}
         self.jump = self.reports = self.heard = 0
+
+    def rekey(self, key):
+        self.want = dict(self.want, own=key)
+        self.sent = session(self.want, "own", Policy.SSRC_ANY_INBOUND)
+        self.again = session(self.want, "own", Policy.SSRC_ANY_OUTBOUND)
 
     def wrong(self, text):
         fail("call %d: %s" % (self.want["call"], text))
@@ -115,7 +121,9 @@ def main(tape, wanted):
                 life += 1
                 continue
             data = file.read(length)
-            if call in calls:
+            if call in calls and kind == REKEYED:
+                calls[call].rekey(data.decode())
+            elif call in calls:
                 packets += 1
                 calls[call].take(kind, data, life)
     print(json.dumps(dict(

@@ -54,7 +54,8 @@ impl Call {
         if let Some(at) = self.callee {
             self.note_correlation(at, message);
         }
-        let preview = sdp.and_then(|sdp| self.preview(sdp, cx));
+        let tag = message.to_tag().unwrap_or_default();
+        let preview = sdp.and_then(|sdp| self.preview(tag, sdp, cx));
         let ring = (status, preview.is_some());
         if self.rung == Some(ring) {
             return;
@@ -65,9 +66,9 @@ impl Call {
 
     /// The answer to the caller that an early answer of the callee leads to; none when the caller made no offer or the
     /// early answer is of no use.
-    fn preview(&mut self, sdp: &[u8], cx: &mut Context<'_>) -> Option<Bytes> {
+    fn preview(&mut self, tag: &[u8], sdp: &[u8], cx: &mut Context<'_>) -> Option<Bytes> {
         self.legs[CALLER].leg.remote_offer()?;
-        self.media.take_answer(CALLEE, sdp, cx.owned).ok()?;
+        self.media.take_early(CALLEE, tag, sdp, cx.owned).ok()?;
         let answer = self.media.answer(CALLER, cx.random).ok()?;
         self.apply(cx);
         Some(answer.into())
@@ -274,7 +275,7 @@ impl Call {
     }
 
     /// Tells the relay what was agreed.
-    fn apply(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn apply(&mut self, cx: &mut Context<'_>) {
         self.relayed = true;
         cx.out.push(Do::Media(media_relay::Command::Apply(Box::new(self.media.plan()))));
     }

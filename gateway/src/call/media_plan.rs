@@ -93,6 +93,28 @@ impl CallMedia {
         self.sides[at].take_answer(sdp, owned)
     }
 
+    /// Takes an early answer of side `at` to our offer, on the early dialog with this To tag. Several dialogs may stand at
+    /// the same time. Where encrypted, each is heard under its own key, from wherever its packets are authentic, until one of
+    /// them is answered. In clear an address is all that tells them apart: the one described last is sent to and latched,
+    /// as any other description of the peer; packets of the others are taken until that one speaks, if they come from
+    /// within the trunk's media networks.
+    pub fn take_early(
+        &mut self,
+        at: usize,
+        tag: &[u8],
+        sdp: &[u8],
+        owned: &Owned,
+    ) -> Result<(), Cause> {
+        self.sides[at].take_early(tag, sdp, owned)
+    }
+
+    /// Another callee is tried for side `at`; whether one before had described anything.
+    pub fn begin_again(&mut self, at: usize) -> bool {
+        let described = self.sides[at].agreed().is_some();
+        self.sides[at].begin_again();
+        described
+    }
+
     /// Our offer to side `at`, made of what the other side described; of our own choice while that is nothing.
     pub fn offer(&mut self, at: usize, random: &mut Random) -> Vec<u8> {
         let (side, other) = self.pair(at);

@@ -21,6 +21,7 @@ mod isolation;
 mod kin;
 mod names;
 mod ports;
+mod rekey;
 mod reload;
 mod restore;
 mod sessions;

@@ -103,7 +103,7 @@ mod tests {
         for (session, ports) in ids.into_iter().zip(ports) {
             let mut sides = ports.map(side);
             let key = MasterKey::new(Suite::AeadAes128Gcm, &[session.0 as u8; 28]).unwrap();
-            sides[1].security = Some(Security { send: key, receive: None });
+            sides[1].security = Some(Security { send: key, receive: Vec::new() });
             let apply = Command::Apply(Box::new(Plan { session, sides }));
             guarded(&mut shard, |shard| shard.handle_command(&apply, start));
         }

@@ -1,7 +1,15 @@
 //! The SRTP contexts of one side, kept or replaced as its plan says: a context lives as long as
-//! its key. With a new key comes a new context whose rollover counter is 0 (RFC 4568 §7.1.4, and
-//! what peers really do); with the same key everything goes on (RFC 3711 §3.3.1).
+//! its key. What we hear is a machine of its own (`inbound`); what we send goes under the one key
+//! that the plan names. A key of ours that was left and is named again goes on where it was: no index
+//! comes twice under it (RFC 3711 §9.1).
 
+mod inbound;
+
+use std::time::Instant;
+
+pub(crate) use self::inbound::{Opened, Standing};
+
+use self::inbound::Inbound;
 use super::refusal::Refusal;
 use crate::packet::Ssrc;
 use crate::plan::Security;
@@ -28,7 +36,9 @@ pub(crate) enum Resumed {
 /// Both directions of an SRTP side.
 pub(crate) struct Contexts {
     send: (MasterKey, Sender),
-    receive: Option<(MasterKey, Receiver)>,
+    /// Keys of ours that were in use before, the oldest first: at most `LEFT`.
+    left: Vec<(MasterKey, Sender)>,
+    receive: Inbound,
 }
 
 impl Keys {
@@ -40,32 +50,24 @@ impl Keys {
     }
 
     /// Takes on the keys of a plan. `true` when what we send begins anew under it.
-    pub(crate) fn apply(&mut self, security: Option<&Security>) -> bool {
+    pub(crate) fn apply(&mut self, security: Option<&Security>, now: Instant) -> bool {
         let Some(security) = security else {
             *self = Self::Plain;
             return true;
         };
         let Self::Secure(contexts) = self else {
-            *self = Self::Secure(Box::new(Contexts::new(security)));
+            *self = Self::Secure(Box::new(Contexts::new(security, now)));
             return true;
         };
-        let (key, sender) = &mut contexts.send;
-        let same = key.same_key(&security.send);
-        if same {
-            sender.adopt(&security.send);
-        } else {
-            *sender = Sender::new(&security.send);
+        contexts.receive.apply(&security.receive, now);
+        contexts.send_under(&security.send)
+    }
+
+    /// Forgets keys of the peer whose time is over.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        if let Self::Secure(contexts) = self {
+            contexts.receive.expire(now);
         }
-        key.clone_from(&security.send);
-        match (&mut contexts.receive, &security.receive) {
-            (Some((key, receiver)), Some(new)) if key.same_key(new) => {
-                receiver.adopt(new);
-                key.clone_from(new);
-            }
-            (receive, Some(new)) => *receive = Some((new.clone(), Receiver::new(new))),
-            (receive, None) => *receive = None,
-        }
-        !same
     }
 
     /// What a restart should know of both directions.
@@ -73,20 +75,22 @@ impl Keys {
         let Self::Secure(contexts) = self else { return (None, None) };
         let (key, sender) = &contexts.send;
         let send = KeySnapshot { key: key.fingerprint(), indexes: sender.snapshot() };
-        let receive = contexts.receive.as_ref().map(|(key, receiver)| KeySnapshot {
-            key: key.fingerprint(),
-            indexes: receiver.snapshot(),
-        });
-        (Some(send), receive)
+        (Some(send), contexts.receive.snapshot())
+    }
+
+    /// All that is known of the peer's keys, as text.
+    #[cfg(test)]
+    pub(crate) fn peer_state(&self) -> String {
+        match self {
+            Self::Plain => String::new(),
+            Self::Secure(contexts) => contexts.receive.text(),
+        }
     }
 
     /// Takes nothing again of what the peer sent under its key to another process.
     pub(crate) fn resume_receive(&mut self, snapshot: &KeySnapshot) {
-        if let Self::Secure(contexts) = self
-            && let Some((key, receiver)) = &mut contexts.receive
-            && key.fingerprint() == snapshot.key
-        {
-            *receiver = Receiver::restore(key, &snapshot.indexes);
+        if let Self::Secure(contexts) = self {
+            contexts.receive.resume(snapshot);
         }
     }
 
@@ -109,19 +113,19 @@ impl Keys {
         }
     }
 
-    /// Opens an RTP packet that fills `buf`; its new length.
-    pub(crate) fn open_rtp(&mut self, buf: &mut [u8]) -> Result<usize, Refusal> {
+    /// Opens an RTP packet that fills `buf`.
+    pub(crate) fn open_rtp(&mut self, buf: &mut [u8], now: Instant) -> Result<Opened, Refusal> {
         match self {
-            Self::Plain => Ok(buf.len()),
-            Self::Secure(contexts) => contexts.receiver()?.unprotect_rtp(buf).map_err(refusal),
+            Self::Plain => Ok(Opened { len: buf.len(), standing: Standing::Current }),
+            Self::Secure(contexts) => contexts.receive.open(buf, now, Receiver::unprotect_rtp),
         }
     }
 
-    /// Opens an RTCP packet that fills `buf`; its new length.
-    pub(crate) fn open_rtcp(&mut self, buf: &mut [u8]) -> Result<usize, Refusal> {
+    /// Opens an RTCP packet that fills `buf`.
+    pub(crate) fn open_rtcp(&mut self, buf: &mut [u8], now: Instant) -> Result<Opened, Refusal> {
         match self {
-            Self::Plain => Ok(buf.len()),
-            Self::Secure(contexts) => contexts.receiver()?.unprotect_rtcp(buf).map_err(refusal),
+            Self::Plain => Ok(Opened { len: buf.len(), standing: Standing::Current }),
+            Self::Secure(contexts) => contexts.receive.open(buf, now, Receiver::unprotect_rtcp),
         }
     }
 
@@ -147,18 +151,34 @@ impl Keys {
 }
 
 impl Contexts {
-    fn new(security: &Security) -> Self {
-        Self {
-            send: (security.send.clone(), Sender::new(&security.send)),
-            receive: security.receive.as_ref().map(|key| (key.clone(), Receiver::new(key))),
-        }
+    fn new(security: &Security, now: Instant) -> Self {
+        let mut receive = Inbound::default();
+        receive.apply(&security.receive, now);
+        let send = (security.send.clone(), Sender::new(&security.send));
+        Self { send, left: Vec::new(), receive }
     }
 
-    /// Before the peer's key is known nothing of it can be believed.
-    fn receiver(&mut self) -> Result<&mut Receiver, Refusal> {
-        self.receive.as_mut().map(|(_, receiver)| receiver).ok_or(Refusal::Unauthentic)
+    /// Sends under this key from now on; `true` when that is another one.
+    fn send_under(&mut self, new: &MasterKey) -> bool {
+        let same = self.send.0.same_key(new);
+        if !same {
+            let known = self.left.iter().position(|(key, _)| key.same_key(new));
+            let next = match known {
+                Some(at) => self.left.remove(at),
+                None => (new.clone(), Sender::new(new)),
+            };
+            self.left.push(std::mem::replace(&mut self.send, next));
+            self.left.drain(..self.left.len().saturating_sub(LEFT));
+        }
+        let (key, sender) = &mut self.send;
+        sender.adopt(new);
+        key.clone_from(new);
+        !same
     }
 }
+
+/// One for each suite that an offer of ours can name, beside the one in use: forks may choose differently.
+const LEFT: usize = 3;
 
 const fn refusal(error: SrtpError) -> Refusal {
     match error {

@@ -10,6 +10,8 @@
 
 mod checkpoint;
 mod fault;
+#[cfg(test)]
+mod forged;
 mod keys;
 mod latch;
 mod observe;

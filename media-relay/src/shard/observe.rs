@@ -148,6 +148,17 @@ impl Observer {
         verdict
     }
 
+    /// Whether it is missing in the run that is heard, so that it would be [`Verdict::Late`].
+    pub(crate) fn has_gap_for(&self, header: &Header) -> bool {
+        self.run.as_ref().is_some_and(|run| {
+            let behind = u64::from((run.highest as u16).wrapping_sub(header.sequence));
+            header.ssrc == run.ssrc
+                && (1..u64::from(u128::BITS)).contains(&behind)
+                && behind <= run.highest - run.first
+                && run.seen & (1 << behind) == 0
+        })
+    }
+
     /// The next packet begins a new run whatever it is: the peer itself was replaced.
     pub(crate) fn forget(&mut self) {
         if let Some(run) = self.run.take() {

@@ -15,6 +15,7 @@ use crate::plan::SideStats;
 use crate::state::SideSnapshot;
 
 /// What has to be remembered between reports of one side.
+#[derive(Debug)]
 pub(crate) struct Reports {
     /// When RTCP was last sent to the peer.
     sent: Instant,
@@ -32,6 +33,7 @@ pub(crate) struct Reports {
 }
 
 /// A CNAME.
+#[derive(Debug)]
 struct Name {
     random: [u8; 16],
     planned: Option<Box<[u8]>>,

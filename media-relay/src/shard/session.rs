@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::Forward;
 use super::checkpoint::{Due, News};
+use super::keys::{Opened, Standing};
 use super::observe::Verdict;
 use super::random::Random;
 use super::refusal::Refusal;
@@ -77,10 +78,13 @@ impl Session {
             return Err(Refusal::Foreign);
         }
         let received = buf.get_mut(..len).ok_or(Refusal::Malformed)?;
-        let len = this.keys.open_rtp(received)?;
+        let Opened { len, standing } = this.keys.open_rtp(received, now)?;
         let header = header(&buf[..len]).ok_or(Refusal::Malformed)?;
+        if standing == Standing::Late && !this.observer.has_gap_for(&header) {
+            return Err(Refusal::Dropped);
+        }
         self.news = self.news.max(News::Some);
-        if this.rtp.heard(from, now) {
+        if standing == Standing::Current && this.rtp.heard(from, now) {
             self.latched[side.index()] = true;
             self.attention = true;
             self.news = News::Urgent;
@@ -145,10 +149,15 @@ impl Session {
             return Err(Refusal::Foreign);
         }
         let received = buf.get_mut(..len).ok_or(Refusal::Malformed)?;
-        let len = this.keys.open_rtcp(received)?;
+        let Opened { len, standing } = this.keys.open_rtcp(received, now)?;
+        if standing == Standing::Late {
+            return Err(Refusal::Dropped);
+        }
         let relayable = report::read(this, other, &buf[..len], now).ok_or(Refusal::Malformed)?;
         self.news = self.news.max(News::Some);
-        if apart {
+        if standing != Standing::Current {
+            // What is under way draws no latch.
+        } else if apart {
             if this.rtcp.heard(from, now) {
                 self.news = News::Urgent;
             }
@@ -180,6 +189,7 @@ impl Session {
         now: Instant,
     ) -> Option<Forward> {
         let (this, _) = split(&mut self.sides, side);
+        this.keys.expire(now);
         let to = this.rtcp_path().destination()?;
         let len = report::own(this, buf, epoch, now)?;
         self.news = self.news.max(News::Some);

@@ -105,7 +105,7 @@ impl SideState {
             self.move_to(slot);
         }
         let was_secure = self.keys.is_secure();
-        if self.keys.apply(plan.security.as_ref()) {
+        if self.keys.apply(plan.security.as_ref(), now) {
             self.kept = None;
         }
         self.sources.clone_from(&plan.sources);

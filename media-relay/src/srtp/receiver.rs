@@ -119,12 +119,15 @@ impl Receiver {
         let mut error = SrtpError::Malformed;
         for mki in framings(self.mki.as_ref()) {
             let Some(index) = self.cipher.rtcp_index(buf, mki) else { continue };
-            error = match stream.rtcp.check(index.into()) {
+            let found = match stream.rtcp.check(index.into()) {
                 Verdict::Fresh => SrtpError::Unauthenticated,
                 Verdict::Seen => SrtpError::Replayed,
                 Verdict::Late => SrtpError::Late,
             };
-            if error == SrtpError::Unauthenticated
+            if error == SrtpError::Malformed {
+                error = found;
+            }
+            if found == SrtpError::Unauthenticated
                 && let Some(len) = self.cipher.open_rtcp(buf, ssrc, mki)
             {
                 stream.rtcp.accept(index.into());

@@ -6,6 +6,7 @@
 
 mod attacks;
 mod bench;
+mod keys;
 mod lives;
 #[cfg(feature = "net")]
 mod loopback;

@@ -132,13 +132,13 @@ pub(crate) fn key(suite: Suite, byte: u8) -> MasterKey {
 
 /// The relay's view of a peer that [`Peer::secure`] makes.
 pub(crate) fn security(suite: Suite, peer_sends: u8, peer_hears: u8) -> Option<Security> {
-    let receive = Some(key(suite, peer_sends));
+    let receive = vec![key(suite, peer_sends)];
     Some(Security { send: key(suite, peer_hears), receive })
 }
 
 /// A plan's side with another receive key.
 pub(crate) fn set_receive(plan: &mut SidePlan, suite: Suite, byte: u8) {
-    plan.security.as_mut().unwrap().receive = Some(key(suite, byte));
+    plan.security.as_mut().unwrap().receive = vec![key(suite, byte)];
 }
 
 pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {

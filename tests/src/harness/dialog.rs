@@ -110,6 +110,12 @@ impl Dialog {
         self.local = format!("{base};tag={}", token("f"));
     }
 
+    /// The branch of a fork that had this To-tag goes on.
+    pub fn answer_as(&mut self, tag: &str) {
+        let base = self.local.rsplit_once(";tag=").expect("a tag").0.to_owned();
+        self.local = format!("{base};tag={tag}");
+    }
+
     pub fn local_tag(&self) -> &str {
         self.local.rsplit_once(";tag=").map_or("", |(_, tag)| tag)
     }

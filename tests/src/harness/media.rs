@@ -142,6 +142,8 @@ pub struct MediaEnd {
     receive: Option<Context>,
     /// RTCP compound packets, decrypted, with the time they came.
     pub reports: Vec<(Instant, Vec<u8>)>,
+    /// The keys that we last described.
+    own: Option<Crypto>,
     /// What did not decrypt.
     pub undecryptable: usize,
     /// Addresses that packets came from.
@@ -171,6 +173,7 @@ impl MediaEnd {
             send: None,
             receive: None,
             reports: Vec::new(),
+            own: None,
             undecryptable: 0,
             sources: Vec::new(),
             track: None,
@@ -185,6 +188,7 @@ impl MediaEnd {
             _ => 0,
         };
         self.send = Some((own.context(), own.mki_bytes(), tag));
+        self.own = Some(own.clone());
         self.receive = Some(theirs.context());
     }
 
@@ -192,6 +196,9 @@ impl MediaEnd {
     pub fn rekey(&mut self, own: &Crypto) {
         let tag = self.send.as_ref().map_or(0, |(_, _, tag)| *tag);
         self.send = Some((own.context(), own.mki_bytes(), tag));
+        if let Some(track) = &self.track {
+            track.rekeyed(&own.key);
+        }
     }
 
     /// Takes the address from the other side's SDP.
@@ -208,6 +215,12 @@ impl MediaEnd {
     pub fn secure_sdp(&self, cryptos: &[&Crypto], direction: &str, more: &str) -> String {
         let keys: String = cryptos.iter().map(|c| format!("a=crypto:{}\r\n", c.write())).collect();
         self.sdp("RTP/SAVP", &format!("{keys}{more}a={direction}\r\n"))
+    }
+
+    /// The same again, in another direction.
+    pub fn own_sdp(&self, direction: &str) -> String {
+        let own = self.own.as_ref().expect("secure() first");
+        self.secure_sdp(&[own], direction, if self.mux { "a=rtcp-mux\r\n" } else { "" })
     }
 
     pub fn sdp(&self, protocol: &str, more: &str) -> String {

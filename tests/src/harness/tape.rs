@@ -53,6 +53,7 @@ pub struct Verdict {
 const SECURE: u8 = 1;
 const RECEIVED: u8 = 2;
 const DIED: u8 = 4;
+const REKEYED: u8 = 8;
 
 impl Tape {
     pub fn new(path: &Path) -> Self {
@@ -112,6 +113,11 @@ impl Track {
 
     pub fn received(&self, bytes: &[u8]) {
         self.keep(RECEIVED, bytes);
+    }
+
+    /// The secure end sends under this key (base64) from now on.
+    pub fn rekeyed(&self, key: &str) {
+        write(&self.file, self.call, REKEYED, key.as_bytes());
     }
 
     fn keep(&self, kind: u8, bytes: &[u8]) {

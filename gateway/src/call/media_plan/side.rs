@@ -28,6 +28,17 @@ pub struct Local {
     pub(super) mux: bool,
 }
 
+/// An early answer: that of one early dialog. Forks of one INVITE answer on the one port of our offer, each with an
+/// address and a key of its own (RFC 3261 §13.2.2.4, RFC 3960).
+pub(super) struct Early {
+    /// The To tag of its dialog.
+    tag: Vec<u8>,
+    /// As it was written.
+    sdp: Vec<u8>,
+    /// As it was read.
+    description: Description,
+}
+
 /// One side of a call's media.
 pub struct MediaSide {
     /// Our pair of ports, for the whole call.
@@ -46,8 +57,10 @@ pub struct MediaSide {
     pub(super) local: Option<Local>,
     /// What we had told it before our open offer.
     pub(super) before: Option<Local>,
-    /// What was agreed.
+    /// What was agreed; before the answer, what an early answer described last.
     pub(super) remote: Option<Description>,
+    /// The early answers to our offer, the newest first: at most `MOST_EARLY`, the oldest makes room.
+    pub(super) early: Vec<Early>,
     /// An offer of the peer that is not answered yet.
     pub(super) offered: Option<Description>,
     /// The m= lines of the session, ours to relay at `place`.
@@ -78,11 +91,21 @@ impl MediaSide {
             local: None,
             before: None,
             remote: None,
+            early: Vec::new(),
             offered: None,
             streams: Vec::new(),
             place: 0,
             sdp: Vec::new(),
         }
+    }
+
+    /// Another callee is tried with the same port: nothing that another one answered stays, and a key of ours under which
+    /// that one was sent media least of all.
+    pub(super) fn begin_again(&mut self) {
+        if self.remote.take().is_some() {
+            self.keys.clear();
+        }
+        self.early.clear();
     }
 
     /// What this peer needs.
@@ -130,11 +153,19 @@ impl MediaSide {
         Some(key.suite())
     }
 
-    /// The keys in use.
+    /// The keys in use: what was described last says with which of ours we send; each early dialog is heard under its own.
     pub(super) fn security(&self) -> Option<Security> {
-        let (_, receive) = self.agreed()?.key.as_ref()?;
-        let send = self.keys.iter().find(|key| key.suite() == receive.suite())?;
-        Some(Security { send: send.clone(), receive: Some(receive.clone()) })
+        let (_, theirs) = self.agreed()?.key.as_ref()?;
+        let send = self.keys.iter().find(|key| key.suite() == theirs.suite())?;
+        let early = self.early.iter().filter_map(|early| early.description.key.as_ref());
+        let receive = std::iter::once(theirs).chain(early.map(|(_, key)| key));
+        let mut keys: Vec<MasterKey> = Vec::new();
+        for key in receive {
+            if !keys.iter().any(|known| known.same_key(key)) {
+                keys.push(key.clone());
+            }
+        }
+        Some(Security { send: send.clone(), receive: keys })
     }
 
     /// Whether what the peer offered asks `other` for anything new.
@@ -170,13 +201,42 @@ impl MediaSide {
     }
 
     pub(super) fn take_answer(&mut self, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
-        let suites = self.local.as_ref().map(|local| local.suites.clone()).unwrap_or_default();
-        let description = Description::read(sdp, self.rules, Some(&suites), owned)?;
+        let description = self.read_answer(sdp, owned)?;
         self.forget_other_keys(&description);
+        self.early.clear();
+        self.agree(description);
+        Ok(())
+    }
+
+    /// Takes the early answer of one early dialog. What is described last counts, as far as only one can: where we send,
+    /// and under which key of ours. A dialog that only repeats itself has described nothing.
+    pub(super) fn take_early(
+        &mut self,
+        tag: &[u8],
+        sdp: &[u8],
+        owned: &Owned,
+    ) -> Result<(), Cause> {
+        if self.early.iter().any(|early| early.tag == tag && early.sdp == sdp) {
+            return Ok(());
+        }
+        let description = self.read_answer(sdp, owned)?;
+        self.early.retain(|early| early.tag != tag);
+        self.early.truncate(MOST_EARLY - 1);
+        let early = Early { tag: tag.into(), sdp: sdp.into(), description: description.clone() };
+        self.early.insert(0, early);
+        self.agree(description);
+        Ok(())
+    }
+
+    fn read_answer(&self, sdp: &[u8], owned: &Owned) -> Result<Description, Cause> {
+        let suites = self.local.as_ref().map(|local| &local.suites[..]).unwrap_or_default();
+        Description::read(sdp, self.rules, Some(suites), owned)
+    }
+
+    fn agree(&mut self, description: Description) {
         self.remote = Some(description);
         self.offered = None;
         self.before = None;
-        Ok(())
     }
 
     /// Our offer: what `other` described, or G.711 and telephone events when nothing is known yet.
@@ -392,5 +452,7 @@ fn own_choice() -> Vec<Format> {
 
 /// 2^31 packets, as every peer accepts it; a call never comes near (RFC 4568 §6.1).
 const LIFETIME: u64 = 1 << 31;
+/// Early dialogs that are heard at the same time, as many as the relay takes.
+const MOST_EARLY: usize = 4;
 /// RFC 3551 §3.
 const DYNAMIC: RangeInclusive<u8> = 96..=127;

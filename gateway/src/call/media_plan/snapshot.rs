@@ -105,6 +105,7 @@ impl SideSnapshot {
                 None => None,
                 Some(remote) => Some(remote.restore()?),
             },
+            early: Vec::new(),
             offered: None,
             streams: self.streams,
             place: self.place,

@@ -96,8 +96,9 @@ fn tr_045_the_80_bit_tag_is_chosen_and_its_number_echoed_with_a_lifetime() {
     assert!(crypto.starts_with("1 AES_CM_128_HMAC_SHA1_80 inline:"), "{crypto}");
     assert!(crypto.ends_with("|2^31"), "{crypto}");
     let security = plan.sides[0].security.as_ref().unwrap();
-    assert_eq!(security.receive.as_ref().unwrap().suite(), Suite::AesCm128HmacSha1_80);
-    assert_eq!(security.receive.as_ref().unwrap().key_salt()[0], 1, "the key of that very line");
+    let [receive] = &security.receive[..] else { panic!("one key") };
+    assert_eq!(receive.suite(), Suite::AesCm128HmacSha1_80);
+    assert_eq!(receive.key_salt()[0], 1, "the key of that very line");
     assert!(plan.sides[1].security.is_none());
 }
 
@@ -106,7 +107,7 @@ fn tr_046_lifetime_and_mki_are_taken() {
     let mut media = media([SECURE, PLAIN]);
     let crypto = format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^31|1:1");
     let (_, answer, plan) = exchange(&mut media, &secure(&[&crypto], ""), &plain(""));
-    let receive = plan.sides[0].security.as_ref().unwrap().receive.clone().unwrap();
+    let receive = &plan.sides[0].security.as_ref().unwrap().receive[0];
     assert_eq!(receive.mki().unwrap().as_bytes(), [1]);
     assert_eq!(receive.lifetime(), 1 << 31);
     assert!(!crypto_lines(&answer)[0].contains("|1:1"), "our own packets carry no MKI");
@@ -291,4 +292,105 @@ fn the_version_rises_only_with_a_change() {
     let (_, same, _) = exchange(&mut media, &secure_80(""), &plain(""));
     let (_, held, _) = exchange(&mut media, &secure_80("a=inactive\r\n"), &plain("a=inactive\r\n"));
     assert_eq!([version(&first), version(&same), version(&held)], [0, 0, 1]);
+}
+
+/// Forked: every early dialog is heard under its own key, the one described last is sent to, and the answered one alone
+/// is left.
+#[test]
+fn early_answers_bring_their_keys_and_the_answered_one_stays() {
+    let owned = Owned::default();
+    let key = |n: u8| KEY.replacen("AAEC", &format!("A{}EC", char::from(b'A' + n)), 1);
+    let answer = |n: u8, port: u16| {
+        let crypto = format!("1 AES_CM_128_HMAC_SHA1_80 inline:{}", key(n));
+        secure(&[&crypto], "").replace("49170", &port.to_string())
+    };
+    let mut media = media([PLAIN, SECURE]);
+    media.take_offer(0, plain("").as_bytes(), &owned).unwrap();
+    let _ = media.offer(1, &mut random());
+    let heard = |media: &CallMedia| -> (Vec<u8>, u16) {
+        let side = &media.plan().sides[1];
+        let keys = side.security.as_ref().unwrap().receive.iter();
+        (keys.map(|key| key.key_salt()[1] >> 4).collect(), side.rtp.unwrap().port())
+    };
+    let mut early = |tag: &str, n, port| {
+        media.take_early(1, tag.as_bytes(), answer(n, port).as_bytes(), &owned).unwrap();
+        let _ = media.answer(0, &mut random());
+        heard(&media)
+    };
+    assert_eq!(early("c", 1, 40001), (vec![1], 40001));
+    assert_eq!(early("b", 2, 40002), (vec![2, 1], 40002));
+    // Who only repeats itself, as reliable and repeated 18x do, takes nothing over; who says something new does.
+    assert_eq!(early("c", 1, 40001), (vec![2, 1], 40002));
+    assert_eq!(early("c", 3, 40001), (vec![3, 2], 40001));
+    // The same key on two dialogs is one key; the fifth dialog displaces the first.
+    assert_eq!(early("d", 2, 40004), (vec![2, 3], 40004));
+    assert_eq!(early("e", 4, 40005), (vec![4, 2, 3], 40005));
+    assert_eq!(early("f", 5, 40006), (vec![5, 4, 2, 3], 40006));
+    assert_eq!(early("g", 6, 40007), (vec![6, 5, 4, 2], 40007));
+
+    media.take_answer(1, answer(2, 40002).as_bytes(), &owned).unwrap();
+    assert_eq!(heard(&media), (vec![2], 40002));
+}
+
+/// Forks that take different suites of one offer: each has its key of ours until one is answered.
+#[test]
+fn forks_may_choose_different_suites() {
+    const BOTH: MediaRules = MediaRules {
+        offered_suites: &[Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32],
+        ..SECURE
+    };
+    let owned = Owned::default();
+    let answer = |tag: u8, bits: u8| {
+        secure(&[&format!("{tag} AES_CM_128_HMAC_SHA1_{bits} inline:{KEY}")], "")
+    };
+    let mut media = media([PLAIN, BOTH]);
+    media.take_offer(0, plain("").as_bytes(), &owned).unwrap();
+    let ours = text(media.offer(1, &mut random()));
+    assert_eq!(crypto_lines(&ours).len(), 2);
+    let sent = |media: &CallMedia| {
+        media.plan().sides[1].security.as_ref().map(|security| security.send.suite())
+    };
+    for (tag, bits) in [(1, 80), (2, 32), (1, 80)] {
+        let dialog = [bits, tag];
+        media.take_early(1, &dialog, answer(tag, bits).as_bytes(), &owned).unwrap();
+        assert!(sent(&media).is_some(), "{bits}");
+    }
+    media.take_answer(1, answer(2, 32).as_bytes(), &owned).unwrap();
+    assert_eq!(sent(&media), Some(Suite::AesCm128HmacSha1_32));
+    assert_eq!(media.plan().sides[1].security.as_ref().unwrap().receive.len(), 1);
+}
+
+/// In clear the address described last counts; nothing is left of the others.
+#[test]
+fn early_answers_in_clear_are_taken_one_after_the_other() {
+    let owned = Owned::default();
+    let mut media = media([PLAIN, PLAIN]);
+    media.take_offer(0, plain("").as_bytes(), &owned).unwrap();
+    let _ = media.offer(1, &mut random());
+    for (tag, port) in [("c", 30100), ("b", 30200)] {
+        let sdp = plain("").replace("30000", &port.to_string());
+        media.take_early(1, tag.as_bytes(), sdp.as_bytes(), &owned).unwrap();
+        let _ = media.answer(0, &mut random());
+        assert_eq!(media.plan().sides[1].rtp.unwrap().port(), port);
+    }
+}
+
+/// A callee that is given up leaves nothing behind: the next one gets another key of ours, and nobody is heard under its.
+#[test]
+fn a_callee_that_is_given_up_leaves_no_key() {
+    let owned = Owned::default();
+    let mut media = media([PLAIN, SECURE]);
+    media.take_offer(0, plain("").as_bytes(), &owned).unwrap();
+    let mut random = random();
+    let first = text(media.offer(1, &mut random));
+    assert!(!media.begin_again(1), "nothing was answered");
+    assert_eq!(text(media.offer(1, &mut random)), first, "the same offer to the next");
+    media.take_early(1, b"c", secure_80("").as_bytes(), &owned).unwrap();
+    let _ = media.answer(0, &mut random);
+    assert!(media.plan().sides[1].security.is_some());
+    assert!(media.begin_again(1));
+    let side = &media.plan().sides[1];
+    assert!(side.security.is_none() && side.rtp.is_none() && !side.send && !side.receive);
+    let second = text(media.offer(1, &mut random));
+    assert_ne!(crypto_lines(&first), crypto_lines(&second));
 }
