@@ -21,10 +21,11 @@ cores: ## the cores build and pass without sockets, clocks or tokio
 	$(CARGO) check --profile ci --no-default-features -p sip-stack -p media-relay
 	$(CARGO) test --profile ci --no-default-features -p sip-stack -p media-relay --lib
 
-soak: peers build ## the black-box tests five times over: what fails once in a while, fails here; 100,000 calls; ten minutes of reloads; kill -9 under 200 calls; 2^17 packets each way; two hours without a slope in memory
+soak: peers build ## the black-box tests five times over: what fails once in a while, fails here; 100,000 calls; ten minutes of reloads; kill -9 under 200 calls; 2^17 packets each way, half an hour against PJSIP; two hours without a slope in memory
 	TRUNKGATE_CALLS=200 $(CARGO) test --profile ci -p tests -- r01_
 	TRUNKGATE_LEAK_CALLS=100000 $(CARGO) test --profile ci -p tests -- r14_
 	TRUNKGATE_RELOAD_SECONDS=600 $(CARGO) test --profile ci -p tests -- r04_
+	TRUNKGATE_CALL_MINUTES=30 $(CARGO) test --profile ci -p tests -- tr_042_tr_044_pjsip
 	TRUNKGATE_PACKETS=131072 $(CARGO) test --profile ci -p tests -- tr_044_
 	TRUNKGATE_SOAK_MINUTES=120 $(CARGO) test --profile ci -p tests -- r13_
 	for round in 1 2 3 4 5; do $(CARGO) test --profile ci -p tests || exit 1; done

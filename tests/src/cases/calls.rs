@@ -45,7 +45,7 @@ pub(super) struct Evidence {
 
 impl Stage {
     fn new(test: &str, transport: &'static str) -> Self {
-        Self::with(test, transport, |_| String::new())
+        Self::within(test, transport, Duration::from_secs(60), |_| String::new())
     }
 
     /// With further keys of the trunk.
@@ -54,7 +54,16 @@ impl Stage {
         transport: &'static str,
         keys: impl FnOnce(&Scene) -> String,
     ) -> Self {
-        let mut scene = Scene::new(test);
+        Self::within(test, transport, Duration::from_secs(60), keys)
+    }
+
+    fn within(
+        test: &str,
+        transport: &'static str,
+        limit: Duration,
+        keys: impl FnOnce(&Scene) -> String,
+    ) -> Self {
+        let mut scene = Scene::within(test, limit);
         let keys = keys(&scene);
         // RSA, as Microsoft's suites want it.
         let leaf = scene.pki.issue("rsa", &Leaf::gateway(FQDN)).unwrap();
@@ -292,6 +301,45 @@ fn pjsip_carrier_over_udp_and_pjsip_as_teams() {
 #[test]
 fn pjsip_carrier_over_tcp_and_pjsip_as_teams() {
     pjsip_on_both_sides("tcp");
+}
+
+/// TR-042, TR-044: PJSIP refreshes, holds and resumes from either side, and both hear each other after each. With
+/// `TRUNKGATE_CALL_MINUTES` for so long in real time (`make soak`: 30, beyond the 27 minutes and 2^16 packets).
+#[test]
+fn tr_042_tr_044_pjsip_refreshes_and_holds_for_as_long_as_it_likes() {
+    let minutes = std::env::var("TRUNKGATE_CALL_MINUTES").map_or(0, |n| n.parse().unwrap());
+    let limit = Duration::from_secs(60 + 90 * minutes);
+    let mut stage = Stage::within("pjsip_refreshes", "udp", limit, |_| String::new());
+    let mut carrier = stage.pjsip_as_carrier();
+    carrier.call(&format!("sip:{CALLED}@{}", stage.scene.place.at(CARRIER_SIDE, 5060)));
+    carrier.state("CONFIRMED");
+    stage.teams.state("CONFIRMED");
+    for minute in 0..=minutes {
+        refresh(&mut carrier, &mut stage.teams);
+        refresh(&mut stage.teams, &mut carrier);
+        if minute % 9 == 0 {
+            hold(&mut carrier, &mut stage.teams);
+            hold(&mut stage.teams, &mut carrier);
+        }
+        if minute < minutes {
+            thread::sleep(Duration::from_secs(60));
+        }
+    }
+    stage.teams.hang_up();
+    carrier.state("DISCONNECTED");
+    stage.teams.state("DISCONNECTED");
+    carrier.finish();
+    stage.end(1);
+}
+
+/// The same SDP again, and both hear fifty packets more.
+fn refresh(by: &mut Pjsip, other: &mut Pjsip) {
+    by.command(&json!({"do": "resume"}));
+    by.media("active");
+    for peer in [by, other] {
+        let heard = peer.heard();
+        peer.hears(heard + 50);
+    }
 }
 
 /// A call of before an upgrade and one of afterwards; PJSIP's connections lead to the old process.

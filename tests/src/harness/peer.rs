@@ -191,6 +191,12 @@ impl Pjsip {
         self.wait(&json!({"event": "media", "status": status}));
     }
 
+    /// Packets received in the present stream.
+    pub fn heard(&mut self) -> u64 {
+        self.command(&json!({"do": "stats"}));
+        self.wait(&json!({"event": "stats"}))["rx"].as_u64().expect("a number")
+    }
+
     /// Waits until it has received that many packets in the present stream, none lost.
     pub fn hears(&mut self, count: u64) {
         let end = Instant::now() + SOON;
