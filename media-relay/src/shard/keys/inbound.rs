@@ -91,6 +91,7 @@ impl Inbound {
         let heard = self.front.as_ref().map(|front| front.key.clone());
         let mut before: Vec<Context> = self.others.drain(..).chain(self.front.take()).collect();
         before.retain(|context| context.state.lasts(now));
+        before.sort_by_key(|context| context.state == State::Named);
         let mut named: Vec<Context> = Vec::new();
         let mut fresh = false;
         for key in keys.iter().take(NAMED) {
