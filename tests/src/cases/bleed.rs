@@ -48,11 +48,10 @@ impl Spray {
                 for socket in &sockets {
                     for port in &ports {
                         let apart = SocketAddr::new(port.ip(), port.port() + 1);
-                        for packet in packets(like, round) {
-                            for to in [*port, apart] {
-                                drop(socket.send_to(&packet, to));
-                                counted.fetch_add(1, Ordering::Relaxed);
-                            }
+                        let packet = &packets(like, round)[usize::from(round) % 4];
+                        for to in [*port, apart] {
+                            drop(socket.send_to(packet, to));
+                            counted.fetch_add(1, Ordering::Relaxed);
                         }
                     }
                     while socket.recv_from(&mut buffer).is_ok() {
@@ -60,7 +59,7 @@ impl Spray {
                     }
                 }
                 round = round.wrapping_add(1);
-                thread::sleep(Duration::from_millis(10));
+                thread::sleep(Duration::from_millis(20));
             }
             // What was under way.
             thread::sleep(Duration::from_millis(100));
