@@ -11,10 +11,8 @@ const KEY_C: &str = "AgECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd";
 
 /// The newest plan that the relay was told.
 fn plan(world: &World) -> &Plan {
-    let plan = world.media.iter().rev().find_map(|command| match command {
-        Command::Apply(plan) => Some(plan),
-        _ => None,
-    });
+    let applied = |command| if let Command::Apply(plan) = command { Some(&**plan) } else { None };
+    let plan = world.media.iter().rev().find_map(applied);
     plan.expect("a plan")
 }
 
