@@ -11,9 +11,12 @@ const KEY_C: &str = "AgECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd";
 
 /// The newest plan that the relay was told.
 fn plan(world: &World) -> &Plan {
-    let applied = |command| if let Command::Apply(plan) = command { Some(&**plan) } else { None };
     let plan = world.media.iter().rev().find_map(applied);
     plan.expect("a plan")
+}
+
+fn applied(command: &Command) -> Option<&Plan> {
+    if let Command::Apply(plan) = command { Some(plan) } else { None }
 }
 
 /// Of the side of Teams: the first byte of each key that is heard, and our own key.
