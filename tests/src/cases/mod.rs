@@ -21,6 +21,7 @@ mod mutated;
 mod names;
 mod options;
 mod peers_alone;
+mod ports;
 mod rekeys;
 mod relay;
 mod reload;
