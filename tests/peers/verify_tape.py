@@ -37,7 +37,7 @@ class Call:
         self.sent = session(want, "own", Policy.SSRC_ANY_INBOUND)
         self.again = session(want, "own", Policy.SSRC_ANY_OUTBOUND)
         # Towards the plain end and towards the secure one: number of each payload, the last that came, how many came in each life.
-        self.numbers, self.last, self.came = ({}, {}), [-1, -1], ({}, {})
+        self.numbers, self.said, self.last, self.came = ({}, {}), [0, 0], [-1, -1], ({}, {})
         self.sequence, self.index, self.life = {}, {}, {}
         self.jump = self.reports = self.heard = 0
 
@@ -96,7 +96,9 @@ class Call:
         way = 1 if bool(secure) == bool(received) else 0
         numbers, body = self.numbers[way], payload(clear)
         if not received:
-            numbers[body] = len(numbers)
+            # A payload may come again, when the numbers have gone round.
+            self.said[way] += 1
+            numbers[body] = self.said[way]
             return
         if numbers.get(body, -1) <= self.last[way]:
             self.wrong("in life %d came what was not sent, or not in that order (%s end)" % (life, "secure" if secure else "plain"))
