@@ -1,7 +1,8 @@
 //! Music on hold: what a peer is told and hears while the other side holds the call (RFC 3264 §8.4).
 //!
-//! A side that has music and speaks G.711 is not told of a hold: to it, the other side goes on to send and receive, so
-//! that neither the hold nor the resumption takes a re-INVITE. It hears the music whenever the other side receives
+//! A side that has music, speaks G.711 and was told that the other side sends and receives, is not told of a hold: to it,
+//! the other side goes on to do so, and neither the hold nor the resumption takes a re-INVITE. A call that began on hold,
+//! or was held before there was music, is told everything. It hears the music whenever the other side receives
 //! nothing (inactive, sendonly, c=0.0.0.0), be it that this would send something of its own. A side without G.711 is
 //! told of the hold as it is, and hears nothing.
 
@@ -14,10 +15,23 @@ use sip_stack::sdp::Direction;
 use super::{Description, Format, MediaSide};
 
 impl MediaSide {
-    /// The direction of the other side as this peer is to see it; `own` is what this one described.
-    pub(super) fn hears(&self, direction: Direction, own: Option<&Description>) -> Direction {
-        let music = self.music.is_some() && own.and_then(g711).is_some();
+    /// The direction of the other side as this peer is to see it.
+    pub(super) fn hears(&self, direction: Direction) -> Direction {
+        self.hears_if(self.g711().is_some(), direction)
+    }
+
+    /// The same, where it is known whether G.711 is spoken with it.
+    pub(super) fn hears_if(&self, speaks: bool, direction: Direction) -> Direction {
+        let shown = self.local().is_some_and(|told| told.shown == Direction::SendRecv);
+        let music = self.music.is_some() && speaks && shown;
         if music && !direction.receives() { Direction::SendRecv } else { direction }
+    }
+
+    /// The law that the peer likes best of what both have named, and as which payload type it takes it.
+    fn g711(&self) -> Option<(Law, u8)> {
+        let named = &self.local()?.formats;
+        let both = self.agreed()?.formats.iter().filter(|f| named.iter().any(|n| n.is_same(f)));
+        both.filter_map(law).next()
     }
 }
 
@@ -26,14 +40,16 @@ pub(super) fn play(side: &MediaSide, other: &MediaSide, sends: bool) -> Option<P
     if !sends || !other.agreed().is_some_and(holds) {
         return None;
     }
+    // What the peer was told of, it does not hear.
+    side.local().filter(|told| told.shown == Direction::SendRecv)?;
     let clip = side.music.as_ref().map(Arc::clone)?;
-    let (law, payload) = g711(side.agreed()?)?;
+    let (law, payload) = side.g711()?;
     Some(Play { clip, law, payload, looped: true })
 }
 
 /// Whether `side` has music for this hold of `other`, and nothing to hear it with.
 pub(super) fn is_mute(side: &MediaSide, other: &MediaSide) -> bool {
-    let agreed = side.agreed().is_some_and(|agreed| g711(agreed).is_none());
+    let agreed = side.agreed().is_some() && side.g711().is_none();
     side.music.is_some() && agreed && other.described().is_some_and(holds)
 }
 
@@ -42,15 +58,17 @@ fn holds(described: &Description) -> bool {
     !described.direction.receives()
 }
 
-/// The law that a peer likes best, and as which payload type it takes it.
-fn g711(described: &Description) -> Option<(Law, u8)> {
-    described.formats.iter().find_map(|format| {
-        let Format { name, clock: 8000, channels: 1, payload, .. } = format else { return None };
-        let law = match name.to_ascii_uppercase().as_str() {
-            "PCMA" => Law::A,
-            "PCMU" => Law::Mu,
-            _ => return None,
-        };
-        Some((law, *payload))
-    })
+/// The first G.711 of a list.
+pub(super) fn g711(formats: &[Format]) -> Option<(Law, u8)> {
+    formats.iter().find_map(law)
+}
+
+fn law(format: &Format) -> Option<(Law, u8)> {
+    let Format { name, clock: 8000, channels: 1, payload, .. } = format else { return None };
+    let law = match name.to_ascii_uppercase().as_str() {
+        "PCMA" => Law::A,
+        "PCMU" => Law::Mu,
+        _ => return None,
+    };
+    Some((law, *payload))
 }

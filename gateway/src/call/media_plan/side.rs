@@ -11,7 +11,7 @@ use media_relay::{Port, Security};
 use sip_stack::sdp::{Crypto, Direction, Writer};
 
 use super::description::StreamLine;
-use super::{Description, Format, Holds, MediaRules, Owned, Secure};
+use super::{Description, Format, Holds, MediaRules, Owned, Secure, hold};
 use crate::failure::Cause;
 use crate::random::Random;
 
@@ -26,6 +26,8 @@ pub struct Local {
     pub(super) suites: Vec<Suite>,
     /// Whether it named rtcp-mux.
     pub(super) mux: bool,
+    /// The direction of the other side as it was shown to the peer, before both were put together.
+    pub(super) shown: Direction,
 }
 
 /// An early answer: that of one early dialog. Forks of one INVITE answer on the one port of our offer, each with an
@@ -170,7 +172,7 @@ impl MediaSide {
 
     /// Whether what the peer offered asks `other` for anything new.
     pub(super) fn changed(&self, other: &Self) -> bool {
-        let seen = |d: &Description| other.hears(d.direction, other.agreed());
+        let seen = |d: &Description| other.hears(d.direction);
         match (&self.offered, &self.remote) {
             (Some(offered), Some(agreed)) => {
                 let same_formats = agreed
@@ -250,8 +252,7 @@ impl MediaSide {
             }
         }
         let formats = unique(formats);
-        let direction =
-            other.map_or(Direction::SendRecv, |d| self.hears(d.direction, self.agreed()));
+        let shown = other.map_or(Direction::SendRecv, |d| self.hears(d.direction));
         let suites = match self.rules.secure {
             Secure::Required => self.rules.offered_suites.to_vec(),
             Secure::Off => Vec::new(),
@@ -269,8 +270,8 @@ impl MediaSide {
         }
         // An offer during a call repeats what was agreed; the first one says what we would like.
         let mux = self.local.as_ref().map_or(self.rules.offer_mux, |local| local.mux);
-        let direction = self.held(direction);
-        self.before = self.local.replace(Local { formats, direction, suites, mux });
+        let direction = self.held(shown);
+        self.before = self.local.replace(Local { formats, direction, suites, mux, shown });
         self.write(cryptos, other.and_then(|d| d.ptime))
     }
 
@@ -292,11 +293,11 @@ impl MediaSide {
                 })
                 .collect(),
         };
-        let other_direction =
-            other.map_or(Direction::SendRecv, |d| self.hears(d.direction, Some(&offered)));
+        let speaks = hold::g711(&formats).is_some();
+        let shown = other.map_or(Direction::SendRecv, |d| self.hears_if(speaks, d.direction));
         let direction = self.held(Direction::of(
-            offered.direction.receives() && other_direction.sends(),
-            offered.direction.sends() && other_direction.receives(),
+            offered.direction.receives() && shown.sends(),
+            offered.direction.sends() && shown.receives(),
         ));
         let cryptos = match &offered.key {
             None => Vec::new(),
@@ -312,7 +313,8 @@ impl MediaSide {
         if !formats.iter().any(Format::is_speech) {
             return Err(Cause::NothingInCommon);
         }
-        self.local = Some(Local { formats: unique(formats), direction, suites: Vec::new(), mux });
+        let formats = unique(formats);
+        self.local = Some(Local { formats, direction, suites: Vec::new(), mux, shown });
         Ok(self.write(cryptos, ptime))
     }
 
@@ -330,7 +332,7 @@ impl MediaSide {
     /// Whether the peer knows of this direction of the other side: as a whole, or as far as it sends and receives itself.
     pub(super) fn was_told(&self, direction: Direction) -> bool {
         let Some(told) = &self.local else { return true };
-        let whole = self.hears(direction, self.agreed());
+        let whole = self.hears(direction);
         let wanted = self.agreed().map_or(Direction::SendRecv, |agreed| agreed.direction);
         let part =
             Direction::of(wanted.receives() && whole.sends(), wanted.sends() && whole.receives());

@@ -42,6 +42,8 @@ struct LocalRecord {
     suites: Vec<String>,
     #[serde(default)]
     mux: bool,
+    /// Absent where nothing but `direction` was shown.
+    shown: Option<(bool, bool)>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -150,16 +152,19 @@ impl LocalRecord {
             direction: (local.direction.sends(), local.direction.receives()),
             suites: local.suites.iter().map(|suite| suite.name().to_owned()).collect(),
             mux: local.mux,
+            shown: Some((local.shown.sends(), local.shown.receives())),
         }
     }
 
     fn restore(self) -> Local {
         let (sends, receives) = self.direction;
+        let shown = self.shown.unwrap_or(self.direction);
         Local {
             formats: self.formats,
             direction: Direction::of(sends, receives),
             suites: self.suites.iter().filter_map(|s| Suite::from_name(s.as_bytes())).collect(),
             mux: self.mux,
+            shown: Direction::of(shown.0, shown.1),
         }
     }
 }

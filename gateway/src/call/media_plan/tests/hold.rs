@@ -138,4 +138,27 @@ fn a_call_that_begins_on_hold_begins_so_on_both_sides() {
         exchange(&mut media, &secure_80("a=inactive\r\n"), &plain("a=inactive\r\n"));
     assert_eq!(direction(&offer), Direction::Inactive);
     assert!(plan.sides.iter().all(|side| side.play.is_none()));
+    // Resumed, both sides are told, and from then on a hold is music.
+    media.take_offer(0, secure_80("").as_bytes(), &Owned::default()).unwrap();
+    assert!(media.concerns_other(0));
+    assert_eq!(direction(&text(media.offer(1, &mut random()))), Direction::SendRecv);
+    media.take_answer(1, plain("").as_bytes(), &Owned::default()).unwrap();
+    let answer = media.answer(0, &mut random()).unwrap();
+    assert_eq!(direction(&text(answer)), Direction::SendRecv);
+    assert_eq!(alone(&mut media, 0, &secure_80("a=inactive\r\n")), Direction::Inactive);
+    assert_eq!(heard(&media), [None, Some(1)]);
+    assert_eq!(alone(&mut media, 0, &secure_80("")), Direction::SendRecv);
+}
+
+/// G.711 that only the peer named is none that it expects (RFC 3264 §6.1).
+#[test]
+fn music_is_never_sent_as_what_we_did_not_name() {
+    let owned = Owned::default();
+    let mut media = media([SECURE, PLAIN]);
+    media.set_music([Some(Arc::new(Clip::new(&[0]).unwrap())), None]);
+    // Teams offers G.711 as well; the trunk takes SILK, and so do we.
+    let trunk = plain("a=rtpmap:104 SILK/16000\r\n").replace("AVP 8 96", "AVP 104 96");
+    exchange(&mut media, &secure_80(""), &trunk);
+    media.take_offer(1, (trunk + "a=inactive\r\n").as_bytes(), &owned).unwrap();
+    assert!(media.lacks_music(0) && media.concerns_other(1), "the hold is passed on");
 }
