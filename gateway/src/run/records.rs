@@ -211,13 +211,19 @@ mod tests {
 
     use crate::journal::CallId;
 
-    /// A disk that may be full, and what it has.
+    /// A disk that may be full.
     #[derive(Clone, Default)]
-    struct Disk(Arc<Mutex<(bool, String)>>);
+    struct Disk {
+        /// Whether it is, and what it has.
+        has: Arc<Mutex<(bool, String)>>,
+        syncs: usize,
+        /// Something is written here while it syncs for the first and the second time.
+        busy: Option<Arc<Shared>>,
+    }
 
     impl Sink for Disk {
         fn append(&mut self, _day: &str, lines: &[u8]) -> io::Result<()> {
-            let (full, text) = &mut *self.0.lock().unwrap();
+            let (full, text) = &mut *self.has.lock().unwrap();
             if *full {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -226,6 +232,10 @@ mod tests {
         }
 
         fn sync(&mut self) -> io::Result<()> {
+            self.syncs += 1;
+            if let Some(shared) = self.busy.as_ref().filter(|_| self.syncs < 3) {
+                shared.dirty.store(true, Ordering::Release);
+            }
             Ok(())
         }
 
@@ -256,13 +266,13 @@ mod tests {
         let mut records = Records::start(disk.clone()).unwrap();
         (0..100).for_each(|number| records.write(line(number)));
         assert!(records.close().is_some());
-        assert_eq!(disk.0.lock().unwrap().1, lines(100));
+        assert_eq!(disk.has.lock().unwrap().1, lines(100));
     }
 
     #[test]
     fn r10_a_full_disk_holds_up_nobody_loses_nothing_and_gets_all_of_it_once() {
         let disk = Disk::default();
-        disk.0.lock().unwrap().0 = true;
+        disk.has.lock().unwrap().0 = true;
         let mut records = Records::start(disk.clone()).unwrap();
         let many = 2 * QUEUE + 10;
         (0..many).for_each(|number| records.write(line(number)));
@@ -271,43 +281,17 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!((records.pending(), records.is_full()), (many, false));
-        assert_eq!(disk.0.lock().unwrap().1, "");
-        disk.0.lock().unwrap().0 = false;
+        assert_eq!(disk.has.lock().unwrap().1, "");
+        disk.has.lock().unwrap().0 = false;
         assert!(records.close().is_some());
-        assert_eq!(disk.0.lock().unwrap().1, lines(many));
+        assert_eq!(disk.has.lock().unwrap().1, lines(many));
     }
 
     #[test]
     fn what_is_written_while_the_disk_syncs_is_synced_the_next_time() {
-        /// Something is written whenever it syncs.
-        struct Busy(Arc<Shared>, usize);
-
-        impl Sink for Busy {
-            fn append(&mut self, _day: &str, _lines: &[u8]) -> io::Result<()> {
-                Ok(())
-            }
-
-            fn sync(&mut self) -> io::Result<()> {
-                self.1 += 1;
-                self.0.dirty.store(self.1 < 3, Ordering::Release);
-                Ok(())
-            }
-
-            fn closed(&mut self, _turn: Turn) -> io::Result<()> {
-                Ok(())
-            }
-
-            fn beat(&mut self, _wall: std::time::SystemTime) -> io::Result<()> {
-                Ok(())
-            }
-
-            fn compact(&mut self, _last: u32, _unwritten: &HashSet<CallId>) -> io::Result<u64> {
-                Ok(0)
-            }
-        }
-
         let shared = Arc::new(Shared::default());
-        let mut keeper = Keeper::new(Busy(Arc::clone(&shared), 0));
+        let disk = Disk { busy: Some(Arc::clone(&shared)), ..Disk::default() };
+        let mut keeper = Keeper::new(disk);
         let mut now = clock();
         shared.dirty.store(true, Ordering::Release);
         for _ in 0..10 {
@@ -315,7 +299,7 @@ mod tests {
             sync(&mut keeper, &shared, now).unwrap();
             now += SYNC;
         }
-        assert_eq!(keeper.into_sink().1, 3);
+        assert_eq!(keeper.into_sink().syncs, 3);
 
         let mut keeper = Keeper::new(Disk::default());
         let turn = Job::Closed(Turn { closed: 1, open: 2 });
@@ -326,7 +310,7 @@ mod tests {
     #[test]
     fn a_disk_that_stays_full_does_not_keep_the_process() {
         let disk = Disk::default();
-        disk.0.lock().unwrap().0 = true;
+        disk.has.lock().unwrap().0 = true;
         let mut records = Records::start(disk).unwrap();
         records.write(line(1));
         assert!(records.close().is_none());
