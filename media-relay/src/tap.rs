@@ -8,7 +8,7 @@
 //! writer makes it readable by moving `written` on (release), the reader frees it by moving `read` on (release).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use crate::packet::{Header, Rtp, Ssrc};
@@ -53,8 +53,6 @@ struct Ring {
     dropped: AtomicU64,
     /// There is, or was, a writer.
     taken: AtomicBool,
-    /// The writer is gone for good.
-    ended: AtomicBool,
     /// The reader is gone.
     unread: AtomicBool,
     /// Times are told from here.
@@ -73,7 +71,6 @@ pub fn tap(bytes: usize, now: Instant) -> (Tap, TapReader) {
         read: AtomicUsize::new(0),
         dropped: AtomicU64::new(0),
         taken: AtomicBool::new(false),
-        ended: AtomicBool::new(false),
         unread: AtomicBool::new(false),
         epoch: now,
     });
@@ -122,12 +119,6 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.0.ended.store(true, Ordering::Release);
-    }
-}
-
 impl TapReader {
     /// The longest payload: a buffer of that size takes any.
     pub const LONGEST: usize = LONGEST;
@@ -165,10 +156,14 @@ impl TapReader {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Whether it was taken off, or its session ended: what is in the ring can still be read, and nothing follows.
+    /// Whether it was taken off, its session ended, or it never met one, and no copy of the [`Tap`] is left that could
+    /// still be put on: what is in the ring can be read, and nothing follows.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.0.ended.load(Ordering::Acquire)
+        let alone = Arc::strong_count(&self.0) == 1;
+        // What whoever is gone had written is seen by now.
+        fence(Ordering::Acquire);
+        alone
     }
 }
 
@@ -259,6 +254,8 @@ mod tests {
         write(&mut writer, 3, 100, start);
         assert!(!reader.has_ended());
         drop(writer);
+        assert!(!reader.has_ended(), "it could be handed over still");
+        drop(tap);
         assert!(reader.has_ended() && reader.read(&mut payload).is_some());
     }
 
@@ -300,7 +297,7 @@ mod tests {
             let at = start + Duration::from_micros(n);
             write(&mut writer, number, usize::from(number) % 400, at);
         }
-        drop(writer);
+        drop((tap, writer));
         let (count, dropped) = reading.join().unwrap();
         assert_eq!(count + dropped, COUNT);
         assert!(count > 0);

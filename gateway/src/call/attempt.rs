@@ -145,7 +145,6 @@ impl Call {
     fn invite(&mut self, hop: Hop, address: Address, cx: &mut Context<'_>) {
         let Address { transport, addr: remote, name } = address;
         let profile = profile(&self.routes, hop, transport, remote.is_ipv6());
-        let described = self.media.begin_again(CALLEE);
         if !self.take_port(hop, &profile, remote, cx) {
             self.attempts.last = Cause::NoPorts;
             self.next_hop(cx);
@@ -154,9 +153,6 @@ impl Call {
         let ends = [self.legs[CALLER].end, Some(hop.end())];
         self.media.set_music(self.routes.hold_music(ends));
         self.attempts.made += 1;
-        if described {
-            self.apply(cx);
-        }
         let offer = self.media.offer(CALLEE, cx.random);
         let called = self.called.as_str();
         let (request_uri, to_host) = match hop {

@@ -108,13 +108,6 @@ impl CallMedia {
         self.sides[at].take_early(tag, sdp, owned)
     }
 
-    /// Another callee is tried for side `at`; whether one before had described anything.
-    pub fn begin_again(&mut self, at: usize) -> bool {
-        let described = self.sides[at].agreed().is_some();
-        self.sides[at].begin_again();
-        described
-    }
-
     /// Our offer to side `at`, made of what the other side described; of our own choice while that is nothing.
     pub fn offer(&mut self, at: usize, random: &mut Random) -> Vec<u8> {
         let (side, other) = self.pair(at);

@@ -121,15 +121,23 @@ impl Rig {
         for n in 0..packets {
             let rtcp = n % 5 == 4;
             let wire = self.packet(which, rtcp);
+            let before = self.reports();
             let forward = self.hear(1, false, PEERS[1], &wire);
             assert!(forward.is_some() || rtcp, "heard under key {which}");
             self.taken.push((rtcp, wire));
             let plain = self.clear(rtcp);
             let from = if rtcp { "192.0.2.1:4001" } else { PEERS[0] };
             assert!(self.hear(0, rtcp, from, &plain).is_some() || rtcp);
+            assert_eq!(self.reports(), before.map(|count| count + u64::from(rtcp)));
             self.now += Duration::from_millis(20);
             self.drain();
         }
+    }
+
+    /// Reports taken from each side.
+    fn reports(&self) -> [u64; 2] {
+        let sides = self.shard.figures(self.plan.session).unwrap();
+        sides.map(|side| side.received_rtcp)
     }
 
     fn hear(&mut self, side: usize, rtcp: bool, from: &str, bytes: &[u8]) -> Option<Forward> {

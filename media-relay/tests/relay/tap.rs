@@ -103,6 +103,7 @@ fn a_tap_has_one_writer_and_ends_with_its_session() {
         let tap = Some(used.clone());
         bench.command(&Command::Tap { session: SESSION, side, tap });
     }
+    drop(used);
     bench.talk(Side::A, &mut a, &mut b);
     bench.talk(Side::B, &mut b, &mut a);
     let packets = taken(&mut reader);
@@ -114,5 +115,5 @@ fn a_tap_has_one_writer_and_ends_with_its_session() {
     // Of a session that is not there.
     let (stray, mut reader) = tap(10_000, bench.now);
     bench.command(&Command::Tap { session: SESSION, side: Side::A, tap: Some(stray) });
-    assert!(taken(&mut reader).is_empty());
+    assert!(reader.has_ended() && taken(&mut reader).is_empty());
 }

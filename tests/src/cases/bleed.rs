@@ -165,12 +165,7 @@ fn is_inactive(msg: &Msg) -> bool {
 #[test]
 fn at_39_ten_addresses_send_during_set_up_talk_and_hold_on_both_legs() {
     let mut scene = Scene::new("at_39_bleed");
-    scene.trunk("carrier-a", "udp", CARRIER_A, "").tenant(
-        "t001",
-        &["carrier-a"],
-        &["+15550010000-+15550019999"],
-        "",
-    );
+    scene.usual_ends();
     scene.ports("20000-20007");
     let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
     let gateway = scene.start();
@@ -224,5 +219,8 @@ fn at_39_ten_addresses_send_during_set_up_talk_and_hold_on_both_legs() {
         media.iter().map(|direction| direction[key].as_u64().unwrap_or(0)).collect::<Vec<_>>()
     };
     println!("refused {:?}, foreign {:?}", count("refused"), count("foreign"));
-    assert!(count("refused").iter().chain(&count("foreign")).sum::<u64>() > 1000, "{record}");
+    // Each leg was sprayed: the plain one by addresses that are none of its, the other under no key.
+    for key in ["foreign", "refused"] {
+        assert!(count(key).iter().sum::<u64>() > 500, "{key}: {record}");
+    }
 }

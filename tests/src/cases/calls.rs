@@ -412,12 +412,7 @@ fn media_between_pjsip_and_pjsip_are_equal() {
 #[test]
 fn baresip_as_teams_is_called_and_calls() {
     let mut scene = Scene::new("baresip");
-    scene.teams_also_from("127.0.0.1/32").trunk("carrier-a", "udp", CARRIER_A, "").tenant(
-        "t001",
-        &["carrier-a"],
-        &["+15550010000-+15550019999"],
-        "",
-    );
+    scene.teams_also_from("127.0.0.1/32").usual_ends();
     let place = scene.place;
     let names = HashMap::from([("*.sbc.test".to_owned(), place.ip(EDGE))]);
     let _dns = NameServer::start(place.at(DNS, 53), names);

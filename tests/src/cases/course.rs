@@ -36,11 +36,7 @@ fn raw_calls_over_udp_and_tcp_ended_by_either_side() {
         let flow = teams.connect(TENANT);
         for by_carrier in [true, false] {
             for incoming in [true, false] {
-                let mut call = if incoming {
-                    Talking::incoming(&teams, &carrier, CALLED)
-                } else {
-                    Talking::outgoing(&teams, &flow, TENANT, &carrier, NUMBER)
-                };
+                let mut call = Talking::either(incoming, &teams, &flow, &carrier);
                 call.talk();
                 if by_carrier { call.carrier_hangs_up() } else { call.teams_hangs_up() }
             }
@@ -142,11 +138,7 @@ fn hold_and_resume_both_ways() {
     gateway.healthy();
     let flow = teams.connect(TENANT);
     for incoming in [true, false] {
-        let mut call = if incoming {
-            Talking::incoming(&teams, &carrier, CALLED)
-        } else {
-            Talking::outgoing(&teams, &flow, TENANT, &carrier, NUMBER)
-        };
+        let mut call = Talking::either(incoming, &teams, &flow, &carrier);
         call.talk();
         for direction in ["sendonly", "inactive"] {
             let (offer, done) = call.carrier_offers(direction, "inactive");

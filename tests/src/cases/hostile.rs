@@ -87,12 +87,7 @@ fn invite(place_of_sender: SocketAddr, number: usize) -> Vec<u8> {
 #[test]
 fn random_bytes_on_every_port() {
     let mut scene = Scene::within("hostile", Duration::from_secs(120));
-    scene.trunk("carrier-a", "udp", CARRIER_A, "").tenant(
-        "t001",
-        &["carrier-a"],
-        &["+15550010000-+15550019999"],
-        "",
-    );
+    scene.usual_ends();
     let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
     let mut gateway = scene.start();
     gateway.healthy();

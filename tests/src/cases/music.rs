@@ -18,7 +18,6 @@ use crate::harness::sip::Msg;
 use crate::harness::talking::{CALLED, Talking};
 
 const TENANT: &str = "t001.sbc.test";
-const NUMBER: &str = "+442079460001";
 const HERTZ: u32 = 1000;
 const FILE: &str = "music/hold.wav";
 
@@ -115,11 +114,7 @@ fn tr_051_teams_holds_and_the_trunk_hears_music_without_a_re_invite() {
         gateway.healthy();
         let flow = teams.connect(TENANT);
         for incoming in [true, false] {
-            let mut call = if incoming {
-                Talking::incoming(&teams, &carrier, CALLED)
-            } else {
-                Talking::outgoing(&teams, &flow, TENANT, &carrier, NUMBER)
-            };
+            let mut call = Talking::either(incoming, &teams, &flow, &carrier);
             call.talk();
             call.carrier_media.speak();
             let time = Duration::from_secs(2);

@@ -13,12 +13,7 @@ const NUMBER: &str = "+442079460001";
 fn calls_beyond_the_ports_are_503_with_a_cause_and_those_that_are_up_go_on() {
     let mut scene = Scene::new("ports");
     // Three pairs on each side.
-    scene.ports("20000-20005").trunk("carrier-a", "udp", CARRIER_A, "").tenant(
-        "t001",
-        &["carrier-a"],
-        &["+15550010000-+15550019999"],
-        "",
-    );
+    scene.ports("20000-20005").usual_ends();
     let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
     let gateway = scene.start();
     gateway.healthy();

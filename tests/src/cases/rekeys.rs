@@ -110,12 +110,7 @@ fn tr_042_tr_043_tr_044_two_rollovers_with_holds_refreshes_and_new_keys() {
     let packets = std::env::var("TRUNKGATE_PACKETS").map_or(0, |n| n.parse::<u32>().unwrap());
     let scene = Scene::within("tr_044", Duration::from_secs(120 + u64::from(packets / 200)));
     let mut scene = scene;
-    scene.trunk("carrier-a", "udp", CARRIER_A, "").tenant(
-        "t001",
-        &["carrier-a"],
-        &["+15550010000-+15550019999"],
-        "",
-    );
+    scene.usual_ends();
     let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
     let gateway = scene.start();
     gateway.healthy();

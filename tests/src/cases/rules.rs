@@ -144,11 +144,7 @@ fn tr_024_the_contact_of_teams_is_echoed_untouched() {
     // Teams as callee, then as caller.
     let flow = teams.connect(TENANT);
     for incoming in [true, false] {
-        let mut call = if incoming {
-            Talking::incoming(&teams, &carrier, CALLED)
-        } else {
-            Talking::outgoing(&teams, &flow, TENANT, &carrier, "+442079460001")
-        };
+        let mut call = Talking::either(incoming, &teams, &flow, &carrier);
         call.talk();
         let (offer, _) = call.carrier_offers("sendonly", "inactive");
         assert_eq!(offer.msg.uri(), contact);
@@ -193,11 +189,7 @@ fn tr_025_requests_on_a_new_connection_find_their_dialog() {
     gateway.healthy();
     for incoming in [true, false] {
         let first = teams.connect(TENANT);
-        let mut call = if incoming {
-            Talking::incoming(&teams, &carrier, CALLED)
-        } else {
-            Talking::outgoing(&teams, &first, TENANT, &carrier, "+442079460001")
-        };
+        let mut call = Talking::either(incoming, &teams, &first, &carrier);
         first.close();
         call.teams.flow = teams.connect_from(OTHER_PROXY, TENANT);
         call.teams_offers("inactive", "inactive");
@@ -449,11 +441,7 @@ fn tr_075_no_sips_no_empty_user_no_address() {
         callee.is_busy(&invite, &mut call);
     }
     for incoming in [true, false] {
-        let mut call = if incoming {
-            Talking::incoming(&teams, &carrier, CALLED)
-        } else {
-            Talking::outgoing(&teams, &flow, TENANT, &carrier, "+442079460001")
-        };
+        let mut call = Talking::either(incoming, &teams, &flow, &carrier);
         call.carrier_offers("sendonly", "inactive");
         call.teams_offers("sendrecv", "sendrecv");
         if incoming { call.teams_hangs_up() } else { call.carrier_hangs_up() }

@@ -197,11 +197,7 @@ fn tr_049_our_address_and_port_never_change() {
     gateway.healthy();
     let flow = teams.connect(TENANT);
     for incoming in [true, false] {
-        let mut call = if incoming {
-            Talking::incoming(&teams, &carrier, CALLED)
-        } else {
-            Talking::outgoing(&teams, &flow, TENANT, &carrier, NUMBER)
-        };
+        let mut call = Talking::either(incoming, &teams, &flow, &carrier);
         let first = call.described_to_teams().media();
         let key = call.theirs.key.clone();
         call.talk();

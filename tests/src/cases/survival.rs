@@ -39,12 +39,7 @@ fn r01_answered_calls_survive_kill_9() {
     let rounds = 3;
     let count = std::env::var("TRUNKGATE_CALLS").map_or(60, |n| n.parse().expect("a number"));
     let mut scene = Scene::within("r01_kill_9", Duration::from_secs(300));
-    scene.ports("20000-20999").trunk("carrier-a", "udp", CARRIER_A, "").tenant(
-        "t001",
-        &["carrier-a"],
-        &["+15550010000-+15550019999"],
-        "",
-    );
+    scene.ports("20000-20999").usual_ends();
     let (teams, carrier) =
         (scene.teams_with(1, Box::new(teams_in_a_storm)), scene.carrier_udp(CARRIER_A));
     let mut gateway = scene.start();

@@ -183,13 +183,18 @@ impl Scene {
     /// The usual one: tenant t001 with +15550010000 to +15550019999 on a UDP carrier.
     pub fn usual(test: &str) -> Self {
         let mut scene = Self::new(test);
-        scene.trunk("carrier-a", "udp", super::place::CARRIER_A, "").tenant(
+        scene.usual_ends();
+        scene
+    }
+
+    /// The two ends of the usual one.
+    pub fn usual_ends(&mut self) -> &mut Self {
+        self.trunk("carrier-a", "udp", super::place::CARRIER_A, "").tenant(
             "t001",
             &["carrier-a"],
             &["+15550010000-+15550019999"],
             "",
-        );
-        scene
+        )
     }
 
     /// Writes the configuration and starts the gateway.

@@ -24,6 +24,9 @@ pub struct Talking {
 
 pub const CALLER: &str = "+442071230000";
 pub const CALLED: &str = "+15550010001";
+/// The tenant of that number, and a number of the public network.
+const TENANT: &str = "t001.sbc.test";
+const NUMBER: &str = "+442079460001";
 
 /// An answer to the gateway's offer, in its suite.
 pub fn answer_to(media: &mut MediaEnd, invite: &Msg) -> (String, Crypto, Crypto) {
@@ -40,6 +43,15 @@ impl Talking {
     /// From the trunk to a number of a tenant.
     pub fn incoming(teams: &Teams, carrier: &Carrier, called: &str) -> Self {
         Self::incoming_from(teams, carrier, called, 7000)
+    }
+
+    /// From the trunk, or from Teams by `flow`, in the usual scene.
+    pub fn either(incoming: bool, teams: &Teams, flow: &Flow, carrier: &Carrier) -> Self {
+        if incoming {
+            Self::incoming(teams, carrier, CALLED)
+        } else {
+            Self::outgoing(teams, flow, TENANT, carrier, NUMBER)
+        }
     }
 
     pub fn incoming_from(teams: &Teams, carrier: &Carrier, called: &str, port: u16) -> Self {

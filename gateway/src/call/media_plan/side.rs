@@ -101,15 +101,6 @@ impl MediaSide {
         }
     }
 
-    /// Another callee is tried with the same port: nothing that another one answered stays, and a key of ours under which
-    /// that one was sent media least of all.
-    pub(super) fn begin_again(&mut self) {
-        if self.remote.take().is_some() {
-            self.keys.clear();
-        }
-        self.early.clear();
-    }
-
     /// What this peer needs.
     pub const fn rules(&self) -> MediaRules {
         self.rules

@@ -374,23 +374,3 @@ fn early_answers_in_clear_are_taken_one_after_the_other() {
         assert_eq!(media.plan().sides[1].rtp.unwrap().port(), port);
     }
 }
-
-/// A callee that is given up leaves nothing behind: the next one gets another key of ours, and nobody is heard under its.
-#[test]
-fn a_callee_that_is_given_up_leaves_no_key() {
-    let owned = Owned::default();
-    let mut media = media([PLAIN, SECURE]);
-    media.take_offer(0, plain("").as_bytes(), &owned).unwrap();
-    let mut random = random();
-    let first = text(media.offer(1, &mut random));
-    assert!(!media.begin_again(1), "nothing was answered");
-    assert_eq!(text(media.offer(1, &mut random)), first, "the same offer to the next");
-    media.take_early(1, b"c", secure_80("").as_bytes(), &owned).unwrap();
-    let _ = media.answer(0, &mut random);
-    assert!(media.plan().sides[1].security.is_some());
-    assert!(media.begin_again(1));
-    let side = &media.plan().sides[1];
-    assert!(side.security.is_none() && side.rtp.is_none() && !side.send && !side.receive);
-    let second = text(media.offer(1, &mut random));
-    assert_ne!(crypto_lines(&first), crypto_lines(&second));
-}

@@ -18,7 +18,7 @@
 //! the sequence under a key is a matter of that context alone; so is a source whose SSRC is also another
 //! context's, or ours. Closed directions change nothing here: indexes go on.
 //!
-//! A key that is left is heard for what is still under way, and moves nothing else:
+//! A key that is left is heard for what is still under way, and never moves a latch:
 //! - *Former*: a peer uses its new key once it has our answer. An answer lost on UDP is repeated 0.5, 1.5,
 //!   3.5 and 7.5 s later (RFC 3261 §13.3.1.4), so the old key is heard for `WAIT`, eight seconds, as if
 //!   nothing had happened; but not longer than `GRACE`, two seconds, after the first packet under the new.
