@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::key::{AnyKey, Presence};
 use crate::model::{
@@ -83,6 +84,7 @@ fn node(config: &Config) -> Vec<Block<'_>> {
                 set(&gateway::STATE, path(&own.state)),
                 set(&gateway::DRAIN, text(Patience(own.drain))),
                 set(&gateway::UPGRADE_DRAIN, text(Patience(own.upgrade_drain))),
+                maybe(&gateway::MEDIA_TIMEOUT, own.media_timeout.map(span)),
                 set(&gateway::WATCH, own.watch.to_string()),
             ],
         ),
@@ -233,6 +235,7 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
                 &trunk::OPTIONS_INTERVAL,
                 of.options_interval.map(|every| text(format_args!("{}s", every.as_secs()))),
             ),
+            maybe(&trunk::MAX_DURATION, of.max_duration.map(span)),
             set(&trunk::STATUS_MAP, status_map(&of.status_map)),
             maybe(&trunk::HOLD_MUSIC, of.hold_music.as_deref().map(path)),
         ],
@@ -274,6 +277,7 @@ fn of_tenant<'a>(config: &'a Config, of: &'a Tenant) -> Block<'a> {
             maybe(&tenant::COUNTRY, of.country.map(text)),
             maybe(&tenant::MAX_CALLS, of.max_calls.map(|calls| calls.to_string())),
             maybe(&tenant::HOLD_MUSIC, of.hold_music.as_deref().map(path)),
+            maybe(&tenant::MAX_DURATION, of.max_duration.map(span)),
         ],
         restart: false,
     }
@@ -302,6 +306,10 @@ fn maybe<'a>(key: &dyn AnyKey, toml: Option<String>) -> Entry<'a> {
 /// A string in TOML.
 pub(crate) fn text<T: Display>(value: T) -> String {
     toml::Value::String(value.to_string()).to_string()
+}
+
+fn span(span: Duration) -> String {
+    text(Patience(span))
 }
 
 fn path(path: &Path) -> String {

@@ -55,6 +55,9 @@ pub struct Gateway {
     pub drain: Duration,
     /// How long calls may go on in a process that another has taken over from.
     pub upgrade_drain: Duration,
+    /// How long a side of a call that should send may send neither RTP nor RTCP before the call is
+    /// ended; `None`: for ever.
+    pub media_timeout: Option<Duration>,
     /// Whether files are watched, and a change of one is a reload.
     pub watch: bool,
 }
@@ -257,6 +260,8 @@ pub struct Trunk {
     /// Time between two OPTIONS to each of its peers, 5 s to 10 min; `None`: only those that have
     /// failed are asked.
     pub options_interval: Option<Duration>,
+    /// The longest call to or from it, from its answer; `None`: unlimited.
+    pub max_duration: Option<Duration>,
     /// What a caller is told (400 to 699) in place of a final status (300 to 699) of this trunk.
     pub status_map: BTreeMap<u16, u16>,
     /// What its side of a call hears while the other side holds; `None`: what the tenant has.
@@ -330,6 +335,8 @@ pub struct Tenant {
     pub numbers: Numbers,
     /// Concurrent calls; `None`: unlimited.
     pub max_calls: Option<u32>,
+    /// The longest call, from its answer; `None`: unlimited.
+    pub max_duration: Option<Duration>,
     /// How its national numbers are read.
     pub country: Option<Country>,
     /// What either side of its calls hears while the other side holds, but for trunks that have their own.

@@ -7,6 +7,7 @@
 mod attempt;
 mod attempt_timers;
 mod bridge;
+mod limits;
 pub mod media_plan;
 mod port;
 mod snapshot;
@@ -31,6 +32,7 @@ pub use story::{Story, leg_record};
 
 use self::attempt::Attempts;
 use self::attempt_timers::Timers;
+use self::limits::Bounds;
 use self::media_plan::{CallMedia, Owned};
 use self::snapshot::Saved;
 use crate::event::Event;
@@ -172,6 +174,8 @@ pub struct Call {
     relayed: bool,
     /// When the figures are no longer waited for.
     figures_deadline: Option<Instant>,
+    /// What ends it unasked, once it is answered.
+    bounds: Bounds,
     /// What was told of it as data.
     saved: Saved,
 }
@@ -224,6 +228,7 @@ impl Call {
             story: new.story,
             relayed: false,
             figures_deadline: None,
+            bounds: Bounds::default(),
             saved: Saved::default(),
         };
         let tag = call.legs[CALLER].leg.local_tag().clone();
@@ -322,6 +327,7 @@ impl Call {
             }
         }
         self.attempt_timeout(cx);
+        self.limit_timeout(cx);
         if self.figures_deadline.is_some_and(|due| due <= cx.now) {
             self.figures_deadline = None;
             if std::mem::take(&mut self.relayed) {
@@ -333,7 +339,8 @@ impl Call {
     /// When [`Call::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let figures = self.figures_deadline.filter(|_| self.relayed);
-        let own = [self.attempts.timers.next(), figures];
+        let limit = self.bounds.due().filter(|_| self.phase == Phase::Talking);
+        let own = [self.attempts.timers.next(), figures, limit];
         let legs = self.legs.iter().filter_map(|l| l.leg.poll_timeout());
         legs.chain(own.into_iter().flatten()).min()
     }

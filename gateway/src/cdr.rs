@@ -113,8 +113,39 @@ pub struct MediaRecord {
     pub refused: u64,
     /// Packets from an address that is not this side's.
     pub foreign: u64,
-    /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
+    /// Packets that came after one with a higher sequence number.
+    pub reordered: u64,
+    /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1), the last value.
     pub jitter_ms: f64,
+    /// The highest value.
+    pub jitter_max_ms: f64,
+    /// The longest time between two packets, in milliseconds.
+    pub longest_gap_ms: f64,
+    /// What that side spoke last, as in SDP ("PCMA/8000"), if it was heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codec: Option<String>,
+    /// Mean opinion score of what came from that side, by the E-model (ITU-T G.107), if it was heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mos: Option<f64>,
+    /// The round trip to that side and back by RTCP in milliseconds, the last value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    /// The highest value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_max_ms: Option<f64>,
+    /// Packets of ours missing at that side, by its reports, if it made any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub far_lost: Option<u64>,
+    /// Jitter at that side in milliseconds, by its reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub far_jitter_ms: Option<f64>,
+    /// Mean opinion score of what that side heard, by its reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub far_mos: Option<f64>,
+    /// Seconds in which that side should have sent and was silent.
+    pub silent_s: f64,
+    /// At some time that side was silent while the other one was heard.
+    pub one_way: bool,
     /// The SRTP suite of that side, when encrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub srtp: Option<String>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use media_relay::SideStats;
+use media_relay::{SideStats, Sound};
 
 use crate::failure::Cause;
 
@@ -64,11 +64,48 @@ pub enum Event {
     Fault,
     /// A connection was refused.
     Refused(Refusal),
+    /// Sides of an answered call that should be heard are not.
+    Silent(Silent),
     /// A session's media ended with these figures.
     MediaEnded {
         /// Per side.
         stats: Box<[SideStats; 2]>,
     },
+}
+
+/// Which sides of a call are silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Silent {
+    /// One-way audio: nothing comes from the caller.
+    Caller,
+    /// One-way audio: nothing comes from the callee.
+    Callee,
+    /// No audio at all.
+    Both,
+}
+
+impl Silent {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Caller, Self::Callee, Self::Both];
+
+    /// What the relay tells of caller and callee; none when both are heard.
+    pub fn of(sounds: [Sound; 2]) -> Option<Self> {
+        match sounds.map(|sound| sound != Sound::Heard) {
+            [true, true] => Some(Self::Both),
+            [true, false] => Some(Self::Caller),
+            [false, true] => Some(Self::Callee),
+            [false, false] => None,
+        }
+    }
+
+    /// The label in metrics and logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+            Self::Both => "both",
+        }
+    }
 }
 
 /// Why a message was dropped without an answer.

@@ -60,8 +60,21 @@ pub enum Cause {
     Internal,
     /// The gateway died and could not take the call up again.
     Restart,
+    /// An answered call has lasted as long as its tenant or trunk lets calls last.
+    TooLong,
+    /// This side should send media, and neither RTP nor RTCP has come from it for too long.
+    MediaTimeout(Party),
     /// What must be kept of a call cannot be kept: the disk is full, and so is what waits for it.
     NoRecord,
+}
+
+/// One side of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Party {
+    /// The side that called.
+    Caller,
+    /// The side that was called.
+    Callee,
 }
 
 /// Who can do something about it.
@@ -97,7 +110,7 @@ impl Cause {
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 488,
             Self::Unsupported => 420,
             Self::NoAnswer => 408,
-            Self::NotConfirmed | Self::Lost => 408,
+            Self::NotConfirmed | Self::Lost | Self::TooLong | Self::MediaTimeout(_) => 408,
             Self::Internal | Self::Restart => 500,
         }
     }
@@ -138,6 +151,8 @@ impl Cause {
             | Self::NoAnswer
             | Self::NotConfirmed
             | Self::Lost
+            | Self::TooLong
+            | Self::MediaTimeout(_)
             | Self::Internal
             | Self::Restart => false,
         }
@@ -158,6 +173,7 @@ impl Cause {
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 65,
             Self::Unsupported => 79,
             Self::Silent | Self::NotConfirmed | Self::Lost => 102,
+            Self::TooLong | Self::MediaTimeout(_) => 102,
             Self::NoAnswer => 19,
             Self::Internal | Self::Restart => 41,
         }
@@ -167,6 +183,8 @@ impl Cause {
     pub const fn fault(self) -> Fault {
         match self {
             Self::Normal | Self::CallerGaveUp => Fault::Nobody,
+            Self::MediaTimeout(Party::Caller) => Fault::Caller,
+            Self::MediaTimeout(Party::Callee) => Fault::Callee,
             Self::Peer(_) | Self::Unreachable | Self::Silent | Self::NoAnswer | Self::Lost => {
                 Fault::Callee
             }
@@ -186,6 +204,7 @@ impl Cause {
             | Self::NoPorts
             | Self::Draining
             | Self::Overload
+            | Self::TooLong
             | Self::NoRecord => Fault::Operator,
             Self::Internal | Self::Restart => Fault::Us,
         }
@@ -219,6 +238,8 @@ impl Cause {
             Self::Lost => "lost",
             Self::Internal => "internal",
             Self::Restart => "restart",
+            Self::TooLong => "max_duration",
+            Self::MediaTimeout(_) => "media_timeout",
             Self::NoRecord => "no_record",
         }
     }
@@ -253,6 +274,9 @@ impl fmt::Display for Cause {
             Self::Lost => "a peer stopped answering during the call",
             Self::Internal => "a fault of the gateway, see the log",
             Self::Restart => "cut by a restart of the gateway",
+            Self::TooLong => "the call has lasted for max_duration",
+            Self::MediaTimeout(Party::Caller) => "no media came from the caller for media_timeout",
+            Self::MediaTimeout(Party::Callee) => "no media came from the callee for media_timeout",
             Self::NoRecord => "the disk is full and no record could be kept",
         };
         f.write_str(words)
@@ -304,7 +328,7 @@ const fn q850_of_status(status: u16) -> u8 {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 26] = [
+    const ALL: [Cause; 28] = [
         Cause::Normal,
         Cause::CallerGaveUp,
         Cause::Peer(486),
@@ -330,6 +354,8 @@ mod tests {
         Cause::Lost,
         Cause::Internal,
         Cause::Restart,
+        Cause::TooLong,
+        Cause::MediaTimeout(Party::Callee),
         Cause::NoRecord,
     ];
 

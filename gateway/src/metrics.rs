@@ -14,12 +14,12 @@ use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram,
 };
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub use self::configuration::{ConfigurationMeters, Reload};
 use self::places::Places;
 use crate::core::Gauges;
-use crate::event::{Dropped, Event, Refusal};
+use crate::event::{Dropped, Event, Refusal, Silent};
 use crate::failure::Cause;
 
 /// Renders what has been counted.
@@ -29,9 +29,7 @@ pub struct Exporter(PrometheusHandle);
 impl Exporter {
     /// Installs the recorder of this process. Call once, before [`Meters::new`] and [`Tally::of`].
     pub fn install() -> Result<Self, InstallError> {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets(&SETUP_BUCKETS)
-            .and_then(PrometheusBuilder::install_recorder);
+        let recorder = builder().and_then(PrometheusBuilder::install_recorder);
         recorder.map(Self).map_err(|_| InstallError)
     }
 
@@ -48,6 +46,12 @@ impl Exporter {
             self.0.run_upkeep();
         }
     }
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    let score = Matcher::Full("trunkgate_media_mos".to_owned());
+    let builder = PrometheusBuilder::new().set_buckets(&SETUP_BUCKETS)?;
+    builder.set_buckets_for_metric(score, &SCORE_BUCKETS)
 }
 
 /// The process has a recorder already.
@@ -138,6 +142,8 @@ pub struct Meters {
     faults: Counter,
     unrecorded: Counter,
     media: [Counter; 7],
+    score: Histogram,
+    silent: [Counter; Silent::ALL.len()],
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
     relay: (Gauge, Gauge, [Counter; 3]),
     places: Places,
@@ -184,6 +190,9 @@ impl Meters {
                 counter!("trunkgate_media_foreign_packets_total"),
                 counter!("trunkgate_media_malformed_packets_total"),
             ],
+            score: histogram!("trunkgate_media_mos"),
+            silent: Silent::ALL
+                .map(|who| counter!("trunkgate_silent_calls_total", "silent" => who.label())),
             relay: (
                 gauge!("trunkgate_bound_port_pairs"),
                 gauge!("trunkgate_media_sessions"),
@@ -230,6 +239,7 @@ impl Meters {
                 )
                 .increment(1),
             Event::RefusalUnrecorded => self.unrecorded.increment(1),
+            Event::Silent(who) => self.silent[*who as usize].increment(1),
             Event::Fault => self.faults.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),
             Event::MediaEnded { stats } => {
@@ -245,6 +255,9 @@ impl Meters {
                     ];
                     for (meter, figure) in self.media.iter().zip(figures) {
                         meter.increment(figure);
+                    }
+                    if side.mos > 0 {
+                        self.score.record(f64::from(side.mos) / 100.0);
                     }
                 }
             }
@@ -324,6 +337,10 @@ fn describe() {
         describe_gauge!(name, help);
     }
     describe_histogram!("trunkgate_call_setup_seconds", "From the INVITE to the 2xx");
+    describe_histogram!(
+        "trunkgate_media_mos",
+        "Mean opinion score of what came from a side of an ended call"
+    );
 }
 
 impl Default for Meters {
@@ -340,6 +357,8 @@ fn count(n: usize) -> f64 {
 /// Upper bounds of the buckets of the set-up time, in seconds.
 const SETUP_BUCKETS: [f64; 12] =
     [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+/// Of mean opinion scores.
+const SCORE_BUCKETS: [f64; 7] = [2.0, 2.5, 3.0, 3.5, 4.0, 4.2, 4.4];
 const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_calls_started_total", "Initial INVITEs taken"),
     ("trunkgate_calls_restored_total", "Calls of a process that died, taken up by this one"),
@@ -370,6 +389,7 @@ const COUNTERS: &[(&str, &str)] = &[
         "trunkgate_relay_faults_total",
         "Faults of the relay's own code, each of which ended a session or cut a turn short",
     ),
+    ("trunkgate_silent_calls_total", "Times that sides of a call that should be heard were not"),
     ("trunkgate_relay_unsent_packets_total", "Media packets that the system did not take"),
     ("trunkgate_relay_stray_packets_total", "Packets to media ports that no session uses"),
 ];
@@ -404,8 +424,7 @@ mod tests {
     use media_relay::SideStats;
 
     fn rendered(work: impl FnOnce(&mut Meters)) -> String {
-        let recorder = PrometheusBuilder::new().set_buckets(&SETUP_BUCKETS).unwrap();
-        let recorder = recorder.build_recorder();
+        let recorder = builder().unwrap().build_recorder();
         metrics::with_local_recorder(&recorder, || work(&mut Meters::new()));
         recorder.handle().render()
     }

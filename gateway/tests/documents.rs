@@ -20,6 +20,8 @@ fn every_figure_is_described() {
     meters.note(&Event::CallAnswered { setup: Duration::from_millis(800) });
     meters.note(&Event::CallEnded { cause: Cause::Normal });
     meters.note(&Event::Refused(Refusal::Network));
+    let heard = media_relay::SideStats { mos: 441, ..<_>::default() };
+    meters.note(&Event::MediaEnded { stats: Box::new([heard, heard]) });
     meters.note(&Event::Unreadable { cause: "nul" });
     let (edge, proxy) = ("default".into(), "sip.test".into());
     meters.note(&Event::Proxy { edge, proxy, up: true, refused: false });
@@ -30,9 +32,12 @@ fn every_figure_is_described() {
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split(['{', ' ']).next().filter(|name| !name.is_empty()))
-        .map(|name| match name.strip_prefix(SETUP) {
-            Some("_bucket" | "_sum" | "_count") => SETUP,
-            Some(_) | None => name,
+        .map(|name| {
+            let histogram = HISTOGRAMS.iter().find(|histogram| {
+                let part = name.strip_prefix(**histogram);
+                matches!(part, Some("_bucket" | "_sum" | "_count"))
+            });
+            histogram.copied().unwrap_or(name)
         })
         .collect();
     let described: BTreeSet<&str> = DOCUMENT
@@ -76,4 +81,4 @@ fn gather(value: &Value, path: &str, into: &mut BTreeSet<String>) {
     }
 }
 
-const SETUP: &str = "trunkgate_call_setup_seconds";
+const HISTOGRAMS: [&str; 2] = ["trunkgate_call_setup_seconds", "trunkgate_media_mos"];

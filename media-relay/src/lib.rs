@@ -8,6 +8,7 @@
 //! - [`audio`]: G.711, tones by country, WAV files: what a peer hears that is not of the other one. The doors to
 //!   `audio-codec-algorithms` and `hound`.
 //! - [`tap`]: a copy of what a peer says, for whoever listens in another thread.
+//! - [`quality`]: speech quality by the E-model (ITU-T G.107).
 //! - [`ports`]: which UDP ports exist and which a call may have.
 //! - [`shard`]: the sessions of one relay thread, on any clock and any network.
 //! - `net`: the relay threads themselves.
@@ -41,6 +42,7 @@ pub mod net;
 pub mod packet;
 pub mod plan;
 pub mod ports;
+pub mod quality;
 pub mod shard;
 pub mod srtp;
 pub mod state;
@@ -50,7 +52,8 @@ pub mod tap;
 pub use net::{Full, Relay, RelayConfig, StartError};
 pub use plan::{
     Command, End, Event, Plan, Play, PoolConfig, PoolId, Port, Security, SessionId, Side, SidePlan,
-    SideStats,
+    SideStats, Sound,
 };
 pub use ports::{Capacity, Family, Ports, Want};
+pub use quality::Codec;
 pub use state::{Reach, SessionState};

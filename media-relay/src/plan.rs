@@ -12,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::audio::{Clip, Law};
+use crate::quality::Codec;
 use crate::srtp::MasterKey;
 use crate::state::{Reach, SessionState};
 use crate::tap::Tap;
@@ -126,6 +127,13 @@ pub struct SidePlan {
     pub payloads: Vec<(u8, u8)>,
     /// RTP clock rates in Hz by payload type as received from this peer; 8000 where absent.
     pub clocks: Vec<(u8, u32)>,
+    /// What payload types as received from this peer carry; by RFC 3551 §6 where absent.
+    pub codecs: Vec<(u8, Codec)>,
+    /// This peer should send when [`SidePlan::receive`] allows it: the call is answered. When it does
+    /// not, that is told as [`Event::Sound`].
+    pub expect: bool,
+    /// How long this peer may send neither RTP nor RTCP, while it should, before it is taken for dead.
+    pub timeout: Option<Duration>,
     /// The SSRC of all that is sent to this peer. `None` passes the source's SSRC and sequence on
     /// as they are on a plain side; a side with [`SidePlan::security`] then draws one of its own,
     /// because an SRTP index must never come twice under one key and SSRC.
@@ -165,6 +173,9 @@ impl SidePlan {
             receive: true,
             payloads: Vec::new(),
             clocks: Vec::new(),
+            codecs: Vec::new(),
+            expect: false,
+            timeout: None,
             ssrc: None,
             cname: None,
             play: None,
@@ -249,6 +260,13 @@ pub enum Event {
         /// Where its RTP comes from.
         from: SocketAddr,
     },
+    /// A peer that should send fell silent, is taken for dead, or is heard again. Only the newest is told.
+    Sound {
+        /// The session.
+        session: SessionId,
+        /// A and B.
+        sides: [Sound; 2],
+    },
     /// How sessions stand, in order that they can be resumed: each at most a second after packets
     /// came or went, at once after a rollover, a new latch or many packets. Sessions that nothing
     /// happened in are not told. The owner says [`Command::Kept`] of those that it keeps; an SRTP side
@@ -278,6 +296,19 @@ pub enum Event {
         /// Figures of A and B.
         stats: Box<[SideStats; 2]>,
     },
+}
+
+/// Whether a peer is heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sound {
+    /// It is, or need not be: its direction is closed, or the call is not answered yet.
+    #[default]
+    Heard,
+    /// It should be, and no audio has come from it for 4 s (after comfort noise: neither RTP nor RTCP
+    /// for 15 s).
+    Silent,
+    /// Neither RTP nor RTCP has come from it for [`SidePlan::timeout`].
+    Dead,
 }
 
 /// Why a session ended.
@@ -338,4 +369,32 @@ pub struct SideStats {
     pub longest_gap: Duration,
     /// Of those sent, how many were of a [`Play`].
     pub played: u64,
+    /// Packets of ours missing at the peer, by its reports.
+    pub far_lost: u64,
+    /// Blocks of the peer's reports about what we sent.
+    pub far_reports: u64,
+    /// The share in 1/256 that the peer's jitter buffer discarded, by its VoIP metrics (RFC 3611 §4.7).
+    pub far_discarded: u8,
+    /// Payload type of the last speech packet. Says nothing while [`SideStats::received`] is 0.
+    pub payload_type: u8,
+    /// How often the peer fell silent.
+    pub silences: u64,
+    /// How often it was silent while the other side was heard.
+    pub one_way: u64,
+    /// Mean opinion score of what came from the peer, in hundredths; 0 when nothing came. See
+    /// [`quality`](crate::quality).
+    pub mos: u16,
+    /// The same of what the peer hears: its own score if it tells one (RFC 3611), else by its
+    /// reports, and then with what was lost on the other leg; 0 when it tells nothing.
+    pub far_mos: u16,
+    /// The highest interarrival jitter.
+    pub jitter_max: Duration,
+    /// Interarrival jitter at the peer, by its last report.
+    pub far_jitter: Duration,
+    /// The round trip to the peer and back by RTCP, the last value; zero when it is not known.
+    pub rtt: Duration,
+    /// The highest.
+    pub rtt_max: Duration,
+    /// Time in which the peer should have sent and was silent, from its last packet on.
+    pub silent: Duration,
 }

@@ -149,15 +149,13 @@ pub(crate) const TRUST: Duration = Duration::from_secs(60);
 
 /// Writes and reads figures by one list of them. Its order is that of the journal.
 macro_rules! in_order {
-    (counts: $($count:ident)*; times: $($time:ident)*; counts: $($later:ident)*) => {
+    (counts: $($count:ident)*; times: $($time:ident)*;
+     more counts: $($later:ident)*; more times: $($late:ident)*) => {
         /// Figures as they stand in a snapshot.
         pub(crate) fn figures(stats: &SideStats) -> Vec<u64> {
-            let SideStats { $($count,)* $($time,)* $($later,)* } = *stats;
-            vec![
-                $($count,)*
-                $(u64::try_from($time.as_nanos()).unwrap_or(u64::MAX),)*
-                $($later,)*
-            ]
+            let SideStats { $($count,)* $($time,)* $($later,)* $($late,)* } = *stats;
+            let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            vec![$($count,)* $(nanos($time),)* $($later.into(),)* $(nanos($late),)*]
         }
 
         /// Figures out of a snapshot; what is missing is zero.
@@ -167,7 +165,8 @@ macro_rules! in_order {
             SideStats {
                 $($count: next(),)*
                 $($time: Duration::from_nanos(next()),)*
-                $($later: next(),)*
+                $($later: next().try_into().unwrap_or_default(),)*
+                $($late: Duration::from_nanos(next()),)*
             }
         }
     };
@@ -177,7 +176,8 @@ in_order! {
     counts: received received_bytes relayed sent sent_bytes received_rtcp sent_rtcp lost reordered
         duplicates auth_failed foreign malformed unlisted held dropped restarts;
     times: jitter longest_gap;
-    counts: played
+    more counts: played far_lost far_reports far_discarded payload_type silences one_way mos far_mos;
+    more times: jitter_max far_jitter rtt rtt_max silent
 }
 
 #[cfg(test)]
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn figures_come_back_in_their_order() {
-        let numbers: Vec<u64> = (1..21).collect();
+        let numbers: Vec<u64> = (1..34).collect();
         assert_eq!(figures(&stats(&numbers)), numbers);
         let longest_gap = Duration::from_nanos(19);
         let known = SideStats { received: 1, lost: 8, longest_gap, ..SideStats::default() };

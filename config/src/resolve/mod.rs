@@ -161,6 +161,7 @@ fn gateway(raw: &RawGateway, around: &Surroundings, out: &mut Findings) -> Optio
         state: raw.state.value.0.clone(),
         drain: raw.drain.0,
         upgrade_drain: raw.upgrade_drain.0,
+        media_timeout: raw.media_timeout.map(|timeout| timeout.0),
         watch: raw.watch,
     })
 }

@@ -102,6 +102,7 @@ fn one(
         inbound_trunks: inbound,
         numbers: Numbers::new(unit.numbers.iter().map(|at| at.value).collect()),
         max_calls: raw.max_calls,
+        max_duration: raw.max_duration.map(|longest| longest.0),
         country: raw.country,
         hold_music: raw.hold_music.as_ref().map(|at| at.value.0.clone()),
     })

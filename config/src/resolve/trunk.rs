@@ -115,6 +115,7 @@ fn one(
         trunks: routes.outbound,
         inbound_trunks: routes.inbound,
         options_interval: raw.options_interval.map(|interval| interval.0),
+        max_duration: raw.max_duration.map(|longest| longest.0),
         status_map: raw.status_map.0.clone(),
         hold_music: raw.hold_music.as_ref().map(|at| at.value.0.clone()),
     })

@@ -6,6 +6,7 @@ use crate::fault::Findings;
 use crate::key::{Key, Section};
 use crate::model::{Key as KeySource, LogFormat, LogLevel};
 use crate::read::{Node, Table, Text, Value};
+use crate::section::limits::MediaTimeout;
 use crate::source::{At, Span};
 use crate::text::address::{ListenAddress, ServerAddress, UnicastIp};
 use crate::text::file::FilePath;
@@ -36,6 +37,11 @@ pub(crate) static UPGRADE_DRAIN: Key<Patience> = Key::default(
     "\"4h\"",
     "The same for the calls of a process that another has taken over from.",
 );
+pub(crate) static MEDIA_TIMEOUT: Key<MediaTimeout> = Key::computed(
+    "media_timeout",
+    "never",
+    "How long a side that should send may send neither RTP nor RTCP, 5s at least; then the call is ended. Held sides may be quiet.",
+);
 pub(crate) static WATCH: Key<bool> = Key::default(
     "watch",
     "false",
@@ -45,7 +51,7 @@ pub(crate) static WATCH: Key<bool> = Key::default(
 pub(crate) static GATEWAY: Section = Section {
     title: "[gateway]",
     doc: "The node itself.",
-    keys: &[&NODE, &FQDN, &STATE, &TENANTS, &DRAIN, &UPGRADE_DRAIN, &WATCH],
+    keys: &[&NODE, &FQDN, &STATE, &TENANTS, &DRAIN, &UPGRADE_DRAIN, &MEDIA_TIMEOUT, &WATCH],
     named: None,
 };
 
@@ -123,6 +129,7 @@ pub(crate) struct RawGateway {
     pub(crate) tenants_written: bool,
     pub(crate) drain: Patience,
     pub(crate) upgrade_drain: Patience,
+    pub(crate) media_timeout: Option<MediaTimeout>,
     pub(crate) watch: bool,
     pub(crate) span: Span,
 }
@@ -170,6 +177,7 @@ impl Value for RawGateway {
             tenants_written: table.has(TENANTS.name),
             drain: table.value(&DRAIN).value,
             upgrade_drain: table.value(&UPGRADE_DRAIN).value,
+            media_timeout: table.optional(&MEDIA_TIMEOUT).map(|at| at.value),
             watch: table.value(&WATCH).value,
             span: node.span,
         };

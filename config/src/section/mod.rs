@@ -6,6 +6,7 @@
 pub(crate) mod edge;
 pub(crate) mod failover;
 pub(crate) mod gateway;
+pub(crate) mod limits;
 pub(crate) mod media;
 pub(crate) mod realm;
 pub(crate) mod root;

@@ -10,7 +10,7 @@ use crate::read::{Node, Table, Value};
 use crate::source::{At, Span};
 use crate::text::file::FilePath;
 use crate::text::name::{Fqdn, Label, Name};
-use crate::text::scalar::{Derived, Int};
+use crate::text::scalar::{Derived, Int, Patience};
 
 pub(crate) static NAME: Key<Name> =
     Key::required("name", "Unique among tenants: stands in logs, metrics and CDRs.");
@@ -48,6 +48,11 @@ pub(crate) static HOLD_MUSIC: Key<FilePath> = Key::optional(
     "hold_music",
     "A WAV file that either side of its calls hears while the other side holds, in place of the hold; a trunk's own comes first on that trunk.",
 );
+pub(crate) static MAX_DURATION: Key<Patience> = Key::computed(
+    "max_duration",
+    "unlimited",
+    "The longest call, from its answer; where several hold, the shortest.",
+);
 static TIMEZONE: Key<Later> = Key::later("timezone", "The tenant's time zone.");
 static MAIN_NUMBER: Key<Later> =
     Key::later("main_number", "Stands for a caller's number that the tenant does not own.");
@@ -67,6 +72,7 @@ pub(crate) static TENANT: Section = Section {
         &COUNTRY,
         &MAX_CALLS,
         &HOLD_MUSIC,
+        &MAX_DURATION,
         &TIMEZONE,
         &MAIN_NUMBER,
     ],
@@ -96,6 +102,7 @@ pub(crate) struct RawTenant {
     pub(crate) country: Option<Country>,
     pub(crate) max_calls: Option<u32>,
     pub(crate) hold_music: Option<At<FilePath>>,
+    pub(crate) max_duration: Option<Patience>,
     pub(crate) span: Span,
 }
 
@@ -126,6 +133,7 @@ impl Value for RawTenant {
             country: table.optional(&COUNTRY).map(|at| at.value),
             max_calls: table.optional(&MAX_CALLS).map(|at| at.value.0),
             hold_music: table.optional(&HOLD_MUSIC),
+            max_duration: table.optional(&MAX_DURATION).map(|at| at.value),
             span: node.span,
         };
         table.finish();

@@ -14,7 +14,7 @@ use crate::source::{At, Span};
 use crate::text::address::{MediaNetwork, Network};
 use crate::text::file::FilePath;
 use crate::text::name::{Name, UriHost};
-use crate::text::scalar::{NumberPrefix, TrunkGroup};
+use crate::text::scalar::{NumberPrefix, Patience, TrunkGroup};
 
 pub(crate) static NAME: Key<Name> = Key::required(
     "name",
@@ -64,6 +64,11 @@ pub(crate) static OPTIONS_INTERVAL: Key<PeerInterval> = Key::computed(
     "only peers that have failed are asked",
     "Time between two OPTIONS to each of its peers, 5s to 10m; peers that do not answer are tried last.",
 );
+pub(crate) static MAX_DURATION: Key<Patience> = Key::computed(
+    "max_duration",
+    "unlimited",
+    "The longest call, from its answer; where several hold, the shortest.",
+);
 pub(crate) static STATUS_MAP: Key<StatusMap> = Key::default(
     "status_map",
     "{ 500 = 503, 502 = 503 }",
@@ -91,6 +96,7 @@ pub(crate) static TRUNK: Section = Section {
         &TRUNKS,
         &INBOUND_TRUNKS,
         &OPTIONS_INTERVAL,
+        &MAX_DURATION,
         &STATUS_MAP,
         &HOLD_MUSIC,
     ],
@@ -138,6 +144,7 @@ pub(crate) struct RawTrunk {
     pub(crate) inbound_trunks: Option<At<Vec<At<Name>>>>,
     pub(crate) inbound_trunks_written: bool,
     pub(crate) options_interval: Option<PeerInterval>,
+    pub(crate) max_duration: Option<Patience>,
     pub(crate) status_map: StatusMap,
     pub(crate) hold_music: Option<At<FilePath>>,
     pub(crate) span: Span,
@@ -185,6 +192,7 @@ impl Value for RawTrunk {
             inbound_trunks: table.optional(&INBOUND_TRUNKS),
             inbound_trunks_written: table.has(INBOUND_TRUNKS.name),
             options_interval: table.optional(&OPTIONS_INTERVAL).map(|at| at.value),
+            max_duration: table.optional(&MAX_DURATION).map(|at| at.value),
             status_map: table.value(&STATUS_MAP).value,
             hold_music: table.optional(&HOLD_MUSIC),
             span: node.span,

@@ -105,6 +105,7 @@ impl Call {
         if offers {
             self.exchange = Exchange::InAck(CALLER);
         }
+        self.bound(at, cx);
         self.story.answered(cx.wall);
         cx.out.push(Do::Event(Event::CallAnswered { setup: self.story.setup() }));
         self.apply(cx);
@@ -277,7 +278,11 @@ impl Call {
     /// Tells the relay what was agreed.
     pub(super) fn apply(&mut self, cx: &mut Context<'_>) {
         self.relayed = true;
-        cx.out.push(Do::Media(media_relay::Command::Apply(Box::new(self.media.plan()))));
+        let plan = match self.phase {
+            Phase::Talking => self.bounds.watched(self.media.plan()),
+            Phase::Trying | Phase::Over => self.media.plan(),
+        };
+        cx.out.push(Do::Media(media_relay::Command::Apply(Box::new(plan))));
     }
 
     fn other(&self, at: usize) -> Option<usize> {

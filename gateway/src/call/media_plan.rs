@@ -13,7 +13,7 @@ mod snapshot;
 use std::sync::Arc;
 
 use media_relay::audio::Clip;
-use media_relay::{Plan, SessionId, SidePlan};
+use media_relay::{Codec, Plan, SessionId, SidePlan};
 
 pub use description::{Description, Format};
 pub use owned::Owned;
@@ -147,6 +147,15 @@ impl CallMedia {
         self.sides[at].drop_offer();
     }
 
+    /// The encoding that side `at` sends with this payload type, as in `rtpmap`.
+    pub fn encoding(&self, at: usize, payload: u8) -> Option<String> {
+        let side = self.side(at);
+        let told = side.local().into_iter().flat_map(|local| &local.formats);
+        let mut known = told.chain(side.agreed().into_iter().flat_map(|d| &d.formats));
+        let format = known.find(|format| format.payload == payload)?;
+        Some(format!("{}/{}", format.name, format.clock))
+    }
+
     /// What the relay has to do now.
     pub fn plan(&self) -> Plan {
         let [a, b] = &self.sides;
@@ -194,6 +203,7 @@ fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
             plan.payloads.push((format.payload, as_wanted.payload));
         }
         plan.clocks.push((format.payload, format.clock));
+        plan.codecs.push((format.payload, Codec::of_encoding(&format.name)));
     }
     // A peer that sends with the numbers of its own answer is understood as well.
     for format in &theirs.formats {
@@ -203,6 +213,7 @@ fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
         {
             plan.payloads.push((format.payload, as_wanted.payload));
             plan.clocks.push((format.payload, format.clock));
+            plan.codecs.push((format.payload, Codec::of_encoding(&format.name)));
         }
     }
     plan

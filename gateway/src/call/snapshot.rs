@@ -15,6 +15,7 @@ use sip_stack::transport::LocalId;
 
 use super::attempt::Attempts;
 use super::attempt_timers::Timers;
+use super::limits::{Bounds, Limits};
 use super::media_plan::{CallMedia, SideSnapshot};
 use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, Exchange, Phase, Story, leg_number, port};
 use crate::cdr::Record;
@@ -36,6 +37,8 @@ pub struct Snapshot {
     called: Number,
     legs: [LegSnapshot; 2],
     media: [SideSnapshot; 2],
+    #[serde(default)]
+    limits: Limits,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,6 +109,7 @@ impl Call {
             called: self.called.clone(),
             legs,
             media: self.media.snapshot(),
+            limits: self.bounds.limits(),
         }))
     }
 
@@ -163,7 +167,7 @@ impl Call {
     pub fn resume(&mut self, state: Option<Box<SessionState>>, cx: &mut Context<'_>) {
         self.tell_dialogs(cx);
         self.relayed = true;
-        let plan = Box::new(self.media.plan());
+        let plan = Box::new(self.bounds.watched(self.media.plan()));
         cx.out.push(Do::Media(Command::Resume { plan, state }));
     }
 
@@ -188,7 +192,7 @@ impl Call {
         now: Instant,
         wall: SystemTime,
     ) -> Option<Self> {
-        let Snapshot { record, began, caller, called, legs, media, .. } = snapshot;
+        let Snapshot { record, began, caller, called, legs, media, limits, .. } = snapshot;
         let profiles = found.each_ref().map(|found| match found {
             Some(Found { profile, .. }) => profile.clone(),
             None => Profile::of_nobody(),
@@ -223,6 +227,7 @@ impl Call {
             story: Story::resume(record, UNIX_EPOCH + Duration::from_millis(began)),
             relayed: false,
             figures_deadline: None,
+            bounds: Bounds::new(limits, now, wall),
             saved: Saved::default(),
         })
     }

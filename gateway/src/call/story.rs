@@ -158,6 +158,8 @@ impl Story {
             .into_iter()
             .map(|(at, from)| {
                 let side = &stats[at];
+                let known = |time: Duration| (!time.is_zero()).then(|| millis(time));
+                let told = side.far_reports > 0;
                 MediaRecord {
                     from: from.to_owned(),
                     received: side.received,
@@ -165,7 +167,19 @@ impl Story {
                     lost: side.lost,
                     refused: side.auth_failed + side.duplicates,
                     foreign: side.foreign,
-                    jitter_ms: (side.jitter.as_secs_f64() * 1e6).round() / 1e3,
+                    jitter_ms: millis(side.jitter),
+                    jitter_max_ms: millis(side.jitter_max),
+                    longest_gap_ms: millis(side.longest_gap),
+                    reordered: side.reordered,
+                    codec: media.encoding(at, side.payload_type).filter(|_| side.received > 0),
+                    mos: score(side.mos),
+                    rtt_ms: known(side.rtt),
+                    rtt_max_ms: known(side.rtt_max),
+                    far_lost: told.then_some(side.far_lost),
+                    far_jitter_ms: told.then(|| millis(side.far_jitter)),
+                    far_mos: score(side.far_mos),
+                    silent_s: (side.silent.as_secs_f64() * 10.0).round() / 10.0,
+                    one_way: side.one_way > 0,
                     srtp: media.side(at).suite().map(|suite| suite.name().to_owned()),
                 }
             })
@@ -193,6 +207,16 @@ impl Story {
             "call"
         );
     }
+}
+
+/// In milliseconds, to the microsecond.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// A mean opinion score out of hundredths.
+fn score(hundredths: u16) -> Option<f64> {
+    (hundredths > 0).then(|| f64::from(hundredths) / 100.0)
 }
 
 /// The names of an end in a record.

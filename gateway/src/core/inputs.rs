@@ -209,6 +209,10 @@ impl Core {
             media_relay::Event::Latched { session, side, from } => {
                 tracing::debug!(session = session.0, ?side, %from, "media source");
             }
+            media_relay::Event::Sound { session, sides } => {
+                let key = CallKey(session.0);
+                self.with_call(key, now, |call, cx| call.handle_sound(sides, cx));
+            }
             media_relay::Event::Ended { session, why, stats } => {
                 if why != media_relay::End::Released {
                     tracing::error!(

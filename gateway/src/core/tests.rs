@@ -20,6 +20,7 @@ mod flows;
 mod hold;
 mod isolation;
 mod kin;
+mod limits;
 mod names;
 mod options;
 mod ports;
@@ -45,6 +46,8 @@ struct World {
     silent_relay: bool,
     media: Vec<Command>,
     faults: usize,
+    /// What was told of silence.
+    silent: Vec<crate::event::Silent>,
     retired: Vec<FlowId>,
     closed: Vec<FlowId>,
     /// What belongs to another process.
@@ -120,6 +123,7 @@ impl World {
             silent_relay: false,
             media: Vec::new(),
             faults: 0,
+            silent: Vec::new(),
             retired: Vec::new(),
             closed: Vec::new(),
             handed: VecDeque::new(),
@@ -170,6 +174,7 @@ impl World {
                 Output::Close(flow) => self.closed.push(flow),
                 Output::Hand { to, source, raw } => self.handed.push_back((to, source, raw)),
                 Output::Event(Event::Fault) => self.faults += 1,
+                Output::Event(Event::Silent(silent)) => self.silent.push(silent),
                 Output::Query { id, name, kind } => self.queries.push_back((id, name, kind)),
                 Output::Event(_) => {}
             }

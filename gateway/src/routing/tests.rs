@@ -26,6 +26,7 @@ pub(crate) fn config() -> Config {
             drain: Duration::from_secs(30),
             watch: false,
             upgrade_drain: Duration::from_secs(14_400),
+            media_timeout: None,
         },
         log: Log { level: LogLevel::Info, format: LogFormat::Text, mask_numbers: true },
         edges: vec![edge()],
@@ -130,6 +131,7 @@ fn trunk(
         trunks: trunks.to_vec(),
         inbound_trunks: inbound.to_vec(),
         options_interval: None,
+        max_duration: None,
         status_map: [(500, 503), (502, 503)].into(),
         hold_music: None,
     }
@@ -143,6 +145,7 @@ fn tenant(name: &str, trunks: &[usize], numbers: &str, max_calls: Option<u32>) -
         inbound_trunks: trunks.to_vec(),
         numbers: self::numbers(numbers),
         max_calls,
+        max_duration: None,
         country: config::Country::parse("GB"),
         hold_music: None,
     }

@@ -1,17 +1,20 @@
-//! Packets on the wire: RTP and RTCP (RFC 3550), their neighbours on one port (RFC 5761,
+//! Packets on the wire: RTP and RTCP (RFC 3550), extended reports (RFC 3611), their neighbours on one port (RFC 5761,
 //! RFC 7983) and telephone events (RFC 4733). Views borrow, rewriting is in place, building goes
 //! into the caller's buffer; nothing here allocates or panics, whatever the bytes are.
 //!
 //! This is the door to `rtp-rs`; no type of it leaves this module.
 
 mod demux;
+mod extended;
 mod report;
 mod rtcp;
 mod rtp;
 mod telephone_event;
 
 pub use demux::{Kind, classify};
+pub use extended::{VoipMetrics, voip_metrics};
 pub use report::{NoRoom, ReportBlock, RtcpWriter, SenderInfo};
+pub(crate) use rtcp::EXTENDED_REPORT;
 pub use rtcp::{Compound, Goodbye, Packet, Packets, Report, rewrite_ssrcs};
 pub use rtp::{Header, Rtp, RtpMut};
 pub use telephone_event::TelephoneEvent;

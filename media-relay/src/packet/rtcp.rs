@@ -3,6 +3,7 @@
 //! A compound is taken whole or not at all: every length must add up (RFC 3550 A.2). What a
 //! packet type means is read only where it is needed; unknown types are walked over.
 
+use super::extended;
 use super::{ReportBlock, SenderInfo, Ssrc, u16_at, u32_at};
 
 /// A compound RTCP packet whose lengths have been checked.
@@ -171,6 +172,7 @@ impl<'a> Raw<'a> {
             RECEIVER_REPORT => self.body.get(..4 + count * ReportBlock::LEN).map(drop),
             SOURCE_DESCRIPTION => chunks(self.body, count, |_| ()),
             GOODBYE => self.body.get(..4 * count).map(drop),
+            EXTENDED_REPORT => extended::is_whole(self.body).then_some(()),
             // Every type in use begins with the sender's SSRC.
             _ => self.body.get(..4).map(drop),
         }
@@ -278,6 +280,8 @@ pub(super) const SOURCE_DESCRIPTION: u8 = 202;
 pub(super) const GOODBYE: u8 = 203;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
+/// RFC 3611.
+pub(crate) const EXTENDED_REPORT: u8 = 207;
 
 #[cfg(test)]
 mod tests {

@@ -153,7 +153,7 @@ mod tests {
                     Event::Latched { session, side, from } if session != middle => {
                         course.neighbours.push(format!("{session:?} {side:?} {from}"));
                     }
-                    Event::Latched { .. } | Event::Stray { .. } => {}
+                    Event::Latched { .. } | Event::Sound { .. } | Event::Stray { .. } => {}
                     Event::Ended { .. } | Event::Warm { .. } | Event::Cold { .. } => {
                         panic!("{event:?}")
                     }

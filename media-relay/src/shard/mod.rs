@@ -21,11 +21,13 @@ mod payload;
 mod play;
 mod random;
 mod refusal;
+mod remote;
 mod report;
 mod resume;
 mod rewrite;
 mod session;
 mod side;
+mod silence;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -242,8 +244,11 @@ impl Shard {
                 }
             }
             Command::Release(session) => {
-                if let Some(key) = self.by_id.get(session) {
-                    self.end(*key, End::Released);
+                if let Some(key) = self.by_id.get(session).copied() {
+                    if let Some(session) = self.sessions.get_mut(key) {
+                        session.look(now);
+                    }
+                    self.end(key, End::Released);
                 }
             }
         }
@@ -510,6 +515,7 @@ impl Shard {
     fn attend(&mut self, key: usize, now: Instant) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.attention = false;
+        session.look(now);
         for side in &mut session.sides {
             let settled = side.rtp.settled(now);
             if settled != side.rtp.connected {
@@ -520,7 +526,7 @@ impl Shard {
                 });
             }
         }
-        if session.latched != [false; 2] && !session.listed {
+        if session.has_news() && !session.listed {
             session.listed = true;
             self.latched.push_back(session.id);
         }
@@ -540,6 +546,9 @@ impl Shard {
                     {
                         return Some(Event::Latched { session: id, side, from });
                     }
+                }
+                if let Some(sides) = session.new_sounds() {
+                    return Some(Event::Sound { session: id, sides });
                 }
                 session.listed = false;
             }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::rewrite::units;
 use crate::packet::{Header, Ssrc};
+use crate::plan::SideStats;
 
 /// What a packet is in the sequence of its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub(crate) struct Observer {
     /// Lost in runs that are over.
     lost_before: u64,
     longest_gap: Duration,
+    /// Of runs that are over, and of other processes.
+    highest_jitter: Duration,
     /// The numbers went through zero since the last checkpoint.
     pub(crate) rolled: bool,
 }
@@ -70,6 +73,7 @@ struct Run {
     timing: Option<Timing>,
     /// In 1/16 timestamp units.
     jitter: u32,
+    jitter_max: u32,
     clock: u32,
     /// At the last report (RFC 3550 A.3).
     expected_prior: u64,
@@ -107,14 +111,16 @@ impl Observer {
             previous: None,
             lost_before: 0,
             longest_gap: Duration::ZERO,
+            highest_jitter: Duration::ZERO,
             rolled: false,
         }
     }
 
     /// Goes on with the figures of another process.
-    pub(crate) const fn resume(&mut self, lost: u64, longest_gap: Duration) {
-        self.lost_before = lost;
-        self.longest_gap = longest_gap;
+    pub(crate) const fn resume(&mut self, stats: &SideStats) {
+        self.lost_before = stats.lost;
+        self.longest_gap = stats.longest_gap;
+        self.highest_jitter = stats.jitter_max;
     }
 
     /// Takes in one packet that is known to be the peer's. `clock` is in Hz.
@@ -163,6 +169,7 @@ impl Observer {
     pub(crate) fn forget(&mut self) {
         if let Some(run) = self.run.take() {
             self.lost_before += run.lost();
+            self.highest_jitter = self.highest_jitter.max(run.highest_jitter());
         }
         self.previous = None;
     }
@@ -187,11 +194,13 @@ impl Observer {
     }
 
     pub(crate) fn jitter(&self) -> Duration {
-        self.run.as_ref().map_or(Duration::ZERO, |run| {
-            Duration::from_nanos(
-                u64::from(run.jitter) * 1_000_000_000 / 16 / u64::from(run.clock.max(1)),
-            )
-        })
+        self.run.as_ref().map_or(Duration::ZERO, |run| ticks(u64::from(run.jitter), run.clock) / 16)
+    }
+
+    /// The highest value that it has had.
+    pub(crate) fn jitter_max(&self) -> Duration {
+        let now = self.run.as_ref().map_or(Duration::ZERO, Run::highest_jitter);
+        self.highest_jitter.max(now)
     }
 
     /// The figures for a report; begins the next interval.
@@ -203,6 +212,7 @@ impl Observer {
         let Some(run) = self.run.replace(Run::begin(header, clock, now)) else { return };
         self.runs = self.runs.wrapping_add(1);
         self.lost_before += run.lost();
+        self.highest_jitter = self.highest_jitter.max(run.highest_jitter());
         self.longest_gap = self.longest_gap.max(now.saturating_duration_since(run.heard));
         let until = now + PREVIOUS;
         self.previous = (run.ssrc != header.ssrc).then_some(Previous {
@@ -234,6 +244,7 @@ impl Run {
             heard: now,
             timing: None,
             jitter: 0,
+            jitter_max: 0,
             clock,
             expected_prior: 0,
             received_prior: 0,
@@ -291,6 +302,11 @@ impl Run {
         let jitter = i64::from(self.jitter);
         let jitter = jitter + i64::from(distance) - ((jitter + 8) >> 4);
         self.jitter = u32::try_from(jitter).unwrap_or(0);
+        self.jitter_max = self.jitter_max.max(self.jitter);
+    }
+
+    fn highest_jitter(&self) -> Duration {
+        ticks(u64::from(self.jitter_max), self.clock) / 16
     }
 
     const fn expected(&self) -> u64 {
@@ -316,6 +332,11 @@ impl Run {
             jitter: self.jitter >> 4,
         }
     }
+}
+
+/// A time in units of an RTP clock.
+pub(super) fn ticks(units: u64, clock: u32) -> Duration {
+    Duration::from_nanos(units.saturating_mul(1_000_000_000) / u64::from(clock.max(1)))
 }
 
 /// RFC 3550 A.1.

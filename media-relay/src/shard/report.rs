@@ -4,13 +4,16 @@
 //! Of a relayed compound only the reports pass: sender information for the source that the peer
 //! hears from us, and the block about what we sent. The CNAME is the plan's, so that no address of
 //! the other network leaks. BYE does not pass: the peer's source is ours and stays. Extended
-//! reports and feedback name sources and times that the peer has never seen, and do not pass.
+//! reports and feedback name sources and times that the peer has never seen, and do not pass; the
+//! VoIP metrics about what we sent are read.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use super::random::Random;
 use super::side::SideState;
-use crate::packet::{Compound, Packet, ReportBlock, RtcpWriter, SenderInfo, Ssrc};
+use crate::packet::{
+    Compound, EXTENDED_REPORT, Packet, ReportBlock, RtcpWriter, SenderInfo, Ssrc, voip_metrics,
+};
 use crate::plan::SideStats;
 use crate::state::SideSnapshot;
 
@@ -159,6 +162,13 @@ pub(crate) fn read(
     for packet in compound.packets() {
         let report = match packet {
             Packet::SenderReport(report) | Packet::ReceiverReport(report) => report,
+            Packet::Other { kind: EXTENDED_REPORT, body, .. } => {
+                let ours = this.rewriter.sent().map(|sent| sent.ssrc);
+                for metrics in voip_metrics(body).filter(|metrics| Some(metrics.ssrc) == ours) {
+                    this.remote.note_metrics(&metrics, &mut this.stats);
+                }
+                continue;
+            }
             Packet::SourceDescription(_) | Packet::Goodbye(_) | Packet::Other { .. } => continue,
         };
         let relayable = relayable.get_or_insert_with(Relayable::default);
@@ -173,6 +183,9 @@ pub(crate) fn read(
         }
         let Some(sent) = this.rewriter.sent() else { continue };
         let block = report.blocks().find(|block| block.ssrc == sent.ssrc);
+        if let Some(block) = &block {
+            this.remote.heard(block, sent.clock, &mut this.stats, now);
+        }
         if let (Some(mut block), Some(source)) = (block, this.rewriter.source()) {
             block.ssrc = source;
             block.highest = this.rewriter.source_highest(block.highest);
@@ -235,7 +248,10 @@ fn write(
 ) -> Option<usize> {
     let mut writer = RtcpWriter::new(buf);
     match info {
-        Some(info) => writer.sender_report(ssrc, &info, block.as_slice()),
+        Some(info) => {
+            to.remote.note_sent(info.short_ntp(), now);
+            writer.sender_report(ssrc, &info, block.as_slice())
+        }
         None => writer.receiver_report(ssrc, block.as_slice()),
     }
     .ok()?;

@@ -80,7 +80,7 @@ impl SideState {
     ) {
         if let Some(state) = state {
             self.stats = state::stats(&state.figures);
-            self.observer.resume(self.stats.lost, self.stats.longest_gap);
+            self.observer.resume(&self.stats);
             self.resume_peer(state);
         }
         let Some((state, age)) = state.zip(age) else {

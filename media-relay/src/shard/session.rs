@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::report::{self, Epoch};
 use super::side::SideState;
 use crate::packet::{Header, Rtp, RtpMut};
-use crate::plan::{Plan, SessionId, Side, SideStats};
+use crate::plan::{Plan, SessionId, Side, SideStats, Sound};
 use crate::ports::Slot;
 use crate::state::Reach;
 
@@ -29,6 +29,8 @@ pub(crate) struct Session {
     pub(crate) attention: bool,
     /// Latches that have not been told yet.
     pub(crate) latched: [bool; 2],
+    /// Whether the peers are heard, as it was told last.
+    sounds: [Sound; 2],
     /// Stands in the list of sessions that have something to tell.
     pub(crate) listed: bool,
     /// Since the last checkpoint.
@@ -50,6 +52,7 @@ impl Session {
             deadline: now,
             attention: false,
             latched: [false; 2],
+            sounds: [Sound::Heard; 2],
             listed: false,
             news: News::None,
             due: Due::Quiet,
@@ -106,6 +109,7 @@ impl Session {
             tap.copy(&header, &buf[..len], now);
         }
         let payload_type = this.payloads.map(header.payload_type).ok_or(Refusal::Unlisted)?;
+        self.attention |= this.note_sound(&header, len, now);
         if !this.receive || !other.send || other.is_playing() {
             return Err(Refusal::Held);
         }
@@ -167,6 +171,7 @@ impl Session {
             self.news = News::Urgent;
         }
         this.stats.received_rtcp += 1;
+        self.attention |= this.silence.note_rtcp(now);
         if !this.rtcp_pace.admits(now) {
             return Err(Refusal::Dropped);
         }
@@ -216,14 +221,41 @@ impl Session {
     pub(crate) fn next_deadline(&self, now: Instant) -> Instant {
         let [a, b] = &self.sides;
         let latches = [a.rtp.deadline(now), b.rtp.deadline(now)].into_iter().flatten();
+        let sounds = [a.silence.deadline(now), b.silence.deadline(now)].into_iter().flatten();
         let reports = [a.reports.due(), b.reports.due()];
         let plays = [a.play_due(), b.play_due()].into_iter().flatten();
-        latches.chain(reports).chain(plays).fold(reports[0], Instant::min)
+        latches.chain(sounds).chain(reports).chain(plays).fold(reports[0], Instant::min)
     }
 
     pub(crate) fn figures(&self) -> [SideStats; 2] {
         let [a, b] = &self.sides;
-        [a.figures(), b.figures()]
+        [a.figures_beside(b), b.figures_beside(a)]
+    }
+
+    /// Looks whether the peers are heard.
+    pub(crate) fn look(&mut self, now: Instant) {
+        for side in &mut self.sides {
+            side.silence.look(&mut side.stats, now);
+        }
+        let speaks = self.sides.each_ref().map(|side| side.silence.speaks());
+        for (side, other) in self.sides.iter_mut().zip([speaks[1], speaks[0]]) {
+            side.silence.compare(other, &mut side.stats);
+        }
+    }
+
+    /// Whether there is something to tell.
+    pub(crate) fn has_news(&self) -> bool {
+        self.latched != [false; 2] || self.sounds != self.heard()
+    }
+
+    /// Whether the peers are heard, if that is not what was told last.
+    pub(crate) fn new_sounds(&mut self) -> Option<[Sound; 2]> {
+        let heard = self.heard();
+        (std::mem::replace(&mut self.sounds, heard) != heard).then_some(heard)
+    }
+
+    fn heard(&self) -> [Sound; 2] {
+        self.sides.each_ref().map(|side| side.silence.sound())
     }
 }
 

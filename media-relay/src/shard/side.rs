@@ -12,11 +12,14 @@ use super::path::Path;
 use super::payload::Payloads;
 use super::play::Player;
 use super::random::Random;
+use super::remote::Remote;
 use super::report::Reports;
 use super::rewrite::Rewriter;
-use crate::packet::Ssrc;
+use super::silence::Silence;
+use crate::packet::{Header, Ssrc};
 use crate::plan::{SidePlan, SideStats};
 use crate::ports::Slot;
+use crate::quality::{self, Codec};
 use crate::state::{ADVANCE, Reach};
 use crate::tap;
 
@@ -35,6 +38,8 @@ pub(crate) struct SideState {
     pub(crate) observer: Observer,
     pub(crate) rewriter: Rewriter,
     pub(crate) reports: Reports,
+    pub(crate) remote: Remote,
+    pub(crate) silence: Silence,
     pub(crate) pace: Pace,
     pub(crate) rtcp_pace: Pace,
     pub(crate) stats: SideStats,
@@ -77,10 +82,12 @@ impl SideState {
             receive: plan.receive,
             keys: Keys::Plain,
             sources: Vec::new(),
-            payloads: Payloads::new(&[], &[]),
+            payloads: Payloads::new(&[], &[], &[]),
             observer: Observer::new(),
             rewriter: Rewriter::new(None, random.next_u32() as u16),
             reports: Reports::new(random, now),
+            remote: Remote::default(),
+            silence: Silence::new(now),
             pace: Pace::new(Pace::RTP, now),
             rtcp_pace: Pace::new(Pace::RTCP, now),
             stats: SideStats::default(),
@@ -116,7 +123,8 @@ impl SideState {
         self.mux = plan.mux;
         self.send = plan.send;
         self.receive = plan.receive;
-        self.payloads = Payloads::new(&plan.payloads, &plan.clocks);
+        self.payloads = Payloads::new(&plan.payloads, &plan.clocks, &plan.codecs);
+        self.silence.apply(plan.expect && plan.receive, plan.timeout, now);
         let next = plan.rtp.and_then(|mut rtp| {
             rtp.set_port(rtp.port().checked_add(1)?);
             Some(rtp)
@@ -206,9 +214,49 @@ impl SideState {
         SideStats {
             lost: self.observer.lost(),
             jitter: self.observer.jitter(),
+            jitter_max: self.observer.jitter_max(),
             longest_gap: self.observer.longest_gap(),
             ..self.stats
         }
+    }
+
+    /// RTP that can be passed on came. Whether that ends a silence.
+    pub(crate) fn note_sound(&mut self, header: &Header, len: usize, now: Instant) -> bool {
+        let codec = self.payloads.codec(header.payload_type);
+        let pauses = codec.pauses(len - header.len);
+        match codec {
+            Codec::Events => return self.silence.note_rtp(None, now),
+            Codec::ComfortNoise => {}
+            Codec::Other
+            | Codec::G711
+            | Codec::G722
+            | Codec::G729
+            | Codec::Amr
+            | Codec::AmrWb
+            | Codec::Silk
+            | Codec::Opus => self.stats.payload_type = header.payload_type,
+        }
+        self.silence.note_rtp(Some(pauses), now)
+    }
+
+    /// Figures so far, with the scores of both directions: of what comes from the peer up to here, and of what it
+    /// hears, which `other` has sent.
+    pub(crate) fn figures_beside(&self, other: &Self) -> SideStats {
+        let mut stats = self.figures();
+        let own = self.payloads.codec(stats.payload_type);
+        let delay = quality::mouth_to_ear(stats.rtt, stats.jitter_max);
+        stats.mos = match stats.received {
+            0 => 0,
+            received => quality::score(own, stats.lost, received + stats.lost, delay),
+        };
+        if stats.far_mos == 0 && stats.far_reports > 0 {
+            // What was lost before it came here is missing there too.
+            let expected = stats.sent + other.observer.lost();
+            let theirs = other.payloads.codec(other.stats.payload_type);
+            let delay = quality::mouth_to_ear(stats.rtt, stats.far_jitter);
+            stats.far_mos = quality::score(theirs, stats.far_lost, expected, delay);
+        }
+        stats
     }
 
     /// Another port of ours means another peer. The owner has opened the old socket again.
@@ -218,6 +266,7 @@ impl SideState {
         self.rtcp = Path::new(RTCP_SILENCE);
         self.observer.forget();
         self.reports.forget();
+        self.remote.forget();
     }
 }
 

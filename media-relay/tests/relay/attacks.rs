@@ -78,6 +78,7 @@ fn at_39_no_media_goes_to_whoever_sends_to_every_port() {
         Event::Warm { .. }
         | Event::Cold { .. }
         | Event::Checkpoint { .. }
+        | Event::Sound { .. }
         | Event::Stray { .. }
         | Event::Ended { .. } => None,
     };

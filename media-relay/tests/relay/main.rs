@@ -12,6 +12,7 @@ mod lives;
 mod loopback;
 mod peer;
 mod play;
+mod quality;
 mod resume;
 mod rtcp;
 mod shard;

@@ -25,7 +25,7 @@ pub(crate) fn sender_report(
     bytes
 }
 
-fn receiver_report(ssrc: u32, block: [u32; 6]) -> Vec<u8> {
+pub(crate) fn receiver_report(ssrc: u32, block: [u32; 6]) -> Vec<u8> {
     let mut words = vec![ssrc];
     words.extend(block);
     packet(201, 1, &words)

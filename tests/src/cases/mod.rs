@@ -27,6 +27,7 @@ mod relay;
 mod reload;
 mod routes;
 mod rules;
+mod silence;
 mod soak;
 mod srtp;
 mod survival;

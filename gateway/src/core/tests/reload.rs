@@ -45,7 +45,7 @@ fn without_carrier_a(config: &mut config::Config) {
 }
 
 /// Hangs up from the carrier and looks that both sides and the record are as they should be.
-fn ends_well(world: &mut World, ok: &str) {
+pub(super) fn ends_well(world: &mut World, ok: &str) {
     world.hear(CARRIER, &carrier_bye(ok));
     world.expect(CARRIER, "SIP/2.0 200");
     let bye = world.expect(PROXY, "BYE sip:api-du-a.pstnhub.test");

@@ -62,7 +62,7 @@ pub(super) fn restarted_with(
     (next, restored)
 }
 
-fn restarted(world: &World) -> World {
+pub(super) fn restarted(world: &World) -> World {
     let (next, restored) = restarted_with(world, config(), Duration::from_millis(500));
     assert_eq!(restored, Restored { resumed: 1, cut: 0 });
     next
