@@ -129,8 +129,8 @@ pub struct SidePlan {
     pub clocks: Vec<(u8, u32)>,
     /// What payload types as received from this peer carry; by RFC 3551 §6 where absent.
     pub codecs: Vec<(u8, Codec)>,
-    /// This peer should send when [`SidePlan::receive`] allows it: the call is answered. When it does
-    /// not, that is told as [`Event::Sound`].
+    /// This peer should send while it is open both ways ([`SidePlan::receive`], [`SidePlan::send`]): the call is
+    /// answered. When it does not, that is told as [`Event::Sound`].
     pub expect: bool,
     /// How long this peer may send neither RTP nor RTCP, while it should, before it is taken for dead.
     pub timeout: Option<Duration>,
@@ -301,7 +301,7 @@ pub enum Event {
 /// Whether a peer is heard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sound {
-    /// It is, or need not be: its direction is closed, or the call is not answered yet.
+    /// It is, or need not be: it is held or holds, or the call is not answered yet.
     #[default]
     Heard,
     /// It should be, and no audio has come from it for 4 s (after comfort noise: neither RTP nor RTCP
@@ -375,8 +375,8 @@ pub struct SideStats {
     pub far_reports: u64,
     /// The share in 1/256 that the peer's jitter buffer discarded, by its VoIP metrics (RFC 3611 §4.7).
     pub far_discarded: u8,
-    /// Payload type of the last speech packet. Says nothing while [`SideStats::received`] is 0.
-    pub payload_type: u8,
+    /// Payload type of the last speech packet.
+    pub payload_type: Option<u8>,
     /// How often the peer fell silent.
     pub silences: u64,
     /// How often it was silent while the other side was heard.

@@ -235,12 +235,16 @@ mod tests {
         assert!(G729.pauses(22) && !G729.pauses(20) && ComfortNoise.pauses(1) && !G711.pauses(2));
     }
 
+    /// All lost: 95 · 100 / (100 + 25.1) = 75.939: R = 17.261,
+    /// 1 + 0.6041 − 17.261 · 42.739 · 82.739 · 7e-6 = 1.177. Of G.729 84 · 100 / 119 = 70.588: R = 11.612,
+    /// 1 + 0.4064 − 11.612 · 48.388 · 88.388 · 7e-6 = 1.059.
     #[test]
     fn nothing_expected_has_no_score() {
         assert_eq!(score(Codec::G711, 0, 0, NOW), 0);
         assert_eq!(score(Codec::G711, 0, 9, NOW), 441);
         assert_eq!(score(Codec::G729, 2, 100, NOW), 379);
-        assert_eq!(score(Codec::G711, 9, 5, NOW), 100);
+        assert_eq!(score(Codec::G711, 9, 5, NOW), 118);
+        assert_eq!(score(Codec::G729, 5, 5, NOW), 106);
     }
 
     fn any_impairment() -> impl Strategy<Value = Impairment> {

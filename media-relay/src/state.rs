@@ -150,12 +150,18 @@ pub(crate) const TRUST: Duration = Duration::from_secs(60);
 /// Writes and reads figures by one list of them. Its order is that of the journal.
 macro_rules! in_order {
     (counts: $($count:ident)*; times: $($time:ident)*;
-     more counts: $($later:ident)*; more times: $($late:ident)*) => {
+     more counts: $($later:ident)*; more times: $($late:ident)*; or none: $($maybe:ident)*) => {
         /// Figures as they stand in a snapshot.
         pub(crate) fn figures(stats: &SideStats) -> Vec<u64> {
-            let SideStats { $($count,)* $($time,)* $($later,)* $($late,)* } = *stats;
+            let SideStats { $($count,)* $($time,)* $($later,)* $($late,)* $($maybe,)* } = *stats;
             let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-            vec![$($count,)* $(nanos($time),)* $($later.into(),)* $(nanos($late),)*]
+            vec![
+                $($count,)*
+                $(nanos($time),)*
+                $($later.into(),)*
+                $(nanos($late),)*
+                $($maybe.map_or(0, |number| u64::from(number) + 1),)*
+            ]
         }
 
         /// Figures out of a snapshot; what is missing is zero.
@@ -167,6 +173,7 @@ macro_rules! in_order {
                 $($time: Duration::from_nanos(next()),)*
                 $($later: next().try_into().unwrap_or_default(),)*
                 $($late: Duration::from_nanos(next()),)*
+                $($maybe: next().checked_sub(1).and_then(|number| number.try_into().ok()),)*
             }
         }
     };
@@ -176,8 +183,9 @@ in_order! {
     counts: received received_bytes relayed sent sent_bytes received_rtcp sent_rtcp lost reordered
         duplicates auth_failed foreign malformed unlisted held dropped restarts;
     times: jitter longest_gap;
-    more counts: played far_lost far_reports far_discarded payload_type silences one_way mos far_mos;
-    more times: jitter_max far_jitter rtt rtt_max silent
+    more counts: played far_lost far_reports far_discarded silences one_way mos far_mos;
+    more times: jitter_max far_jitter rtt rtt_max silent;
+    or none: payload_type
 }
 
 #[cfg(test)]

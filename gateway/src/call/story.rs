@@ -171,7 +171,7 @@ impl Story {
                     jitter_max_ms: millis(side.jitter_max),
                     longest_gap_ms: millis(side.longest_gap),
                     reordered: side.reordered,
-                    codec: media.encoding(at, side.payload_type).filter(|_| side.received > 0),
+                    codec: side.payload_type.and_then(|number| media.encoding(at, number)),
                     mos: score(side.mos),
                     rtt_ms: known(side.rtt),
                     rtt_max_ms: known(side.rtt_max),

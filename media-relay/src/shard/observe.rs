@@ -146,6 +146,9 @@ impl Observer {
                 let gap = now.saturating_duration_since(run.heard);
                 self.longest_gap = self.longest_gap.max(gap);
                 run.heard = now;
+                if gap > PAUSE || clock != run.clock {
+                    run.timing = None;
+                }
                 run.time(header, clock, now);
             }
             Verdict::Restart => self.begin_again(header, clock, now),
@@ -341,6 +344,9 @@ pub(super) fn ticks(units: u64, clock: u32) -> Duration {
 
 /// RFC 3550 A.1.
 const MAX_DROPOUT: u16 = 3000;
+/// After which the distance to the packet before says how long it was, not how the network is: senders may stop their
+/// timestamps while they are held or muted.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long late packets of a source that was replaced are told from its return.
 const PREVIOUS: Duration = Duration::from_millis(500);
 

@@ -8,8 +8,9 @@ pub(crate) struct Payloads {
     /// By received type; [`UNLISTED`] is dropped.
     to: [u8; 128],
     /// Only the types whose clock is not the usual one.
-    clocks: Vec<(u8, u32)>,
-    codecs: [Codec; 128],
+    clocks: Box<[(u8, u32)]>,
+    /// Only the types that a plan names.
+    codecs: Box<[(u8, Codec)]>,
 }
 
 impl Payloads {
@@ -30,15 +31,7 @@ impl Payloads {
             *kind < 128 && *clock != USUAL_CLOCK && (1..=HIGHEST_CLOCK).contains(clock)
         };
         let clocks = clocks.iter().filter(unusual).take(128).copied().collect();
-        let mut codecs = [Codec::Other; 128];
-        for (number, codec) in (0..).zip(&mut codecs) {
-            *codec = Codec::of_static(number);
-        }
-        for (number, codec) in named {
-            if let Some(entry) = codecs.get_mut(usize::from(*number)) {
-                *entry = *codec;
-            }
-        }
+        let codecs = named.iter().filter(|(kind, _)| *kind < 128).take(128).copied().collect();
         Self { to, clocks, codecs }
     }
 
@@ -49,7 +42,8 @@ impl Payloads {
 
     /// The codec of a received type.
     pub(crate) fn codec(&self, received: u8) -> Codec {
-        self.codecs.get(usize::from(received)).copied().unwrap_or_default()
+        let named = self.codecs.iter().find(|(kind, _)| *kind == received);
+        named.map_or(Codec::of_static(received), |(_, codec)| *codec)
     }
 
     /// The RTP clock of a received type in Hz.

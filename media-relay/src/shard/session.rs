@@ -4,7 +4,7 @@
 //! "latch" is known to come from the peer; nothing before it changes any state but a counter.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Forward;
 use super::checkpoint::{Due, News};
@@ -14,9 +14,11 @@ use super::random::Random;
 use super::refusal::Refusal;
 use super::report::{self, Epoch};
 use super::side::SideState;
+use super::silence::TOGETHER;
 use crate::packet::{Header, Rtp, RtpMut};
 use crate::plan::{Plan, SessionId, Side, SideStats, Sound};
 use crate::ports::Slot;
+use crate::quality::Codec;
 use crate::state::Reach;
 
 /// One session.
@@ -108,8 +110,12 @@ impl Session {
         if let Some(tap) = &mut this.tap {
             tap.copy(&header, &buf[..len], now);
         }
-        let payload_type = this.payloads.map(header.payload_type).ok_or(Refusal::Unlisted)?;
-        self.attention |= this.note_sound(&header, len, now);
+        let payload_type = this.payloads.map(header.payload_type);
+        if payload_type.is_some() || this.payloads.codec(header.payload_type) == Codec::ComfortNoise
+        {
+            self.attention |= this.note_sound(&header, len, now);
+        }
+        let payload_type = payload_type.ok_or(Refusal::Unlisted)?;
         if !this.receive || !other.send || other.is_playing() {
             return Err(Refusal::Held);
         }
@@ -232,14 +238,25 @@ impl Session {
         [a.figures_beside(b), b.figures_beside(a)]
     }
 
-    /// Looks whether the peers are heard.
+    /// Looks whether the peers are heard. Two that fall silent within a second fall silent together.
     pub(crate) fn look(&mut self, now: Instant) {
+        let lead = match self.sides.iter().any(|side| side.silence.is_due(now)) {
+            true => TOGETHER,
+            false => Duration::ZERO,
+        };
         for side in &mut self.sides {
-            side.silence.look(&mut side.stats, now);
+            side.silence.look(&mut side.stats, lead, now);
         }
         let speaks = self.sides.each_ref().map(|side| side.silence.speaks());
         for (side, other) in self.sides.iter_mut().zip([speaks[1], speaks[0]]) {
             side.silence.compare(other, &mut side.stats);
+        }
+    }
+
+    /// The thread was held up for long: what came meanwhile is still to be read, and nobody is silent by that.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        for side in &mut self.sides {
+            side.silence.forgive(now);
         }
     }
 

@@ -124,7 +124,7 @@ impl SideState {
         self.send = plan.send;
         self.receive = plan.receive;
         self.payloads = Payloads::new(&plan.payloads, &plan.clocks, &plan.codecs);
-        self.silence.apply(plan.expect && plan.receive, plan.timeout, now);
+        self.silence.apply(plan.expect && plan.receive && plan.send, plan.timeout, now);
         let next = plan.rtp.and_then(|mut rtp| {
             rtp.set_port(rtp.port().checked_add(1)?);
             Some(rtp)
@@ -220,7 +220,8 @@ impl SideState {
         }
     }
 
-    /// RTP that can be passed on came. Whether that ends a silence.
+    /// RTP came that can be passed on, or comfort noise, which says that the peer is there also where nobody agreed
+    /// to hear it. Whether that ends a silence.
     pub(crate) fn note_sound(&mut self, header: &Header, len: usize, now: Instant) -> bool {
         let codec = self.payloads.codec(header.payload_type);
         let pauses = codec.pauses(len - header.len);
@@ -234,7 +235,7 @@ impl SideState {
             | Codec::Amr
             | Codec::AmrWb
             | Codec::Silk
-            | Codec::Opus => self.stats.payload_type = header.payload_type,
+            | Codec::Opus => self.stats.payload_type = Some(header.payload_type),
         }
         self.silence.note_rtp(Some(pauses), now)
     }
@@ -243,16 +244,16 @@ impl SideState {
     /// hears, which `other` has sent.
     pub(crate) fn figures_beside(&self, other: &Self) -> SideStats {
         let mut stats = self.figures();
-        let own = self.payloads.codec(stats.payload_type);
         let delay = quality::mouth_to_ear(stats.rtt, stats.jitter_max);
-        stats.mos = match stats.received {
-            0 => 0,
-            received => quality::score(own, stats.lost, received + stats.lost, delay),
-        };
+        if let Some(spoken) = stats.payload_type {
+            let codec = self.payloads.codec(spoken);
+            stats.mos = quality::score(codec, stats.lost, stats.received + stats.lost, delay);
+        }
         if stats.far_mos == 0 && stats.far_reports > 0 {
             // What was lost before it came here is missing there too.
             let expected = stats.sent + other.observer.lost();
-            let theirs = other.payloads.codec(other.stats.payload_type);
+            let theirs = other.stats.payload_type.map(|spoken| other.payloads.codec(spoken));
+            let theirs = theirs.unwrap_or_default();
             let delay = quality::mouth_to_ear(stats.rtt, stats.far_jitter);
             stats.far_mos = quality::score(theirs, stats.far_lost, expected, delay);
         }
@@ -266,7 +267,7 @@ impl SideState {
         self.rtcp = Path::new(RTCP_SILENCE);
         self.observer.forget();
         self.reports.forget();
-        self.remote.forget();
+        self.remote.forget(&self.stats);
     }
 }
 

@@ -1,13 +1,13 @@
 //! Whether one peer is heard while it should send: a watch on the session's own timer.
 //!
 //! A side should send while its plan [expects](crate::plan::SidePlan::expect) it (the call is answered) and its
-//! direction is open; held directions are never silent. Only RTP that could be passed on counts: known source,
-//! authentic, listed payload type.
+//! stream is open both ways; who is held or holds is never silent. Only RTP that could be passed on counts (known
+//! source, authentic, listed payload type), and comfort noise though it be not listed.
 //!
 //! | heard last | silent after | dead after |
 //! |---|---|---|
 //! | speech, or nothing since it was expected | 4 s without RTP | the plan's time-out without RTP and RTCP |
-//! | comfort noise, or a G.729B frame of it | 15 s without RTP and RTCP | the same |
+//! | comfort noise, or a G.729B frame of it | 15 s without RTP and RTCP | the same, 15 s at least |
 //! | telephone events | as before them | the same |
 //!
 //! RTCP alone does not put silence off: a path on which only RTCP comes is one-way audio too. A peer that pauses
@@ -57,7 +57,7 @@ impl Silence {
         self.timeout = timeout;
         if expected && !self.expected {
             (self.heard, self.reported) = (now, now);
-            (self.audible, self.pauses) = (false, false);
+            self.audible = false;
         }
         self.expected = expected;
     }
@@ -71,19 +71,30 @@ impl Silence {
         self.is_silent()
     }
 
-    /// RTCP came. Whether the peer was taken for dead.
+    /// RTCP came. Whether this ends a silence, or the peer was taken for dead.
     pub(crate) fn note_rtcp(&mut self, now: Instant) -> bool {
         self.reported = now;
-        self.sound == Sound::Dead
+        self.sound == Sound::Dead || self.is_silent() && self.pauses
     }
 
-    /// How it stands now; silence is added to the figures.
-    pub(crate) fn look(&mut self, stats: &mut SideStats, now: Instant) {
+    /// A second is left to hear what has come and was not read.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        let heard = now.checked_sub(SILENCE - READING).unwrap_or(now);
+        (self.heard, self.reported) = (self.heard.max(heard), self.reported.max(heard));
+    }
+
+    /// Whether it should have been heard by now.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.judge(now, Duration::ZERO) != Sound::Heard
+    }
+
+    /// How it stands now, silence a `lead` ahead of its time; silence is added to the figures.
+    pub(crate) fn look(&mut self, stats: &mut SideStats, lead: Duration, now: Instant) {
         if self.is_silent() {
             stats.silent += now.saturating_duration_since(self.counted);
             self.counted = now;
         }
-        let sound = self.judge(now);
+        let sound = self.judge(now, lead);
         if sound != Sound::Heard && !self.is_silent() {
             stats.silences += 1;
             stats.silent += now.saturating_duration_since(self.heard);
@@ -119,11 +130,11 @@ impl Silence {
         self.sound != Sound::Heard
     }
 
-    fn judge(&self, now: Instant) -> Sound {
-        let past = |at: Option<Instant>| self.expected && at.is_some_and(|at| at <= now);
-        if past(self.dead_at()) {
+    fn judge(&self, now: Instant, lead: Duration) -> Sound {
+        let past = |at: Option<Instant>, now| self.expected && at.is_some_and(|at| at <= now);
+        if past(self.dead_at(), now) {
             Sound::Dead
-        } else if past(self.silent_at()) {
+        } else if past(self.silent_at(), now + lead) {
             Sound::Silent
         } else {
             Sound::Heard
@@ -139,11 +150,19 @@ impl Silence {
     }
 
     fn dead_at(&self) -> Option<Instant> {
-        self.heard.max(self.reported).checked_add(self.timeout?)
+        let timeout = match self.pauses {
+            true => self.timeout?.max(PAUSE),
+            false => self.timeout?,
+        };
+        self.heard.max(self.reported).checked_add(timeout)
     }
 }
 
 /// So that it is known within 5 s, and no gap of a handover or a busy network counts.
 const SILENCE: Duration = Duration::from_secs(4);
+/// Two that fall silent so near to each other are silent together: no audio at all, not one-way audio.
+pub(crate) const TOGETHER: Duration = Duration::from_secs(1);
+/// In which what waits in sockets is read.
+const READING: Duration = Duration::from_secs(1);
 /// Three of RFC 3550's intervals.
 const PAUSE: Duration = Duration::from_secs(15);

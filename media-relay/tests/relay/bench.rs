@@ -90,13 +90,23 @@ impl Bench {
         let until = self.now + time;
         while let Some(at) = self.shard.poll_timeout().filter(|at| *at <= until) {
             self.now = self.now.max(at);
-            self.shard.handle_timeout(self.now);
-            while let Some(forward) = self.shard.poll_transmit(&mut self.buf, self.now) {
-                self.reports.push((self.now, forward, self.buf[..forward.len].to_vec()));
-            }
-            self.drain();
+            self.serve();
         }
         self.now = until;
+    }
+
+    /// Time passes in which the thread does not run; then it serves its timers.
+    pub(crate) fn stand_still(&mut self, time: Duration) {
+        self.now += time;
+        self.serve();
+    }
+
+    fn serve(&mut self) {
+        self.shard.handle_timeout(self.now);
+        while let Some(forward) = self.shard.poll_transmit(&mut self.buf, self.now) {
+            self.reports.push((self.now, forward, self.buf[..forward.len].to_vec()));
+        }
+        self.drain();
     }
 
     /// A datagram to one of our sockets; what is sent on.

@@ -64,8 +64,8 @@ fn the_score_of_a_synthetic_stream_is_that_computed_by_hand() {
         bench.pass(ms(20));
     }
     let [a, b] = [bench.stats(Side::A), bench.stats(Side::B)];
-    assert_eq!((a.received, a.lost, a.payload_type, a.mos), (980, 20, 18, 375));
-    assert_eq!((b.received, b.lost, b.payload_type, b.mos), (1000, 0, 8, 439));
+    assert_eq!((a.received, a.lost, a.payload_type, a.mos), (980, 20, Some(18), 375));
+    assert_eq!((b.received, b.lost, b.payload_type, b.mos), (1000, 0, Some(8), 439));
     assert_eq!((a.jitter_max, a.far_mos, a.rtt), (Duration::ZERO, 0, Duration::ZERO));
 }
 
@@ -277,7 +277,7 @@ fn comfort_noise_announces_a_pause() {
     assert_eq!(sounds(&mut bench), [] as [[Sound; 2]; 0], "a minute of pause");
     speak(&mut bench, Some(&mut a), None, ms(10_000));
     assert_eq!(sounds(&mut bench), [[HEARD, SILENT]], "15 s without anything");
-    assert_eq!(bench.stats(Side::B).payload_type, 8, "noise is no speech");
+    assert_eq!(bench.stats(Side::B).payload_type, Some(8), "noise is no speech");
     // RTCP alone puts nothing off when speech came last.
     b.next.payload_type = 8;
     bench.rtp(Side::B, &b.say().1);
@@ -285,6 +285,107 @@ fn comfort_noise_announces_a_pause() {
     bench.rtcp(Side::B, &receiver_report(2, [9, 0, 0, 0, 0, 0]));
     speak(&mut bench, Some(&mut a), None, ms(4020));
     assert_eq!(sounds(&mut bench), [[HEARD, SILENT]]);
+}
+
+/// Nobody agreed to comfort noise, so that none is passed on. That its sender pauses is known all the same; and of who
+/// has not spoken, there is no score.
+#[test]
+fn comfort_noise_that_nobody_agreed_to_announces_a_pause_too() {
+    let mut bench = Bench::with(|[a, b]| {
+        (a.expect, b.expect) = (true, true);
+        b.payloads = vec![(8, 8)];
+    });
+    let (mut a, mut b) = (Peer::plain(1), Peer::plain(2));
+    b.next.payload_type = 13;
+    assert_eq!(bench.rtp(Side::B, &b.say().1), None);
+    speak(&mut bench, Some(&mut a), None, ms(14_980));
+    assert_eq!(sounds(&mut bench), [] as [[Sound; 2]; 0]);
+    speak(&mut bench, Some(&mut a), None, ms(40));
+    assert_eq!(sounds(&mut bench), [[HEARD, SILENT]]);
+    // Its reports say that it is there.
+    bench.rtcp(Side::B, &receiver_report(2, [9, 0, 0, 0, 0, 0]));
+    assert_eq!(sounds(&mut bench), [[HEARD, HEARD]]);
+    let stats = bench.stats(Side::B);
+    assert_eq!((stats.received, stats.unlisted, stats.payload_type, stats.mos), (1, 1, None, 0));
+}
+
+/// The shortest time-out is shorter than RTCP's interval may be (RFC 3550 §6.3.1: up to 7.5 s), and who pauses sends
+/// nothing else.
+#[test]
+fn who_pauses_is_not_dead_between_two_reports() {
+    let mut bench = answered();
+    bench.plan.sides.iter_mut().for_each(|side| side.timeout = Some(Duration::from_secs(5)));
+    bench.apply();
+    let (mut a, mut b) = (Peer::plain(1), Peer::plain(2));
+    b.next.payload_type = 13;
+    bench.rtp(Side::B, &b.say().1);
+    for _ in 0..4 {
+        speak(&mut bench, Some(&mut a), None, ms(7500));
+        bench.rtcp(Side::B, &receiver_report(2, [9, 0, 0, 0, 0, 0]));
+    }
+    assert_eq!(sounds(&mut bench), [] as [[Sound; 2]; 0]);
+    speak(&mut bench, Some(&mut a), None, ms(15_020));
+    assert_eq!(sounds(&mut bench), [[HEARD, DEAD]]);
+}
+
+/// Both go quiet within a second of each other: that is no audio at all, not first one-way audio.
+#[test]
+fn two_that_stop_at_nearly_one_time_are_silent_together() {
+    let mut bench = answered();
+    let (mut a, mut b) = (Peer::plain(1), Peer::plain(2));
+    speak(&mut bench, Some(&mut a), Some(&mut b), ms(2000));
+    speak(&mut bench, Some(&mut a), None, ms(900));
+    bench.pass(ms(3090));
+    assert_eq!(sounds(&mut bench), [[SILENT, SILENT]]);
+    let stats = [Side::A, Side::B].map(|side| bench.stats(side));
+    assert_eq!(stats.map(|side| (side.silences, side.one_way)), [(1, 0), (1, 0)]);
+    // A second and more is one after the other.
+    speak(&mut bench, Some(&mut a), Some(&mut b), ms(2000));
+    speak(&mut bench, Some(&mut a), None, ms(1100));
+    bench.pass(ms(2990));
+    assert_eq!(sounds(&mut bench), [[HEARD, SILENT]]);
+}
+
+/// A stream that nobody talks back to: who holds, or is held, need not be heard.
+#[test]
+fn tr_051_who_only_sends_or_only_hears_is_not_watched() {
+    for (send, receive) in [(false, true), (true, false), (false, false)] {
+        let mut bench = answered();
+        (bench.plan.sides[1].send, bench.plan.sides[1].receive) = (send, receive);
+        bench.plan.sides[1].timeout = Some(Duration::from_secs(5));
+        bench.apply();
+        bench.pass(ms(60_000));
+        assert_eq!(sounds(&mut bench), [[SILENT, HEARD]], "{send} {receive}");
+    }
+}
+
+/// The thread stood still for 20 s and finds its timers first, what came meanwhile afterwards: nobody was silent. Who
+/// says nothing in the second after it was.
+#[test]
+fn a_thread_that_stood_still_takes_nobody_for_silent() {
+    let mut bench = answered();
+    bench.plan.sides.iter_mut().for_each(|side| side.timeout = Some(Duration::from_secs(10)));
+    bench.apply();
+    let (mut a, mut b) = (Peer::plain(1), Peer::plain(2));
+    speak(&mut bench, Some(&mut a), Some(&mut b), ms(2000));
+    bench.stand_still(ms(20_000));
+    speak(&mut bench, Some(&mut a), Some(&mut b), ms(5000));
+    assert_eq!(sounds(&mut bench), [] as [[Sound; 2]; 0]);
+    bench.stand_still(ms(20_000));
+    speak(&mut bench, Some(&mut a), None, ms(1000));
+    assert_eq!(sounds(&mut bench), [[HEARD, SILENT]]);
+}
+
+/// After a pause the timestamps may go on where they stopped: 9 s of difference are not the network's.
+#[test]
+fn a_pause_is_no_jitter() {
+    let mut bench = answered();
+    let (mut a, mut b) = (Peer::plain(1), Peer::plain(2));
+    speak(&mut bench, Some(&mut a), Some(&mut b), ms(1000));
+    bench.pass(ms(9000));
+    speak(&mut bench, Some(&mut a), Some(&mut b), ms(1000));
+    assert_eq!(bench.stats(Side::A).jitter_max, Duration::ZERO);
+    assert_eq!(bench.stats(Side::A).longest_gap, ms(9020));
 }
 
 /// What cannot be passed on is not heard by anybody.

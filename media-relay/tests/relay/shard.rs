@@ -27,7 +27,7 @@ fn plain_to_plain_passes_as_it_is() {
         sent: 50,
         sent_bytes: 50 * 172,
         longest_gap: ms(20),
-        payload_type: 8,
+        payload_type: Some(8),
         mos: 439,
         ..SideStats::default()
     };
