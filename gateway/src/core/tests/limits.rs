@@ -41,6 +41,11 @@ fn ended(world: &mut World, words: &str, fault: &str) {
     assert_eq!((record.ended_by.as_str(), record.cause.sip), ("gateway", 408));
 }
 
+/// The connection died with the process: the Contact is looked up, then the address last heard is tried.
+fn reached_again(world: &mut World) {
+    world.wait(Duration::from_secs(3));
+}
+
 const TOO_LONG: &str = "the call has lasted for max_duration";
 
 #[test]
@@ -104,6 +109,8 @@ fn a_restart_counts_from_the_answer_and_keeps_what_held_then() {
     world.wait(Duration::from_secs(19));
     assert!(world.records.is_empty());
     world.wait(Duration::from_secs(1));
+    assert_eq!(world.records.len(), 1);
+    reached_again(&mut world);
     ended(&mut world, TOO_LONG, "operator");
 }
 
@@ -113,7 +120,10 @@ fn a_call_whose_time_passed_while_no_process_was_there_ends_at_once() {
     answered(&mut world);
     world.wait(Duration::from_secs(30));
     let (mut world, _) = restarted_with(&world, config(), Duration::from_secs(100));
+    assert_eq!(world.records.len(), 0);
     world.wait(Duration::from_millis(1));
+    assert_eq!(world.records.len(), 1);
+    reached_again(&mut world);
     ended(&mut world, TOO_LONG, "operator");
 }
 
@@ -121,7 +131,7 @@ fn a_call_whose_time_passed_while_no_process_was_there_ends_at_once() {
 fn calls_for_help_have_no_limits() {
     let mut config = limited(Some(60), Some(60));
     config.gateway.media_timeout = Some(Duration::from_secs(30));
-    config.tenants[0].numbers = crate::routing::tests::numbers("112");
+    config.tenants[0].numbers = crate::routing::tests::numbers("+112");
     let mut world = World::with(config);
     world.hear(CARRIER, &carrier_invite("112", PLAIN));
     let invite = world.expect(PROXY, "INVITE ");
