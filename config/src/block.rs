@@ -224,6 +224,7 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
             ),
             maybe(&trunk::MATCH, (!matches.is_empty()).then(|| inline(keys))),
             set(&trunk::SRTP, text(of.srtp.word())),
+            set(&trunk::EARLY_MEDIA, text(of.early_media.word())),
             match of.numbers.is_empty() {
                 true => maybe(&trunk::NUMBERS, None),
                 false => numbers(&trunk::NUMBERS, &of.numbers),

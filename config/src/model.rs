@@ -249,6 +249,8 @@ pub struct Trunk {
     pub matches: Match,
     /// Whether its media are encrypted.
     pub srtp: Srtp,
+    /// What its callers hear until the answer.
+    pub early_media: EarlyMedia,
     /// Numbers reached through it, public and private; empty: it is no end of calls.
     pub numbers: Numbers,
     /// By which trunks calls from it go out when nobody owns the called number, in order of
@@ -308,6 +310,17 @@ pub struct Match {
     pub uri_host: Option<String>,
     /// The trunk group of RFC 4904.
     pub tgrp: Option<String>,
+}
+
+/// What callers get to hear of ringing and early media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlyMedia {
+    /// The first 180, or 183 with SDP, and no other: a ringback that has begun is not broken off by silence.
+    First,
+    /// Each 18x as it comes.
+    Pass,
+    /// Ringback of ours, until the other side sends audio.
+    Generate,
 }
 
 /// Whether a trunk's media are encrypted with SDES keys (RFC 4568).

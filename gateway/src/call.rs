@@ -10,6 +10,7 @@ mod bridge;
 mod limits;
 pub mod media_plan;
 mod port;
+mod ringing;
 mod snapshot;
 mod story;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use media_relay::audio::Clip;
 use media_relay::{Command, SideStats};
 use sip_stack::leg::{Action, Failure, Leg, Outbox, Token};
 use sip_stack::locate::Destination;
@@ -169,6 +171,10 @@ pub struct Call {
     exchange: Exchange,
     /// The last 18x passed to the caller: status, and whether it had SDP.
     rung: Option<(u16, bool)>,
+    /// What the caller hears when the callee first rings, if that is ringback of ours.
+    ringback: Option<Arc<Clip>>,
+    /// The answer that stood in an 18x to the caller; none once its 2xx was acknowledged.
+    told: Option<Bytes>,
     story: Story,
     /// The relay has a session of ours whose figures are still to come.
     relayed: bool,
@@ -225,6 +231,8 @@ impl Call {
             media: new.media,
             exchange: Exchange::Idle,
             rung: None,
+            ringback: None,
+            told: None,
             story: new.story,
             relayed: false,
             figures_deadline: None,
@@ -240,6 +248,7 @@ impl Call {
             call.conclude("gateway", cause, None, cx);
             return call;
         }
+        call.plan_ringback();
         call.next_hop(cx);
         call
     }

@@ -106,6 +106,7 @@ fn one(
         networks,
         media_networks,
         matches: matches(raw.matches.as_ref()),
+        early_media: raw.early_media,
         srtp: match &raw.srtp {
             Some(srtp) => srtp.value,
             None if secure => Srtp::Required,

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::country::Country;
 use crate::fault::Findings;
 use crate::key::{Key, Later, Section};
-use crate::model::{Peer, Srtp};
+use crate::model::{EarlyMedia, Peer, Srtp};
 use crate::numbers::NumberRange;
 use crate::read::{Node, Table, Value};
 use crate::section::failover::{PeerInterval, StatusMap};
@@ -47,6 +47,11 @@ pub(crate) static SRTP: Key<Srtp> = Key::computed(
     "srtp",
     "\"required\" when every peer is reached by TLS, else \"off\"",
     "Whether its media are encrypted (SDES): \"off\" or \"required\".",
+);
+pub(crate) static EARLY_MEDIA: Key<EarlyMedia> = Key::default(
+    "early_media",
+    "\"first\"",
+    "What its callers hear until the answer. \"first\": they get the first 180, or 183 with SDP, and no other. \"pass\": they get each. \"generate\": ringback of the trunk's country from the gateway until the other side sends audio.",
 );
 pub(crate) static NUMBERS: Key<Vec<At<NumbersEntry>>> = Key::optional(
     "numbers",
@@ -92,6 +97,7 @@ pub(crate) static TRUNK: Section = Section {
         &MEDIA_NETWORKS,
         &MATCH,
         &SRTP,
+        &EARLY_MEDIA,
         &NUMBERS,
         &TRUNKS,
         &INBOUND_TRUNKS,
@@ -135,6 +141,7 @@ pub(crate) struct RawTrunk {
     pub(crate) media_networks: At<Vec<At<MediaNetwork>>>,
     pub(crate) matches: Option<At<RawMatch>>,
     pub(crate) srtp: Option<At<Srtp>>,
+    pub(crate) early_media: EarlyMedia,
     /// As written.
     pub(crate) entries: Vec<At<NumbersEntry>>,
     /// All its numbers, also those of files, once these are read.
@@ -185,6 +192,7 @@ impl Value for RawTrunk {
             media_networks: table.value(&MEDIA_NETWORKS),
             matches: table.optional(&MATCH),
             srtp: table.optional(&SRTP),
+            early_media: table.value(&EARLY_MEDIA).value,
             entries: table.optional(&NUMBERS).map(|at| at.value).unwrap_or_default(),
             numbers: Vec::new(),
             trunks: table.optional(&TRUNKS),

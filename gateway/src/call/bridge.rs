@@ -1,4 +1,4 @@
-//! What passes from one leg to the other: ringing, answers, offers, ends.
+//! What passes from one leg to the other: answers, offers, ends.
 
 use bytes::Bytes;
 use sip_stack::leg::{EndedBy, Event as LegEvent, Extra};
@@ -24,7 +24,7 @@ impl Call {
                 }
                 self.attempt_failed(status, message.as_ref(), why, cx);
             }
-            LegEvent::Confirmed => {}
+            LegEvent::Confirmed => self.confirmed(at, cx),
             LegEvent::Answer { sdp } => self.offer_answered(at, &sdp, cx),
             LegEvent::Offer { sdp, .. } => self.offered(at, sdp.as_ref(), cx),
             LegEvent::OfferWithdrawn => self.offer_withdrawn(at),
@@ -38,40 +38,6 @@ impl Call {
                 self.conclude("caller", Cause::CallerGaveUp, Some(&message), cx);
             }
         }
-    }
-
-    /// Ringing and early media of the callee, on every tag, become one early dialog towards the caller.
-    fn provisional(&mut self, message: &Message, sdp: Option<&Bytes>, cx: &mut Context<'_>) {
-        let status = message.status();
-        if self.phase != Phase::Trying {
-            return;
-        }
-        self.attempt_alive(status > 100, cx.now);
-        if status == 100 {
-            return;
-        }
-        self.story.rings(cx.wall);
-        if let Some(at) = self.callee {
-            self.note_correlation(at, message);
-        }
-        let tag = message.to_tag().unwrap_or_default();
-        let preview = sdp.and_then(|sdp| self.preview(tag, sdp, cx));
-        let ring = (status, preview.is_some());
-        if self.rung == Some(ring) {
-            return;
-        }
-        self.rung = Some(ring);
-        self.on_leg(CALLER, cx, |leg, now, out| leg.ring(status, preview, &[], now, out));
-    }
-
-    /// The answer to the caller that an early answer of the callee leads to; none when the caller made no offer or the
-    /// early answer is of no use.
-    fn preview(&mut self, tag: &[u8], sdp: &[u8], cx: &mut Context<'_>) -> Option<Bytes> {
-        self.legs[CALLER].leg.remote_offer()?;
-        self.media.take_early(CALLEE, tag, sdp, cx.owned).ok()?;
-        let answer = self.media.answer(CALLER, cx.random).ok()?;
-        self.apply(cx);
-        Some(answer.into())
     }
 
     /// The callee answered: the caller gets an answer to its offer, or an offer when it made none.
@@ -90,17 +56,16 @@ impl Call {
             Some(sdp) => self.media.take_answer(CALLEE, sdp, cx.owned),
             None => Err(Cause::BadOffer),
         };
-        let described = taken.and_then(|()| {
-            if offers {
-                Ok(self.media.offer(CALLER, cx.random))
-            } else {
-                self.media.answer(CALLER, cx.random)
-            }
+        let described = taken.and_then(|()| match &self.told {
+            Some(told) => Ok(told.clone()),
+            None if offers => Ok(self.media.offer(CALLER, cx.random).into()),
+            None => self.media.answer(CALLER, cx.random).map(Bytes::from),
         });
         let sdp = match described {
-            Ok(sdp) => Bytes::from(sdp),
+            Ok(sdp) => sdp,
             Err(cause) => return self.conclude("gateway", cause, None, cx),
         };
+        self.media.end_ringback(CALLER);
         self.phase = Phase::Talking;
         if offers {
             self.exchange = Exchange::InAck(CALLER);
@@ -110,6 +75,16 @@ impl Call {
         cx.out.push(Do::Event(Event::CallAnswered { setup: self.story.setup() }));
         self.apply(cx);
         self.on_leg(CALLER, cx, |leg, now, out| leg.answer(sdp, &[], now, out));
+    }
+
+    /// A leg's 2xx was acknowledged. What the caller was told early stands in its 2xx as well (RFC 3261 §13.2.1); where
+    /// the callee that answered has agreed to something else, it is told now.
+    fn confirmed(&mut self, at: usize, cx: &mut Context<'_>) {
+        let told = at == CALLER && self.told.take().is_some();
+        if told && self.exchange == Exchange::Idle && !self.media.agrees(CALLEE) {
+            self.exchange = Exchange::Resync;
+            self.offer_to(CALLER, cx);
+        }
     }
 
     /// A peer offers a change. What concerns only our side of it is answered here; anything else is offered to the
@@ -289,7 +264,7 @@ impl Call {
         if at == CALLER { self.callee } else { Some(CALLER) }
     }
 
-    fn note_correlation(&mut self, at: usize, message: &Message) {
+    pub(super) fn note_correlation(&mut self, at: usize, message: &Message) {
         let profile =
             if at == CALLER { Some(&self.caller_profile) } else { self.callee_profile.as_ref() };
         if let Some(id) = profile.and_then(|p| p.correlation).and_then(|read| read(message)) {

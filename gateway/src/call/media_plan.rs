@@ -169,6 +169,21 @@ impl CallMedia {
         }
     }
 
+    /// Narrows the open offer of side `at` to G.711, if it has any: whether it has.
+    pub fn speak_g711(&mut self, at: usize) -> bool {
+        self.sides[at].speak_g711()
+    }
+
+    /// From now on side `at` hears this in place of the other side, in G.711 as it was agreed.
+    pub fn begin_ringback(&mut self, at: usize, clip: Arc<Clip>) {
+        self.sides[at].ringback = Some(clip);
+    }
+
+    /// That is over: whether side `at` heard some.
+    pub fn end_ringback(&mut self, at: usize) -> bool {
+        self.sides[at].ringback.take().is_some()
+    }
+
     /// Whether side `at` is held, and has music that it cannot hear for want of G.711.
     pub fn lacks_music(&self, at: usize) -> bool {
         hold::is_mute(&self.sides[at], &self.sides[1 - at])
@@ -196,7 +211,7 @@ fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
     plan.mux = side.mux();
     plan.send = ours.direction.sends() && theirs.direction.receives();
     plan.receive = ours.direction.receives() && theirs.direction.sends();
-    plan.play = hold::play(side, other, plan.send);
+    plan.play = hold::ringback(side, plan.send).or_else(|| hold::play(side, other, plan.send));
     let wanted = other.agreed().map_or(&[][..], |description| &description.formats);
     for format in &ours.formats {
         if let Some(as_wanted) = wanted.iter().find(|f| f.is_same(format)) {

@@ -224,6 +224,8 @@ impl Call {
             media,
             exchange: Exchange::Idle,
             rung: None,
+            ringback: None,
+            told: None,
             story: Story::resume(record, UNIX_EPOCH + Duration::from_millis(began)),
             relayed: false,
             figures_deadline: None,

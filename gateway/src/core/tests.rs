@@ -27,6 +27,7 @@ mod ports;
 mod rekey;
 mod reload;
 mod restore;
+mod ringing;
 mod sessions;
 
 const CARRIER: &str = "127.0.0.50:5070";
@@ -245,7 +246,6 @@ impl World {
     }
 }
 
-/// Each proxy has one connection.
 /// The tables of a configuration; every file of music in it holds a clip as long as its name.
 fn routes(config: config::Config) -> Arc<Routes> {
     let of_trunks = config.trunks.iter().filter_map(|trunk| trunk.hold_music.clone());
@@ -258,6 +258,7 @@ fn routes(config: config::Config) -> Arc<Routes> {
     Arc::new(Routes::new(Arc::new(config)).with_sounds(sounds))
 }
 
+/// Each proxy has one connection.
 fn flow_of(remote: SocketAddr) -> FlowId {
     let IpAddr::V4(ip) = remote.ip() else { panic!("IPv4 only") };
     FlowId(u64::from(ip.octets()[3]) - 13)

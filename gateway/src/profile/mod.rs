@@ -10,6 +10,7 @@ pub use face::{Caller, Face, escaped};
 
 use std::time::Duration;
 
+use config::EarlyMedia;
 use sip_stack::transport::{LocalId, Transport};
 
 use crate::call::media_plan::{Holds, MediaRules, Secure};
@@ -25,6 +26,8 @@ pub struct Profile {
     pub allow: &'static str,
     /// The Supported value inside dialogs.
     pub supported: &'static str,
+    /// What it hears as a caller until the answer.
+    pub early_media: EarlyMedia,
     /// How long it waits as a caller, hearing nothing but 100, before it gives the call to somebody else.
     pub patience: Option<Duration>,
     /// Whether requests and responses of this peer carry a correlation id, and where.
@@ -51,6 +54,7 @@ impl Profile {
             },
             allow: "",
             supported: "",
+            early_media: EarlyMedia::Pass,
             patience: None,
             correlation: None,
         }

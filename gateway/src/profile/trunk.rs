@@ -29,6 +29,7 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
         },
         allow: "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE",
         supported: "timer",
+        early_media: trunk.early_media,
         patience: None,
         correlation: None,
     }

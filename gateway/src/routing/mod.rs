@@ -11,8 +11,9 @@ mod sources;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use config::{Config, Number, NumberRange, Sounds};
+use config::{Config, Country, EarlyMedia, Number, NumberRange, Sounds};
 use media_relay::audio::Clip;
+use media_relay::audio::tone::{Tone, tone};
 
 pub use plan::{Hop, Place, PlaceName, Plan};
 use sources::Sources;
@@ -54,6 +55,8 @@ pub struct Routes {
     private: HashMap<TrunkId, Owners>,
     sources: Sources,
     sounds: Sounds,
+    /// Ringback by country, of those whose trunks have it generated.
+    ringbacks: HashMap<Option<Country>, Arc<Clip>>,
 }
 
 impl Routes {
@@ -65,6 +68,7 @@ impl Routes {
             private: HashMap::new(),
             sources: Sources::new(&config),
             sounds: Sounds::default(),
+            ringbacks: HashMap::new(),
             config,
         };
         let config = Arc::clone(&routes.config);
@@ -76,6 +80,10 @@ impl Routes {
         }
         for (index, trunk) in config.trunks.iter().enumerate() {
             routes.own(End::Trunk(TrunkId(index)), &trunk.numbers, &trunk.inbound_trunks);
+            if trunk.early_media == EarlyMedia::Generate {
+                let ringbacks = &mut routes.ringbacks;
+                ringbacks.entry(trunk.country).or_insert_with(|| ringback(trunk.country));
+            }
         }
         routes.public.sort();
         routes.private.values_mut().for_each(Owners::sort);
@@ -109,6 +117,15 @@ impl Routes {
             End::Trunk(id) => self.config.trunks[id.0].country.as_ref(),
         }
         .map(config::Country::as_str)
+    }
+
+    /// What an end hears while the other one rings.
+    pub fn ringback(&self, end: End) -> Arc<Clip> {
+        let country = match end {
+            End::Tenant(id) => self.config.tenants[id.0].country,
+            End::Trunk(id) => self.config.trunks[id.0].country,
+        };
+        self.ringbacks.get(&country).cloned().unwrap_or_else(|| ringback(country))
     }
 
     /// What each end of a call hears while the other one holds it.
@@ -145,6 +162,10 @@ impl Routes {
             }
         }
     }
+}
+
+fn ringback(country: Option<Country>) -> Arc<Clip> {
+    Arc::new(tone(Tone::Ringback, country.as_ref().map(Country::as_str)))
 }
 
 /// Who owns which numbers: ranges that do not overlap, sorted before the first look-up.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{
-    Config, Dns, Edge, Gateway, Host, Key, Listener, Log, LogFormat, LogLevel, Match, MediaAddress,
-    MediaNetworks, MediaPool, Numbers, Peer, Realm, Roots, Srtp, Tenant, TenantName, Transport,
-    Trunk,
+    Config, Dns, EarlyMedia, Edge, Gateway, Host, Key, Listener, Log, LogFormat, LogLevel, Match,
+    MediaAddress, MediaNetworks, MediaPool, Numbers, Peer, Realm, Roots, Srtp, Tenant, TenantName,
+    Transport, Trunk,
 };
 
 use super::*;
@@ -127,6 +127,7 @@ fn trunk(
         media_networks: MediaNetworks { signalled: true, networks: Vec::new() },
         matches: Match::default(),
         srtp: Srtp::Off,
+        early_media: EarlyMedia::First,
         numbers: self::numbers(numbers),
         trunks: trunks.to_vec(),
         inbound_trunks: inbound.to_vec(),

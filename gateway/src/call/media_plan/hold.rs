@@ -1,3 +1,5 @@
+//! What a peer hears in place of the other side: music on hold, and ringback.
+//!
 //! Music on hold: what a peer is told and hears while the other side holds the call (RFC 3264 §8.4).
 //!
 //! A side that has music, speaks G.711 and was told that the other side sends and receives, is not told of a hold: to it,
@@ -35,6 +37,13 @@ impl MediaSide {
     }
 }
 
+/// The ringback that `side` hears, if it may be sent anything.
+pub(super) fn ringback(side: &MediaSide, sends: bool) -> Option<Play> {
+    let clip = side.ringback.as_ref().filter(|_| sends).map(Arc::clone)?;
+    let (law, payload) = side.g711()?;
+    Some(Play { clip, law, payload, looped: true })
+}
+
 /// What `side` hears in place of `other`, if it may be sent anything.
 pub(super) fn play(side: &MediaSide, other: &MediaSide, sends: bool) -> Option<Play> {
     if !sends || !other.agreed().is_some_and(holds) {
@@ -61,6 +70,11 @@ fn holds(described: &Description) -> bool {
 /// The first G.711 of a list.
 pub(super) fn g711(formats: &[Format]) -> Option<(Law, u8)> {
     formats.iter().find_map(law)
+}
+
+/// Whether this is G.711.
+pub(super) fn is_g711(format: &Format) -> bool {
+    law(format).is_some()
 }
 
 fn law(format: &Format) -> Option<(Law, u8)> {

@@ -49,6 +49,8 @@ pub struct MediaSide {
     pub sources: Vec<IpNet>,
     /// What the peer hears while the other side holds (see `hold.rs`).
     pub music: Option<Arc<Clip>>,
+    /// What the peer hears while the other side rings.
+    pub(super) ringback: Option<Arc<Clip>>,
     pub(super) rules: MediaRules,
     /// The address we tell the peer.
     pub(super) address: IpAddr,
@@ -84,6 +86,7 @@ impl MediaSide {
             port,
             sources,
             music: None,
+            ringback: None,
             rules,
             address,
             // Below 2^62, so that every reader's integer holds it.
@@ -181,6 +184,16 @@ impl MediaSide {
         let description = Description::read(sdp, self.rules, None, owned)?;
         self.offered = Some(description);
         Ok(())
+    }
+
+    /// Narrows the open offer to G.711, if it has any.
+    pub(super) fn speak_g711(&mut self) -> bool {
+        let Some(offered) = &mut self.offered else { return false };
+        if hold::g711(&offered.formats).is_none() {
+            return false;
+        }
+        offered.formats.retain(|format| !format.is_speech() || hold::is_g711(format));
+        true
     }
 
     pub(super) fn drop_offer(&mut self) {

@@ -96,6 +96,7 @@ impl SideSnapshot {
             port,
             sources,
             music: None,
+            ringback: None,
             rules: MediaRules { secure, ..rules },
             address: self.address,
             session_id: self.session_id,
