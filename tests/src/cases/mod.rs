@@ -25,6 +25,7 @@ mod ports;
 mod rekeys;
 mod relay;
 mod reload;
+mod ringing;
 mod routes;
 mod rules;
 mod silence;
