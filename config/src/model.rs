@@ -251,6 +251,10 @@ pub struct Trunk {
     pub srtp: Srtp,
     /// What its callers hear until the answer.
     pub early_media: EarlyMedia,
+    /// Where its callers' numbers stand.
+    pub caller_id: CallerId,
+    /// It is told numbers that are to be shown to nobody (RFC 3325).
+    pub trusted: bool,
     /// Numbers reached through it, public and private; empty: it is no end of calls.
     pub numbers: Numbers,
     /// By which trunks calls from it go out when nobody owns the called number, in order of
@@ -310,6 +314,15 @@ pub struct Match {
     pub uri_host: Option<String>,
     /// The trunk group of RFC 4904.
     pub tgrp: Option<String>,
+}
+
+/// Where a caller's number stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerId {
+    /// In P-Asserted-Identity (RFC 3325), else in From.
+    Asserted,
+    /// In From.
+    From,
 }
 
 /// What callers get to hear of ringing and early media.

@@ -61,6 +61,9 @@ pub struct LegRecord {
     pub call_id: String,
     /// The calling number as received (caller's leg) or as sent (callee's leg).
     pub caller: String,
+    /// The number that the caller's network vouches for (P-Asserted-Identity), if it was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asserted: Option<String>,
     /// The called number as received (caller's leg) or as sent (callee's leg).
     pub called: String,
     /// The far end's own id of the call, when its profile names one.

@@ -107,6 +107,8 @@ fn one(
         media_networks,
         matches: matches(raw.matches.as_ref()),
         early_media: raw.early_media,
+        caller_id: raw.caller_id,
+        trusted: raw.trusted,
         srtp: match &raw.srtp {
             Some(srtp) => srtp.value,
             None if secure => Srtp::Required,

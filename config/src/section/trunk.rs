@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::country::Country;
 use crate::fault::Findings;
 use crate::key::{Key, Later, Section};
-use crate::model::{EarlyMedia, Peer, Srtp};
+use crate::model::{CallerId, EarlyMedia, Peer, Srtp};
 use crate::numbers::NumberRange;
 use crate::read::{Node, Table, Value};
 use crate::section::failover::{PeerInterval, StatusMap};
@@ -53,6 +53,16 @@ pub(crate) static EARLY_MEDIA: Key<EarlyMedia> = Key::default(
     "\"first\"",
     "What its callers hear until the answer. \"first\": they get the first 180, or 183 with SDP, and no other. \"pass\": they get each. \"generate\": ringback of the trunk's country from the gateway until the other side sends audio.",
 );
+pub(crate) static CALLER_ID: Key<CallerId> = Key::default(
+    "caller_id",
+    "\"asserted\"",
+    "Which number its callers are shown with: \"asserted\", that of P-Asserted-Identity where there is one, or \"from\".",
+);
+pub(crate) static TRUSTED: Key<bool> = Key::default(
+    "trusted",
+    "false",
+    "Whether it is told who calls also where that is to be shown to nobody: P-Asserted-Identity with Privacy (RFC 3325).",
+);
 pub(crate) static NUMBERS: Key<Vec<At<NumbersEntry>>> = Key::optional(
     "numbers",
     "Numbers reached through this trunk: numbers, ranges of them (\"+15550010000-+15550019999\"), and { file = \"…\" } with one per line.",
@@ -98,6 +108,8 @@ pub(crate) static TRUNK: Section = Section {
         &MATCH,
         &SRTP,
         &EARLY_MEDIA,
+        &CALLER_ID,
+        &TRUSTED,
         &NUMBERS,
         &TRUNKS,
         &INBOUND_TRUNKS,
@@ -142,6 +154,8 @@ pub(crate) struct RawTrunk {
     pub(crate) matches: Option<At<RawMatch>>,
     pub(crate) srtp: Option<At<Srtp>>,
     pub(crate) early_media: EarlyMedia,
+    pub(crate) caller_id: CallerId,
+    pub(crate) trusted: bool,
     /// As written.
     pub(crate) entries: Vec<At<NumbersEntry>>,
     /// All its numbers, also those of files, once these are read.
@@ -193,6 +207,8 @@ impl Value for RawTrunk {
             matches: table.optional(&MATCH),
             srtp: table.optional(&SRTP),
             early_media: table.value(&EARLY_MEDIA).value,
+            caller_id: table.value(&CALLER_ID).value,
+            trusted: table.value(&TRUSTED).value,
             entries: table.optional(&NUMBERS).map(|at| at.value).unwrap_or_default(),
             numbers: Vec::new(),
             trunks: table.optional(&TRUNKS),

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use crate::country::Country;
 use crate::fault::{Draft, Findings};
-use crate::model::{EarlyMedia, LogFormat, LogLevel, Srtp};
+use crate::model::{CallerId, EarlyMedia, LogFormat, LogLevel, Srtp};
 use crate::numbers::{Number, NumberRange};
 use crate::read::{Bad, Choice, Node, Text, Value};
 
@@ -258,6 +258,12 @@ impl Choice for Srtp {
     const WHAT: &'static str = "a use of SRTP";
     const WORDS: &'static [(&'static str, Self)] =
         &[("off", Self::Off), ("required", Self::Required)];
+}
+
+impl Choice for CallerId {
+    const WHAT: &'static str = "a place of the caller's number";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("asserted", Self::Asserted), ("from", Self::From)];
 }
 
 impl Choice for EarlyMedia {

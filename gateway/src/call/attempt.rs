@@ -198,7 +198,7 @@ impl Call {
             local_tag,
             request_uri,
             offer: Some(offer.into()),
-            extra: Vec::new(),
+            extra: if profile.trusted { face.asserted(&self.caller) } else { Vec::new() },
             max_forwards: self.max_forwards,
             hop: sip_stack::leg::Hop::Target(target),
         };

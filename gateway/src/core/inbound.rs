@@ -176,7 +176,8 @@ impl Core {
         let dialled = user.ok_or(Cause::IncompleteNumber)?;
         let called = Number::read(&dialled, routes.country(entry.from));
         let called = called.ok_or(Cause::IncompleteNumber)?;
-        let caller = Caller::read(from_value, routes.country(entry.from));
+        let country = routes.country(entry.from);
+        let caller = Caller::of(message, entry.profile.caller_id, country);
         identity.contact = entry.profile.face.contact(Some(called.as_str()));
 
         let plan = routes.plan(entry.from, &called, |place| self.health.rank(place, now))?;
@@ -190,6 +191,7 @@ impl Core {
             },
             call_id: String::from_utf8_lossy(message.call_id()).into_owned(),
             caller: user_of(from_value),
+            asserted: caller.asserted().map(str::to_owned),
             called: String::from_utf8_lossy(&dialled).into_owned(),
             correlation_id: entry.profile.correlation.and_then(|read| read(message)),
             ..leg_record(&routes, entry.from)

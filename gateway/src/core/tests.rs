@@ -18,6 +18,7 @@ mod failover;
 mod faults;
 mod flows;
 mod hold;
+mod identity;
 mod isolation;
 mod kin;
 mod limits;

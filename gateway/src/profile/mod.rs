@@ -2,15 +2,17 @@
 //!
 //! A [`Profile`] is made once per end and hop; legs and media plans only read it.
 
+mod caller;
 mod face;
 pub mod teams;
 pub mod trunk;
 
-pub use face::{Caller, Face, escaped};
+pub use caller::Caller;
+pub use face::{Face, escaped};
 
 use std::time::Duration;
 
-use config::EarlyMedia;
+use config::{CallerId, EarlyMedia};
 use sip_stack::transport::{LocalId, Transport};
 
 use crate::call::media_plan::{Holds, MediaRules, Secure};
@@ -26,6 +28,10 @@ pub struct Profile {
     pub allow: &'static str,
     /// The Supported value inside dialogs.
     pub supported: &'static str,
+    /// Where a caller's number stands.
+    pub caller_id: CallerId,
+    /// It is told numbers that are to be shown to nobody (RFC 3325).
+    pub trusted: bool,
     /// What it hears as a caller until the answer.
     pub early_media: EarlyMedia,
     /// How long it waits as a caller, hearing nothing but 100, before it gives the call to somebody else.
@@ -54,6 +60,8 @@ impl Profile {
             },
             allow: "",
             supported: "",
+            caller_id: CallerId::From,
+            trusted: false,
             early_media: EarlyMedia::Pass,
             patience: None,
             correlation: None,

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use config::{Config, EarlyMedia};
+use config::{CallerId, Config, EarlyMedia};
 use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::{LocalId, Transport};
 
@@ -32,6 +32,8 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
         },
         allow: "INVITE, ACK, BYE, CANCEL, OPTIONS",
         supported: "timer",
+        caller_id: CallerId::From,
+        trusted: false,
         early_media: EarlyMedia::Pass,
         patience: Some(FAILOVER_TIME),
         correlation: Some(correlation_id),

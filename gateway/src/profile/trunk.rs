@@ -29,6 +29,8 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
         },
         allow: "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE",
         supported: "timer",
+        caller_id: trunk.caller_id,
+        trusted: trunk.trusted,
         early_media: trunk.early_media,
         patience: None,
         correlation: None,

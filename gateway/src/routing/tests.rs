@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{
-    Config, Dns, EarlyMedia, Edge, Gateway, Host, Key, Listener, Log, LogFormat, LogLevel, Match,
-    MediaAddress, MediaNetworks, MediaPool, Numbers, Peer, Realm, Roots, Srtp, Tenant, TenantName,
-    Transport, Trunk,
+    CallerId, Config, Dns, EarlyMedia, Edge, Gateway, Host, Key, Listener, Log, LogFormat,
+    LogLevel, Match, MediaAddress, MediaNetworks, MediaPool, Numbers, Peer, Realm, Roots, Srtp,
+    Tenant, TenantName, Transport, Trunk,
 };
 
 use super::*;
@@ -128,6 +128,8 @@ fn trunk(
         matches: Match::default(),
         srtp: Srtp::Off,
         early_media: EarlyMedia::First,
+        caller_id: CallerId::Asserted,
+        trusted: false,
         numbers: self::numbers(numbers),
         trunks: trunks.to_vec(),
         inbound_trunks: inbound.to_vec(),

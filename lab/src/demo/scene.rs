@@ -230,6 +230,7 @@ networks = ["{a}/32"]
 name = "carrier-b"
 peers = ["tcp:{b}:{sip}"]
 networks = ["{b}/32"]
+early_media = "pass"
 
 [[trunk]]
 name = "softphone"
