@@ -2,8 +2,9 @@
 """A PJSIP client for the black-box tests: the Teams end (TLS with a client certificate, SDES mandatory) or a carrier
 (UDP or TCP, plain RTP). Reads one JSON command a line on stdin, prints one JSON event a line on stdout.
 
-Commands: {"do": "call", "uri": ...} {"do": "answer", "code": 180} {"do": "hangup", "code": 486} {"do": "hold"} {"do": "resume"}
-          {"do": "dtmf", "digits": "12#"} {"do": "stats"} {"do": "quit"}
+Commands: {"do": "call", "uri": ...} {"do": "answer", "code": 180} {"do": "hangup", "code": 486} {"do": "hold", "form": "sendonly"}
+          {"do": "resume"} {"do": "dtmf", "digits": "12#"} {"do": "stats"} {"do": "quit"}
+          A hold has one of three forms: "sendonly" (without "form" too), "inactive", "null" (c=0.0.0.0, RFC 2543).
 Events:   ready, incoming, state, media, stats, error, gone. Every message sent or received stands in --log.
 """
 import argparse
@@ -48,6 +49,10 @@ def say(event, **more):
         print(json.dumps(dict(event=event, **more)), flush=True)
     except BrokenPipeError:
         os._exit(1)
+
+
+# What the media of a call are told to do, where PJSIP's own hold does not say it.
+DIRECTIONS = {"sendonly": pj.PJMEDIA_DIR_ENCODING, "inactive": pj.PJMEDIA_DIR_NONE, "sendrecv": pj.PJMEDIA_DIR_ENCODING_DECODING}
 
 
 class Call(pj.Call):
@@ -122,11 +127,13 @@ def obey(line):
     elif do == "hangup":
         prm.statusCode = c.get("code", 0)
         call.hangup(prm)
-    elif do == "hold":
+    elif do == "hold" and c.get("form") == "null":
+        # What the account is told to do with every hold.
         call.setHold(prm)
-    elif do == "resume":
+    elif do in ("hold", "resume"):
         again = pj.CallOpParam(True)
-        again.opt.flag = pj.PJSUA_CALL_UNHOLD
+        again.opt.flag = pj.PJSUA_CALL_UNHOLD | pj.PJSUA_CALL_SET_MEDIA_DIR
+        again.opt.mediaDir.append(DIRECTIONS["sendrecv" if do == "resume" else c.get("form", "sendonly")])
         call.reinvite(again)
     elif do == "dtmf":
         call.dialDtmf(c["digits"])
@@ -191,6 +198,7 @@ settings.mediaConfig.transportConfig.boundAddress = a.bind
 settings.mediaConfig.transportConfig.port = a.rtp_port
 settings.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_MANDATORY if a.srtp else pj.PJMEDIA_SRTP_DISABLED
 settings.mediaConfig.srtpSecureSignaling = 0
+settings.callConfig.holdType = pj.PJSUA_CALL_HOLD_TYPE_RFC2543
 account = Account()
 account.create(settings)
 say("ready")

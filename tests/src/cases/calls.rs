@@ -3,203 +3,22 @@
 //! tshark finds nothing malformed.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use lab::pki::{Identity, Leaf};
+use lab::pki::Leaf;
 use serde_json::json;
 
 use crate::harness::audit;
-use crate::harness::capture::{Capture, Pairing, as_pcap, dissected, silences, verify_media};
+use crate::harness::capture::{Capture, Pairing, silences, verify_media};
 use crate::harness::dns::NameServer;
-use crate::harness::gateway::Gateway;
 use crate::harness::media::Crypto;
-use crate::harness::peer::{Baresip, Pjsip, PjsipSetup, Sipp};
+use crate::harness::peer::{Baresip, Pjsip, Sipp};
 use crate::harness::place::{CARRIER_A, CARRIER_SIDE, DNS, EDGE, PROXY};
-use crate::harness::scene::{FQDN, Scene};
-use crate::harness::sip::Msg;
-
-const CALLED: &str = "+15550010001";
-const HOTLINE: &str = "+442079460001";
-
-/// A gateway with one tenant, PJSIP as its Teams, a capture.
-pub(super) struct Stage {
-    pub(super) scene: Scene,
-    pub(super) teams: Pjsip,
-    gateway: Gateway,
-    capture: Capture,
-    _dns: NameServer,
-    transport: &'static str,
-}
-
-/// What is left to be looked at after the call.
-pub(super) struct Evidence {
-    scene: Scene,
-    pcap: PathBuf,
-    /// Teams' messages: received from the gateway (true) or sent to it.
-    messages: Vec<(bool, Msg)>,
-}
-
-impl Stage {
-    fn new(test: &str, transport: &'static str) -> Self {
-        Self::within(test, transport, Duration::from_secs(60), |_| String::new())
-    }
-
-    /// With further keys of the trunk.
-    pub(super) fn with(
-        test: &str,
-        transport: &'static str,
-        keys: impl FnOnce(&Scene) -> String,
-    ) -> Self {
-        Self::within(test, transport, Duration::from_secs(60), keys)
-    }
-
-    fn within(
-        test: &str,
-        transport: &'static str,
-        limit: Duration,
-        keys: impl FnOnce(&Scene) -> String,
-    ) -> Self {
-        let mut scene = Scene::within(test, limit);
-        let keys = keys(&scene);
-        // RSA, as Microsoft's suites want it.
-        let leaf = scene.pki.issue("rsa", &Leaf::gateway(FQDN)).unwrap();
-        scene.certificate(&leaf);
-        scene.trunk("carrier-a", transport, CARRIER_A, &keys).tenant(
-            "t001",
-            &["carrier-a"],
-            &["+15550010000-+15550019999"],
-            "",
-        );
-        let place = scene.place;
-        let dns = NameServer::start(
-            place.at(DNS, 53),
-            HashMap::from([("*.sbc.test".to_owned(), place.ip(EDGE))]),
-        );
-        let identity = scene.pki.issue("teams", &Leaf::teams("teams.test")).unwrap();
-        let teams = pjsip_as_teams(&scene, &identity);
-        let capture = Capture::start(scene.dir(), place);
-        let gateway = scene.start();
-        gateway.healthy();
-        Self { scene, teams, gateway, capture, _dns: dns, transport }
-    }
-
-    fn sipp_calls(&self) -> Sipp {
-        let call = (self.scene.place.at(CARRIER_SIDE, 5060), "+442071230000", CALLED);
-        let local = self.scene.place.at(CARRIER_A, 5060);
-        Sipp::start(self.scene.dir(), "uac.xml", self.transport, local, Some(call))
-    }
-
-    fn sipp_answers(&self) -> Sipp {
-        let local = self.scene.place.at(CARRIER_A, 5060);
-        Sipp::start(self.scene.dir(), "uas.xml", self.transport, local, None)
-    }
-
-    pub(super) fn pjsip_as_carrier(&self) -> Pjsip {
-        let place = self.scene.place;
-        let route = format!("sip:{};transport={}", place.at(CARRIER_SIDE, 5060), self.transport);
-        let id = format!("sip:+442071230000@{}", place.ip(CARRIER_A));
-        let setup = PjsipSetup {
-            name: "carrier",
-            transport: self.transport,
-            address: place.at(CARRIER_A, 5060),
-            id: &id,
-            contact: None,
-            route: Some(&route),
-            dns: None,
-            tls: None,
-            answer: 200,
-        };
-        Pjsip::start(self.scene.dir(), &setup)
-    }
-
-    /// Teams dials a number at its tenant's name.
-    fn teams_calls(&mut self) {
-        self.teams.call(&format!("sip:{HOTLINE}@t001.sbc.test:5061;user=phone;transport=tls"));
-    }
-
-    /// Ends everything and judges the messages.
-    pub(super) fn end(self, calls: usize) -> Evidence {
-        let records = self.gateway.wait_records(calls);
-        for record in &records {
-            assert!(!record["t_answer"].is_null(), "{record}");
-        }
-        assert_eq!(records.len(), calls);
-        let pcap = self.capture.stop();
-        let messages = self.teams.finish();
-        drop(self.gateway);
-        for (received, msg) in &messages {
-            if *received {
-                let mut faults = audit::towards_teams(msg);
-                faults.extend(audit::anywhere(msg));
-                assert!(faults.is_empty(), "{faults:?} in\n{msg}");
-            }
-        }
-        assert!(dissected(&pcap) >= 6, "too few messages on the carrier's side");
-        let teams_pcap = self.scene.dir().join("teams.pcap");
-        let all: Vec<_> = messages.iter().map(|(_, msg)| msg.clone()).collect();
-        as_pcap(&teams_pcap, &all);
-        assert_eq!(dissected(&teams_pcap), all.len(), "messages of the Teams side");
-        Evidence { scene: self.scene, pcap, messages }
-    }
-}
-
-fn pjsip_as_teams(scene: &Scene, identity: &Identity) -> Pjsip {
-    let setup = PjsipSetup {
-        name: "teams",
-        transport: "tls",
-        address: scene.place.at(PROXY, 5061),
-        id: &format!("sip:{CALLED}@sip.teams.test"),
-        contact: Some("sip:sip.teams.test:5061;transport=tls"),
-        route: None,
-        dns: Some(scene.place.ip(DNS)),
-        tls: Some((identity, &scene.ca())),
-        answer: 200,
-    };
-    Pjsip::start(scene.dir(), &setup)
-}
-
-impl Evidence {
-    /// Both directions, payload by payload; `carrier` is the port of the trunk's RTP.
-    fn media_is_equal(&self, carrier_port: u16, at_least: u64) {
-        let description = |received: bool| {
-            let mut with_sdp = self
-                .messages
-                .iter()
-                .filter(|(r, msg)| *r == received && msg.attribute("crypto").is_some());
-            &with_sdp.next().unwrap_or_else(|| panic!("no SDP with keys")).1
-        };
-        let (ours, theirs) = (description(true), description(false));
-        let tag = if ours.is_request() { Crypto::of(theirs).tag } else { Crypto::of(ours).tag };
-        let carrier = self.scene.place.at(CARRIER_A, carrier_port);
-        let gateway = described_by(&self.pcap, self.scene.place.ip(CARRIER_SIDE));
-        let (secure_here, secure_there) = (ours.media(), theirs.media());
-        let pairings = [
-            Pairing {
-                secure_from: Some(secure_here),
-                secure_to: Some(secure_there),
-                crypto: key(ours, tag),
-                plain_from: carrier,
-                plain_to: gateway,
-                sealed_here: true,
-            },
-            Pairing {
-                secure_from: Some(secure_there),
-                secure_to: Some(secure_here),
-                crypto: key(theirs, tag),
-                plain_from: gateway,
-                plain_to: carrier,
-                sealed_here: false,
-            },
-        ];
-        for equal in verify_media(&self.pcap, &pairings) {
-            assert!(equal >= at_least, "only {equal} equal packets");
-        }
-    }
-}
+use crate::harness::scene::Scene;
+use crate::harness::stage::{CALLED, HOTLINE, Stage, described_by, hold, key};
 
 fn sipp_to_pjsip(transport: &'static str) {
     let mut stage = Stage::new("sipp_to_pjsip", transport);
@@ -255,8 +74,8 @@ fn pjsip_on_both_sides(transport: &'static str) {
     stage.teams.state("CONFIRMED");
     carrier.hears(30);
     stage.teams.hears(30);
-    hold(&mut carrier, &mut stage.teams);
-    hold(&mut stage.teams, &mut carrier);
+    hold(&mut carrier, &mut stage.teams, "sendonly");
+    hold(&mut stage.teams, &mut carrier, "sendonly");
     carrier.command(&json!({"do": "dtmf", "digits": "5"}));
     stage.teams.wait(&json!({"event": "dtmf", "digit": "5"}));
     stage.teams.command(&json!({"do": "dtmf", "digits": "7"}));
@@ -281,18 +100,6 @@ fn teams_calls_back(stage: &mut Stage, mut carrier: Pjsip) {
     carrier.finish();
 }
 
-/// One side holds and takes back; both hear each other again.
-fn hold(holder: &mut Pjsip, other: &mut Pjsip) {
-    holder.command(&json!({"do": "hold"}));
-    holder.media("local hold");
-    other.wait(&json!({"event": "media"}));
-    holder.command(&json!({"do": "resume"}));
-    other.media("active");
-    holder.media("active");
-    holder.hears(20);
-    other.hears(20);
-}
-
 #[test]
 fn pjsip_carrier_over_udp_and_pjsip_as_teams() {
     pjsip_on_both_sides("udp");
@@ -301,45 +108,6 @@ fn pjsip_carrier_over_udp_and_pjsip_as_teams() {
 #[test]
 fn pjsip_carrier_over_tcp_and_pjsip_as_teams() {
     pjsip_on_both_sides("tcp");
-}
-
-/// TR-042, TR-044: PJSIP refreshes, holds and resumes from either side, and both hear each other after each. With
-/// `TRUNKGATE_CALL_MINUTES` for so long in real time (`make soak`: 30, beyond the 27 minutes and 2^16 packets).
-#[test]
-fn tr_042_tr_044_pjsip_refreshes_and_holds_for_as_long_as_it_likes() {
-    let minutes = std::env::var("TRUNKGATE_CALL_MINUTES").map_or(0, |n| n.parse().unwrap());
-    let limit = Duration::from_secs(60 + 90 * minutes);
-    let mut stage = Stage::within("pjsip_refreshes", "udp", limit, |_| String::new());
-    let mut carrier = stage.pjsip_as_carrier();
-    carrier.call(&format!("sip:{CALLED}@{}", stage.scene.place.at(CARRIER_SIDE, 5060)));
-    carrier.state("CONFIRMED");
-    stage.teams.state("CONFIRMED");
-    for minute in 0..=minutes {
-        refresh(&mut carrier, &mut stage.teams);
-        refresh(&mut stage.teams, &mut carrier);
-        if minute % 9 == 0 {
-            hold(&mut carrier, &mut stage.teams);
-            hold(&mut stage.teams, &mut carrier);
-        }
-        if minute < minutes {
-            thread::sleep(Duration::from_secs(60));
-        }
-    }
-    stage.teams.hang_up();
-    carrier.state("DISCONNECTED");
-    stage.teams.state("DISCONNECTED");
-    carrier.finish();
-    stage.end(1);
-}
-
-/// The same SDP again, and both hear fifty packets more.
-fn refresh(by: &mut Pjsip, other: &mut Pjsip) {
-    by.command(&json!({"do": "resume"}));
-    by.media("active");
-    for peer in [by, other] {
-        let heard = peer.heard();
-        peer.hears(heard + 50);
-    }
 }
 
 /// A call of before an upgrade and one of afterwards; PJSIP's connections lead to the old process.
@@ -358,8 +126,8 @@ fn pjsip_across_an_upgrade(transport: &'static str) {
     std::fs::create_dir(&later).unwrap();
     let later = Capture::start(&later, stage.scene.place);
     let silences = silences(&std::mem::replace(&mut stage.capture, later).stop());
-    hold(&mut carrier, &mut stage.teams);
-    hold(&mut stage.teams, &mut carrier);
+    hold(&mut carrier, &mut stage.teams, "sendonly");
+    hold(&mut stage.teams, &mut carrier, "sendonly");
     stage.teams.hang_up();
     carrier.state("DISCONNECTED");
     stage.teams.state("DISCONNECTED");
@@ -482,6 +250,7 @@ fn baresip_media(scene: &Scene, teams: &Baresip, pcap: &Path) {
             plain_from: carrier,
             plain_to: gateway,
             sealed_here: true,
+            exchanges: 1,
         },
         Pairing {
             secure_from: None,
@@ -490,28 +259,10 @@ fn baresip_media(scene: &Scene, teams: &Baresip, pcap: &Path) {
             plain_from: gateway,
             plain_to: carrier,
             sealed_here: false,
+            exchanges: 1,
         },
     ];
-    for equal in verify_media(pcap, &pairings) {
-        assert!(equal >= 40, "only {equal} equal packets");
+    for compared in verify_media(pcap, &pairings) {
+        assert!(compared.equal >= 40, "{compared:?}");
     }
-}
-
-/// Of an offer with several keys the one with the answer's tag counts.
-fn key(msg: &Msg, tag: u32) -> Crypto {
-    msg.attributes("crypto").map(Crypto::read).find(|c| c.tag == tag).expect("the tag")
-}
-
-/// The first media address in SDP that `ip` sent in clear.
-fn described_by(pcap: &Path, ip: IpAddr) -> SocketAddr {
-    let output = Command::new("tshark")
-        .arg("-r")
-        .arg(pcap)
-        .args(["-d", "udp.port==5060,sip", "-d", "tcp.port==5060,sip", "-T", "fields"])
-        .args(["-Y", &format!("sdp && ip.src == {ip}"), "-e", "sdp.media.port"])
-        .output()
-        .expect("tshark");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let port = text.lines().next().and_then(|line| line.trim().parse().ok());
-    (ip, port.unwrap_or_else(|| panic!("no SDP from {ip}: {text}"))).into()
 }

@@ -140,10 +140,13 @@ fn hold_and_resume_both_ways() {
     for incoming in [true, false] {
         let mut call = Talking::either(incoming, &teams, &flow, &carrier);
         call.talk();
-        for direction in ["sendonly", "inactive"] {
+        for (direction, answer) in
+            [("sendonly", "recvonly"), ("recvonly", "sendonly"), ("inactive", "inactive")]
+        {
             let (offer, done) = call.carrier_offers(direction, "inactive");
             assert_eq!(offer.msg.direction(), "inactive", "{}", offer.msg);
-            assert!(matches!(done.direction(), "inactive" | "recvonly"), "{done}");
+            assert!(["inactive", answer].contains(&done.direction()), "{done}");
+            call.is_silent();
             let (offer, done) = call.carrier_offers("sendrecv", "sendrecv");
             assert_eq!(offer.msg.direction(), "sendrecv");
             assert_eq!(done.direction(), "sendrecv");
@@ -152,6 +155,7 @@ fn hold_and_resume_both_ways() {
         let (offer, done) = call.teams_offers("inactive", "inactive");
         assert!(matches!(offer.msg.direction(), "inactive" | "sendonly"), "{}", offer.msg);
         assert_eq!(done.direction(), "inactive");
+        call.is_silent();
         let (offer, done) = call.teams_offers("sendrecv", "sendrecv");
         assert_eq!(offer.msg.direction(), "sendrecv");
         assert_eq!(done.direction(), "sendrecv");
@@ -181,6 +185,7 @@ fn tr_050_hold_by_a_null_address() {
     call.carrier.response(200);
     call.carrier.ack();
     call.teams.take("ACK");
+    call.is_silent();
     call.carrier_offers("sendrecv", "sendrecv");
     call.talk();
     call.carrier_hangs_up();

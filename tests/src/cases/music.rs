@@ -10,11 +10,11 @@ use lab::media::{Law, loudest};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::calls::Stage;
 use crate::harness::media::{MediaEnd, Rtp};
 use crate::harness::place::{CARRIER_A, CARRIER_SIDE};
 use crate::harness::scene::Scene;
 use crate::harness::sip::Msg;
+use crate::harness::stage::Stage;
 use crate::harness::talking::{CALLED, Talking};
 
 const TENANT: &str = "t001.sbc.test";

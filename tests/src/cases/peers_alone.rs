@@ -137,6 +137,7 @@ fn libsrtp_reads_what_the_raw_ends_seal() {
         sealed_to.secure(&theirs, &ours);
         talk(&mut plain_from, &mut plain_to, 30);
         talk(&mut sealed_from, &mut sealed_to, 30);
+        sealed_from.report();
         pairings.push(Pairing {
             secure_from: Some(at(3)),
             secure_to: Some(at(4)),
@@ -144,10 +145,13 @@ fn libsrtp_reads_what_the_raw_ends_seal() {
             plain_from: at(1),
             plain_to: at(2),
             sealed_here: true,
+            exchanges: 1,
         });
     }
     let pcap = capture.stop();
-    assert_eq!(verify_media(&pcap, &pairings), [30; 4]);
+    let compared = verify_media(&pcap, &pairings);
+    let counts: Vec<_> = compared.iter().map(|c| (c.equal, c.lost, c.reports)).collect();
+    assert_eq!(counts, [(30, 0, 1); 4]);
     // The comparison can fail: by another key, and by other media on the plain leg.
     let wrong_key = Crypto::fresh(1, CM_80);
     let key = std::mem::replace(&mut pairings[0].crypto, wrong_key);

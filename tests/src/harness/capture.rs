@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::media::Crypto;
+use super::media::{Crypto, Rtp};
 use super::peer::{peers_dir, python};
 use super::place::{Place, STRANGER};
 use super::sip::Msg;
@@ -158,15 +158,28 @@ pub struct Pairing {
     pub plain_to: SocketAddr,
     /// The gateway writes the secure packets (true) or the plain ones.
     pub sealed_here: bool,
+    /// Offers and answers of the call, each of which may cost the packets that cross it; its first one counts.
+    pub exchanges: usize,
 }
 
-/// Compares by libsrtp; gives the number of equal packets of each direction.
-pub fn verify_media(pcap: &Path, pairings: &[Pairing]) -> Vec<u64> {
+/// What libsrtp found of one direction.
+#[derive(Debug)]
+pub struct Compared {
+    /// Packets that came out of the gateway, each equal to one that went into it.
+    pub equal: u64,
+    /// Packets that did not.
+    pub lost: u64,
+    /// SRTCP packets, all of which decrypted.
+    pub reports: u64,
+}
+
+/// Compares by libsrtp, each direction.
+pub fn verify_media(pcap: &Path, pairings: &[Pairing]) -> Vec<Compared> {
     compare_media(pcap, pairings).unwrap_or_else(|why| panic!("verify_media: {why}"))
 }
 
 /// The same; `Err` says what is not equal.
-pub fn compare_media(pcap: &Path, pairings: &[Pairing]) -> Result<Vec<u64>, String> {
+pub fn compare_media(pcap: &Path, pairings: &[Pairing]) -> Result<Vec<Compared>, String> {
     let end = |end: Option<SocketAddr>| end.map_or("*".to_owned(), |end| end.to_string());
     let wanted: Vec<Value> = pairings
         .iter()
@@ -175,11 +188,54 @@ pub fn compare_media(pcap: &Path, pairings: &[Pairing]) -> Result<Vec<u64>, Stri
                 "secure": [end(p.secure_from), end(p.secure_to)],
                 "plain": [p.plain_from.to_string(), p.plain_to.to_string()],
                 "suite": p.crypto.suite, "key": p.crypto.key, "sealed_here": p.sealed_here,
+                "exchanges": p.exchanges,
             })
         })
         .collect();
+    let result = read("verify_media.py", pcap, wanted)?;
+    let compared = |each: &Value| {
+        let [equal, lost, reports] = ["equal", "lost", "reports"].map(|key| each[key].as_u64());
+        Some(Compared { equal: equal?, lost: lost?, reports: reports? })
+    };
+    Ok(result.iter().map(|each| compared(each).expect("three numbers")).collect())
+}
+
+/// The RTP that one address was sent by another, in order, decrypted by libsrtp where it is encrypted; there every report
+/// between the two has to decrypt as well.
+pub fn heard_on_the_wire(
+    pcap: &Path,
+    from: SocketAddr,
+    to: SocketAddr,
+    crypto: Option<&Crypto>,
+) -> Vec<Rtp> {
+    let mut wanted = json!({"ends": [from.to_string(), to.to_string()]});
+    if let Some(Crypto { suite, key, .. }) = crypto {
+        wanted["suite"] = suite.clone().into();
+        wanted["key"] = key.clone().into();
+    }
+    let found = read("open_media.py", pcap, vec![wanted])
+        .unwrap_or_else(|why| panic!("from {from} to {to}: {why}"));
+    let packet = |fields: &Value| {
+        let number = |at: usize| fields[at].as_u64().expect("a number");
+        let text = fields[4].as_str().expect("hexadecimal").as_bytes();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16);
+        Rtp {
+            payload_type: number(0) as u8,
+            // It is not asked for.
+            marker: false,
+            sequence: number(1) as u16,
+            timestamp: number(2) as u32,
+            ssrc: number(3) as u32,
+            payload: text.chunks(2).map(|pair| byte(pair).unwrap()).collect(),
+        }
+    };
+    found[0].as_array().expect("packets").iter().map(packet).collect()
+}
+
+/// What a script says of a capture.
+fn read(script: &str, pcap: &Path, wanted: Vec<Value>) -> Result<Vec<Value>, String> {
     let output = Command::new(python())
-        .arg(peers_dir().join("verify_media.py"))
+        .arg(peers_dir().join(script))
         .arg(pcap)
         .arg(Value::from(wanted).to_string())
         .output()
@@ -188,6 +244,5 @@ pub fn compare_media(pcap: &Path, pairings: &[Pairing]) -> Result<Vec<u64>, Stri
     if !output.status.success() {
         return Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr)));
     }
-    let result: Vec<Value> = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))?;
-    Ok(result.iter().map(|each| each["equal"].as_u64().unwrap_or(0)).collect())
+    serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))
 }

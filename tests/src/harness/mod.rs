@@ -18,6 +18,7 @@ pub mod scene;
 pub mod siege;
 pub mod sip;
 pub mod speaking;
+pub mod stage;
 pub mod stream;
 pub mod talking;
 pub mod tape;

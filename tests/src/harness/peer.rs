@@ -191,18 +191,22 @@ impl Pjsip {
         self.wait(&json!({"event": "media", "status": status}));
     }
 
+    /// Figures of the present stream.
+    pub fn stats(&mut self) -> Value {
+        self.command(&json!({"do": "stats"}));
+        self.wait(&json!({"event": "stats"}))
+    }
+
     /// Packets received in the present stream.
     pub fn heard(&mut self) -> u64 {
-        self.command(&json!({"do": "stats"}));
-        self.wait(&json!({"event": "stats"}))["rx"].as_u64().expect("a number")
+        self.stats()["rx"].as_u64().expect("a number")
     }
 
     /// Waits until it has received that many packets in the present stream, none lost.
     pub fn hears(&mut self, count: u64) {
         let end = Instant::now() + SOON;
         loop {
-            self.command(&json!({"do": "stats"}));
-            let stats = self.wait(&json!({"event": "stats"}));
+            let stats = self.stats();
             if stats["rx"].as_u64() >= Some(count) {
                 assert_eq!(stats["lost"], 0, "PJSIP {}: {stats}", self.name);
                 return;
@@ -222,6 +226,9 @@ impl Pjsip {
         }
         let recorded = fs::metadata(&self.recorded).map_or(0, |file| file.len());
         assert!(recorded > 1_000, "PJSIP {} recorded {recorded} bytes", self.name);
+        let log = String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned();
+        let undecryptable: Vec<_> = log.lines().filter(|l| l.contains("to unprotect")).collect();
+        assert!(undecryptable.is_empty(), "PJSIP {}: {undecryptable:#?}", self.name);
         self.messages()
     }
 

@@ -1,5 +1,8 @@
 //! A call that is up between a raw trunk and the raw Teams end, with media on both sides.
 
+use std::thread;
+use std::time::Duration;
+
 use super::dialog::Dialog;
 use super::media::{CM_80, Crypto, MediaEnd, talk};
 use super::place::PROXY;
@@ -128,6 +131,19 @@ impl Talking {
 
     pub fn talk(&mut self) {
         talk(&mut self.carrier_media, &mut self.teams_media, 40);
+    }
+
+    /// Both speak, and nobody hears anything.
+    pub fn is_silent(&mut self) {
+        drop((self.carrier_media.hear(), self.teams_media.hear()));
+        for _ in 0..20 {
+            self.carrier_media.speak();
+            self.teams_media.speak();
+            thread::sleep(Duration::from_millis(4));
+        }
+        thread::sleep(Duration::from_millis(50));
+        let heard = [self.carrier_media.hear(), self.teams_media.hear()];
+        assert_eq!(heard, [vec![], vec![]], "held");
     }
 
     /// The gateway's last SDP towards Teams: its INVITE on an incoming call, its 200 otherwise.
