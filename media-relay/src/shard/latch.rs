@@ -11,7 +11,11 @@
 //! | Open: nothing heard | – | Latched | Latched | Open | – |
 //! | Latched to a source | Latched | Latched to it, if the latch is not exact | foreign | Moved | Silent |
 //! | Silent: as Latched, but quiet for a while | Latched | Latched to it | Latched to it | Moved | – |
-//! | Moved: signalled address changed; the former source is still heard, but not sent to | Moved | Latched to it | Latched to it | Moved | Open |
+//! | Moved: signalled address changed; the former source is still heard, but not sent to | Moved | Latched to it | Latched to it | Moved | Open, if the former source was a loose one |
+//!
+//! A former source that was exact was where it said it was. When it says that it is elsewhere, that is another peer, or
+//! one that sends from where it does not hear: it is never sent to again, however long the other one is silent. A loose one
+//! is behind a NAT, perhaps, and where it is now has to be learned again.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -27,8 +31,8 @@ pub(crate) struct Latch {
 enum State {
     Open,
     Latched { from: SocketAddr, exact: bool, since: Instant, heard: Instant },
-    Silent { from: SocketAddr },
-    Moved { former: SocketAddr, until: Instant },
+    Silent { from: SocketAddr, exact: bool },
+    Moved { former: SocketAddr, exact: bool, until: Instant },
 }
 
 impl Latch {
@@ -39,8 +43,8 @@ impl Latch {
 
     /// It was heard from there by another process: what we send goes there, and whoever is heard
     /// next may take over.
-    pub(crate) const fn resume(&mut self, from: SocketAddr) {
-        self.state = State::Silent { from };
+    pub(crate) const fn resume(&mut self, from: SocketAddr, exact: bool) {
+        self.state = State::Silent { from, exact };
     }
 
     /// Whether a packet from this source would be taken now, if it proves to be good.
@@ -79,9 +83,10 @@ impl Latch {
         match &mut self.state {
             State::Open => {}
             State::Latched { from, exact, .. } if *from == address => *exact = true,
-            State::Silent { from } if *from == address => {}
-            State::Latched { from: former, .. } | State::Silent { from: former } => {
-                self.state = State::Moved { former: *former, until: now + self.silence };
+            State::Silent { from, exact } if *from == address => *exact = true,
+            State::Latched { from: former, exact, .. } | State::Silent { from: former, exact } => {
+                let until = now + self.silence;
+                self.state = State::Moved { former: *former, exact: *exact, until };
             }
             State::Moved { until, .. } => *until = now + self.silence,
         }
@@ -96,7 +101,7 @@ impl Latch {
     pub(crate) const fn source(&self) -> Option<SocketAddr> {
         match self.state {
             State::Open | State::Moved { .. } => None,
-            State::Latched { from, .. } | State::Silent { from } => Some(from),
+            State::Latched { from, .. } | State::Silent { from, .. } => Some(from),
         }
     }
 
@@ -115,8 +120,8 @@ impl Latch {
     /// When to look at [`Latch::settled`] again.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         match self.state {
-            State::Open | State::Silent { .. } => None,
-            State::Moved { until, .. } => Some(until),
+            State::Open | State::Silent { .. } | State::Moved { exact: true, .. } => None,
+            State::Moved { exact: false, until, .. } => Some(until),
             State::Latched { exact, since, heard, .. } => {
                 let settle = Some(since + SETTLE).filter(|at| !exact && *at > now);
                 settle.into_iter().chain([heard + self.silence]).min()
@@ -126,17 +131,17 @@ impl Latch {
 
     fn age(&mut self, now: Instant) {
         match self.state {
-            State::Latched { from, heard, .. } => {
+            State::Latched { from, exact, heard, .. } => {
                 if now.saturating_duration_since(heard) >= self.silence {
-                    self.state = State::Silent { from };
+                    self.state = State::Silent { from, exact };
                 }
             }
-            State::Moved { until, .. } => {
+            State::Moved { exact: false, until, .. } => {
                 if now >= until {
                     self.state = State::Open;
                 }
             }
-            State::Open | State::Silent { .. } => {}
+            State::Open | State::Silent { .. } | State::Moved { exact: true, .. } => {}
         }
     }
 }
@@ -219,6 +224,34 @@ mod tests {
     }
 
     #[test]
+    fn a_former_source_that_was_signalled_is_never_sent_to_again() {
+        for pause in [Duration::ZERO, SILENCE] {
+            let now = start();
+            let mut latch = Latch::new(SILENCE);
+            latch.heard(address(SIGNALLED), true, now);
+            let moved = now + pause;
+            latch.signalled(address(SECOND), moved);
+            assert_eq!(latch.deadline(moved), None);
+            for seconds in 0..60 {
+                let later = moved + Duration::from_secs(seconds);
+                assert!(latch.admits(address(SIGNALLED), false, later), "it may send from there");
+                assert!(!latch.heard(address(SIGNALLED), false, later));
+                assert_eq!((latch.source(), latch.settled(later)), (None, None));
+            }
+            let later = moved + Duration::from_secs(60);
+            assert!(latch.heard(address(SECOND), true, later));
+            assert!(!latch.admits(address(SIGNALLED), false, later));
+        }
+        // Unless it is named again.
+        let mut latch = Latch::new(SILENCE);
+        latch.heard(address(SIGNALLED), true, start());
+        latch.signalled(address(SECOND), start());
+        latch.signalled(address(SIGNALLED), start());
+        assert!(latch.heard(address(SIGNALLED), true, start()));
+        assert_eq!(latch.source(), Some(address(SIGNALLED)));
+    }
+
+    #[test]
     fn packets_keep_a_latch_and_two_seconds_without_open_it() {
         let mut now = start();
         let mut latch = Latch::new(SILENCE);
@@ -258,7 +291,7 @@ mod tests {
     fn a_moved_latch_is_not_settled() {
         let now = start();
         let mut latch = Latch::new(SILENCE);
-        latch.heard(address(FIRST), true, now);
+        latch.heard(address(FIRST), false, now);
         latch.signalled(address(SIGNALLED), now);
         assert_eq!(latch.settled(now), None);
         assert_eq!(latch.deadline(now), Some(now + SILENCE));

@@ -58,7 +58,7 @@ impl Path {
     /// Takes on a latch of another process, unless the peer has signalled another address since.
     pub(crate) fn resume(&mut self, latch: &LatchSnapshot) {
         if latch.signalled == self.signalled && usable(&latch.from) {
-            self.latch.resume(latch.from);
+            self.latch.resume(latch.from, self.signalled == Some(latch.from));
         }
     }
 
@@ -98,7 +98,7 @@ impl Path {
 }
 
 /// Addresses that cannot be a peer's are as good as none (hold as in RFC 2543 among them).
-fn usable(address: &SocketAddr) -> bool {
+pub(crate) fn usable(address: &SocketAddr) -> bool {
     let broadcast = match address.ip() {
         std::net::IpAddr::V4(ip) => ip.is_broadcast(),
         std::net::IpAddr::V6(_) => false,

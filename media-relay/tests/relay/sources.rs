@@ -122,6 +122,26 @@ fn two_seconds_of_silence_let_another_source_take_over() {
     assert!(bench.rtp_from(Side::A, "192.0.2.1:9", &a.say().1).is_some());
 }
 
+/// A re-INVITE named another peer, which only listens for now; the former one, in the trunk's media networks, goes on as if
+/// nobody had told it. Nothing is sent to it, and when the other one speaks, it is not heard either.
+#[test]
+fn a_former_peer_that_goes_on_draws_nothing_to_itself() {
+    let mut bench = Bench::with(|[a, _]| a.sources = vec!["192.0.2.0/24".parse().unwrap()]);
+    let (mut a, mut b) = (Peer::plain(1), Peer::plain(2));
+    bench.talk(Side::A, &mut a, &mut b);
+    let moved = "192.0.2.77:7777";
+    bench.plan.sides[0].rtp = Some(moved.parse().unwrap());
+    bench.apply();
+    for _ in 0..3_000 {
+        assert!(bench.rtp_from(Side::A, ADDRESS[0], &a.say().1).is_some());
+        let (forward, _) = bench.rtp(Side::B, &b.say().1).unwrap();
+        assert_eq!(forward.to, moved.parse().unwrap());
+        bench.pass(ms(20));
+    }
+    assert!(bench.rtp_from(Side::A, moved, &Peer::plain(3).say().1).is_some());
+    assert_eq!(bench.rtp_from(Side::A, ADDRESS[0], &a.say().1), None);
+}
+
 /// A re-INVITE moved the peer: our packets go there at once, and late ones of the former place
 /// are still heard but do not draw us back.
 #[test]
