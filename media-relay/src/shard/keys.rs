@@ -1,10 +1,12 @@
 //! The SRTP contexts of one side, kept or replaced as its plan says: a context lives as long as
 //! its key. What we hear is a machine of its own (`inbound`); what we send goes under the one key
 //! that the plan names. A key of ours that was left and is named again goes on where it was: no index
-//! comes twice under it (RFC 3711 §9.1).
+//! comes twice under it (RFC 3711 §9.1). Who comes to a stream of ours whose numbers have gone round cannot know its
+//! rollover counter: an encrypted peer that moves gets a source of ours that begins with 0 (`Change::Peer`).
 
 mod inbound;
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 pub(crate) use self::inbound::{Opened, Standing};
@@ -33,8 +35,22 @@ pub(crate) enum Resumed {
     Beyond(Option<u16>),
 }
 
+/// What a plan changes in what we send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It goes on as it was.
+    Nothing,
+    /// It begins anew, under another key.
+    OurKey,
+    /// It goes to another peer than before: one at another place, with none of the keys so far. Who moves has to take
+    /// another key, since it cannot know the indexes of before (RFC 4568 §7.1.4); so it cannot know our rollover counter.
+    Peer,
+}
+
 /// Both directions of an SRTP side.
 pub(crate) struct Contexts {
+    /// Where the peer said last that it is.
+    place: Option<SocketAddr>,
     send: (MasterKey, Sender),
     /// Keys of ours that were in use before, the oldest first: at most `LEFT`.
     left: Vec<(MasterKey, Sender)>,
@@ -49,18 +65,41 @@ impl Keys {
         }
     }
 
-    /// Takes on the keys of a plan. `true` when what we send begins anew under it.
-    pub(crate) fn apply(&mut self, security: Option<&Security>, now: Instant) -> bool {
+    /// Takes on the keys of a plan. `place` is where the peer says that it is; a hold by a null address says nothing.
+    pub(crate) fn apply(
+        &mut self,
+        security: Option<&Security>,
+        place: Option<SocketAddr>,
+        now: Instant,
+    ) -> Change {
         let Some(security) = security else {
             *self = Self::Plain;
-            return true;
+            return Change::OurKey;
         };
         let Self::Secure(contexts) = self else {
-            *self = Self::Secure(Box::new(Contexts::new(security, now)));
-            return true;
+            *self = Self::Secure(Box::new(Contexts::new(security, place, now)));
+            return Change::OurKey;
         };
+        let before = contexts.place;
+        contexts.place = place.or(before);
+        let moved = before.is_some() && contexts.place != before;
+        let another = moved && !contexts.receive.knows(&security.receive);
         contexts.receive.apply(&security.receive, now);
-        contexts.send_under(&security.send)
+        match contexts.send_under(&security.send) {
+            true => Change::OurKey,
+            false if another => Change::Peer,
+            false => Change::Nothing,
+        }
+    }
+
+    /// Whether the rollover counter of a source of ours has left 0.
+    pub(crate) fn has_rolled(&self, ssrc: Ssrc) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Secure(contexts) => {
+                contexts.send.1.highest(ssrc).is_some_and(|index| index > u64::from(u16::MAX))
+            }
+        }
     }
 
     /// Forgets keys of the peer whose time is over.
@@ -151,11 +190,11 @@ impl Keys {
 }
 
 impl Contexts {
-    fn new(security: &Security, now: Instant) -> Self {
+    fn new(security: &Security, place: Option<SocketAddr>, now: Instant) -> Self {
         let mut receive = Inbound::default();
         receive.apply(&security.receive, now);
         let send = (security.send.clone(), Sender::new(&security.send));
-        Self { send, left: Vec::new(), receive }
+        Self { place, send, left: Vec::new(), receive }
     }
 
     /// Sends under this key from now on; `true` when that is another one.

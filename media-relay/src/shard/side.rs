@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::keys::Keys;
+use super::keys::{Change, Keys};
 use super::observe::Observer;
 use super::pace::Pace;
-use super::path::Path;
+use super::path::{Path, usable};
 use super::payload::Payloads;
 use super::play::Player;
 use super::random::Random;
@@ -112,7 +112,8 @@ impl SideState {
             self.move_to(slot);
         }
         let was_secure = self.keys.is_secure();
-        if self.keys.apply(plan.security.as_ref(), now) {
+        let change = self.keys.apply(plan.security.as_ref(), plan.rtp.filter(usable), now);
+        if change == Change::OurKey {
             self.kept = None;
         }
         self.sources.clone_from(&plan.sources);
@@ -138,6 +139,11 @@ impl SideState {
         let kept = self.kept.map(|kept| kept.ssrc);
         self.rewriter.set_own(kept.or(plan.ssrc.map(Ssrc)).or(drawn).or(self.adopted));
         self.rewriter.set_reach(if self.keys.is_secure() { ADVANCE.rtp.into() } else { u32::MAX });
+        if change == Change::Peer
+            && self.rewriter.own().is_some_and(|own| self.keys.has_rolled(own))
+        {
+            self.begin_own(now);
+        }
         self.reports.set_name(plan.cname.as_deref());
         self.set_play(plan.play.as_ref(), now);
     }
@@ -189,6 +195,11 @@ impl SideState {
         if patient || !self.rewriter.is_at_the_end() || !self.keys.is_secure() {
             return;
         }
+        self.begin_own(now);
+    }
+
+    /// Goes on as another source under the same key, at rollover counter 0.
+    fn begin_own(&mut self, now: Instant) {
         if let Some(own) = self.rewriter.own().filter(|own| self.planned != Some(own.0)) {
             self.keys.forget(own);
         }

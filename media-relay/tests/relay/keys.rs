@@ -7,7 +7,7 @@ use media_relay::Side;
 use media_relay::srtp::{MasterKey, Mki, Suite};
 
 use crate::bench::{ADDRESS, Bench, ms};
-use crate::peer::{Peer, key, security, set_receive};
+use crate::peer::{Peer, key, security, set_receive, word};
 use crate::rtcp::{compound, sender_report};
 
 const SUITE: Suite = Suite::AesCm128HmacSha1_80;
@@ -138,6 +138,60 @@ fn tr_044_two_to_the_seventeen_packets_with_hold_refresh_and_transfer() {
     let stats = call.bench.stats(Side::B);
     assert_eq!((stats.auth_failed, stats.duplicates, stats.lost), (0, 0, 0), "{stats:?}");
     assert!(stats.received > 1 << 17 && stats.sent > 1 << 17);
+}
+
+/// TR-044: the media of the encrypted peer move to one that knows nothing of what was before, once before the numbers go
+/// round and twice afterwards, at once or by way of a hold (c=0.0.0.0). It hears us, since where it could not know our
+/// rollover counter we are another source; before that, and for who stays or comes by another way, we are the same one.
+#[test]
+fn tr_044_an_encrypted_peer_that_moves_after_a_rollover_hears_us() {
+    let mut call = Call::new();
+    let mut ours = None;
+    for (n, packets, held, same) in
+        [(0, 1_000, false, true), (1, 70_000, false, false), (2, 70_000, true, false)]
+    {
+        call.talk(packets);
+        let before = call.bench.talk(Side::A, &mut call.a, &mut call.b).1;
+        assert!(ours.is_none_or(|ours| ours == before.ssrc));
+        // What needs no other source: another key alone, another place alone, the same again.
+        call.keys([10 + n]);
+        call.b.rekey(SUITE, Some(10 + n), None);
+        call.talk(100);
+        call.bench.apply();
+        call.talk(100);
+        assert_eq!(call.bench.talk(Side::A, &mut call.a, &mut call.b).1.ssrc, before.ssrc);
+        let plan = &mut call.bench.plan.sides[1];
+        if held {
+            plan.rtp = None;
+            call.bench.apply();
+        }
+        let place = format!("203.0.113.77:{}", 7000 + u16::from(n));
+        call.bench.plan.sides[1].rtp = Some(place.parse().unwrap());
+        call.keys([20 + n]);
+        call.b = Peer::secure(90 + u32::from(n), SUITE, 20 + n, 2);
+        let mut heard = Vec::new();
+        for _ in 0..3_000 {
+            let (_, wire) = call.b.say();
+            assert!(call.bench.rtp_from(Side::B, &place, &wire).is_some());
+            let (forward, wire) = call.bench.rtp(Side::A, &call.a.say().1).expect("relayed");
+            assert_eq!(forward.to, place.parse().unwrap());
+            heard.push(call.b.hear(&wire));
+            call.bench.pass(ms(20));
+        }
+        assert!(heard.windows(2).all(|pair| pair[1].ssrc == pair[0].ssrc
+            && pair[1].sequence == pair[0].sequence.wrapping_add(1)));
+        assert_eq!(heard[0].ssrc == before.ssrc, same, "round {n}");
+        let report = call.bench.rtcp(Side::A, &sender_report(call.a.next.ssrc, 1, 1, None));
+        let clear = call.b.hear_rtcp(&report.expect("relayed").1);
+        assert_eq!(word(&clear, 4), heard[0].ssrc, "reports are of the same source");
+        ours = Some(heard[0].ssrc);
+        call.bench.plan.sides[1].rtp = Some(ADDRESS[1].parse().unwrap());
+        call.bench.apply();
+        call.bench.pass(ms(3_000));
+        call.bench.reports.clear();
+    }
+    let stats = call.bench.stats(Side::B);
+    assert_eq!((stats.auth_failed, stats.duplicates), (0, 0), "{stats:?}");
 }
 
 /// TR-051: an hour in which nobody says a word. Reports go on on both legs every five seconds at most, and

@@ -159,6 +159,38 @@ fn tr_042_tr_043_tr_044_two_rollovers_with_holds_refreshes_and_new_keys() {
     assert_eq!((count("refused"), count("foreign")), (0, 0), "{record}");
 }
 
+/// TR-044: after a rollover Teams moves its media to another processor, which has another key and knows nothing of what was
+/// before. It hears us at once; the former one, which goes on, hears nothing and is not heard.
+#[test]
+fn tr_044_another_processor_of_teams_hears_us_after_a_rollover() {
+    let scene = Scene::usual("tr_044_moved");
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let mut call = Talking::incoming(&teams, &carrier, CALLED);
+    call.talk();
+    for round in 0..2 {
+        lose(&mut call, 70_000);
+        let mut next = MediaEnd::new(scene.place.ip(PROXY + 10), 7400 + 10 * round);
+        let own = Crypto::fresh(1, CM_80);
+        next.secure(&own, &call.theirs);
+        next.mux = call.teams_media.mux;
+        next.remote = call.teams_media.remote;
+        let mut former = std::mem::replace(&mut call.teams_media, next);
+        offer(&mut call, &own);
+        call.own = own;
+        drop(former.hear());
+        call.teams_media.speak();
+        heard_by(&mut call.carrier_media, 1);
+        for _ in 0..3 {
+            (0..20).for_each(|_| drop(former.speak()));
+            call.talk();
+        }
+        assert_eq!((former.hear(), former.undecryptable), (vec![], 0));
+    }
+    call.carrier_hangs_up();
+}
+
 /// Forked: two phones behind Teams send early media, each under a key of its own from a place of its own, and one of them
 /// answers, or a third one. The caller hears one at a time; the one that answers is heard and hears from then on.
 #[test]

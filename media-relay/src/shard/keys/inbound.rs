@@ -126,6 +126,12 @@ impl Inbound {
         self.others.extend(before);
     }
 
+    /// Whether one of these keys has a context.
+    pub(crate) fn knows(&self, keys: &[MasterKey]) -> bool {
+        let mut contexts = self.front.iter().chain(&self.others);
+        contexts.any(|context| keys.iter().any(|key| context.key.same_key(key)))
+    }
+
     /// Opens a packet that fills `buf`, by `open`, under the first context that it is authentic for. What is
     /// refused leaves `buf` as it was.
     #[inline]
