@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::harness::media::{CM_80, Crypto, MediaEnd, Rtp};
 use crate::harness::place::{CARRIER_A, PROXY};
 use crate::harness::scene::Scene;
+use crate::harness::sip::Msg;
 use crate::harness::talking::{CALLED, CALLER, Talking};
 use crate::harness::tape::{Judged, Tape};
 
@@ -64,19 +65,21 @@ fn lose(call: &mut Talking, numbers: u32) {
     assert_eq!(heard, (expected, expected), "every packet that was not lost");
 }
 
-/// The same SDP of Teams again; answered by the gateway alone.
+/// The same SDP of Teams again; answered by the gateway alone, twice by the same SDP.
 fn refresh(call: &mut Talking) {
     let own = call.own.clone();
-    offer(call, &own);
+    let first = offer(call, &own);
+    assert_eq!(offer(call, &own).body, first.body, "what we told it is told again");
 }
 
-fn offer(call: &mut Talking, own: &Crypto) {
+fn offer(call: &mut Talking, own: &Crypto) -> Msg {
     let mux = if call.teams_media.mux { "a=rtcp-mux\r\n" } else { "" };
     let sdp = call.teams_media.secure_sdp(&[own], "sendrecv", mux);
     let answer = call.teams.ask("INVITE", "", &sdp);
     call.teams.ack();
     assert_eq!(answer.msg.status(), 200);
     assert_eq!(Crypto::of(&answer.msg).key, call.theirs.key, "our key stays");
+    answer.msg
 }
 
 /// Teams offers another key, and uses it once it has the answer. What is under way under the old one is not lost.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::harness::media::{CM_32, CM_80, Crypto, GCM_128, GCM_256, MediaEnd, talk};
 use crate::harness::place::{CARRIER_A, PROXY};
 use crate::harness::scene::{Carrier, Scene, Teams};
-use crate::harness::talking::{CALLED, Talking};
+use crate::harness::talking::{CALLED, CALLER, Talking};
 use crate::harness::wire::Received;
 
 const TENANT: &str = "t001.sbc.test";
@@ -90,7 +90,9 @@ fn tr_046_lifetime_and_mki_of_one_byte() {
     let theirs = Crypto::of(&answer.msg);
     assert_eq!(theirs.mki, None, "an MKI of our own helps nobody");
     media.secure(&own, &theirs);
+    media.report();
     talk(&mut media, &mut far, 40);
+    media.report();
     call.hang_up();
     // In an answer.
     let mut near = MediaEnd::new(carrier.ip(), 8202);
@@ -106,8 +108,15 @@ fn tr_046_lifetime_and_mki_of_one_byte() {
     caller.ack();
     near.towards(&answer.msg);
     talk(&mut near, &mut teams_media, 40);
+    teams_media.report();
     caller.send("BYE", "", "");
     callee.hung_up();
+    // Packets and reports with an MKI were all taken.
+    for record in gateway.wait_records(2) {
+        for direction in record["media"].as_array().expect("media") {
+            assert_eq!(direction["refused"], 0, "{record}");
+        }
+    }
 }
 
 #[test]
@@ -141,22 +150,42 @@ fn tr_047_no_crypto_is_488_and_sdes_wins_over_dtls() {
     call.hang_up();
 }
 
+/// Offered and not offered by Teams; offered by us, and taken or not.
 #[test]
 fn tr_048_rtcp_with_and_without_mux_every_five_seconds() {
     let scene = Scene::usual("tr_048");
     let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
     let gateway = scene.start();
     gateway.healthy();
-    for (mux, port) in [(true, 8400), (false, 8402)] {
+    for (mux, incoming, port) in
+        [(true, false, 8400), (false, false, 8402), (true, true, 8404), (false, true, 8406)]
+    {
         let (mut media, mut far) = ends(&teams, &carrier, port);
-        media.mux = mux;
-        let own = Crypto::fresh(1, CM_80);
         let more =
             if mux { "a=rtcp-mux\r\n".to_owned() } else { format!("a=rtcp:{}\r\n", port + 1) };
-        let sdp = media.secure_sdp(&[&own], "sendrecv", &more);
-        let (answer, mut call) = offered(&teams, &carrier, &mut media, &mut far, &sdp);
-        assert_eq!(answer.msg.attribute("rtcp-mux").is_some(), mux, "{}", answer.msg);
-        media.secure(&own, &Crypto::of(&answer.msg));
+        let mut call = if incoming {
+            let mut caller = carrier.call(CALLER, CALLED, &far.plain_sdp("sendrecv"));
+            let (invite, callee) = teams.invited();
+            assert!(invite.msg.attribute("rtcp-mux").is_some(), "{}", invite.msg);
+            let theirs = Crypto::of(&invite.msg);
+            let own = Crypto::fresh(theirs.tag, &theirs.suite);
+            media.secure(&own, &theirs);
+            media.towards(&invite.msg);
+            callee.reply(&invite, "200 OK", "", &media.secure_sdp(&[&own], "sendrecv", &more));
+            let answer = caller.response(200);
+            caller.ack();
+            callee.take("ACK");
+            far.towards(&answer.msg);
+            callee
+        } else {
+            let own = Crypto::fresh(1, CM_80);
+            let sdp = media.secure_sdp(&[&own], "sendrecv", &more);
+            let (answer, call) = offered(&teams, &carrier, &mut media, &mut far, &sdp);
+            assert_eq!(answer.msg.attribute("rtcp-mux").is_some(), mux, "{}", answer.msg);
+            media.secure(&own, &Crypto::of(&answer.msg));
+            call
+        };
+        media.mux = mux;
         let start = Instant::now();
         talk(&mut media, &mut far, 10);
         // What Teams reports reaches the trunk.
@@ -171,21 +200,31 @@ fn tr_048_rtcp_with_and_without_mux_every_five_seconds() {
             far.hear();
         }
         let first = media.reports.first().expect("a report at Teams").0.duration_since(start);
-        assert!(first <= Duration::from_millis(5_500), "{first:?}");
+        assert!(first <= Duration::from_millis(5_100), "{first:?}");
         assert!(!far.reports.is_empty(), "a report at the trunk");
         // The trunk falls silent: Teams still gets one within five seconds.
         let count = media.reports.len();
         let silent = Instant::now();
         while media.reports.len() == count {
-            assert!(silent.elapsed() < Duration::from_millis(6_000), "mux {mux}: no report in 6 s");
+            assert!(silent.elapsed() < Duration::from_millis(5_100), "mux {mux}: no report in 5 s");
             far.speak();
             thread::sleep(Duration::from_millis(20));
             media.hear();
         }
         let bytes = &media.reports.last().unwrap().1;
         assert!(matches!(bytes[1], 200 | 201), "a compound begins with SR or RR: {bytes:02x?}");
+        let apart = if mux { 0 } else { media.reports.len() };
+        assert_eq!(media.reports_apart, apart, "mux {mux}: by the port that was agreed");
+        assert_eq!(far.reports_apart, far.reports.len(), "the trunk has a port for them");
         assert_eq!((media.undecryptable, far.undecryptable), (0, 0));
         call.hang_up();
+    }
+    // Those of Teams were taken, wherever they came.
+    for record in gateway.wait_records(4) {
+        for direction in record["media"].as_array().expect("media") {
+            let count = |key: &str| direction[key].as_u64().expect(key);
+            assert_eq!([count("refused"), count("foreign")], [0, 0], "{record}");
+        }
     }
 }
 

@@ -142,6 +142,8 @@ pub struct MediaEnd {
     receive: Option<Context>,
     /// RTCP compound packets, decrypted, with the time they came.
     pub reports: Vec<(Instant, Vec<u8>)>,
+    /// How many of them came to the port of RTCP, not to that of RTP.
+    pub reports_apart: usize,
     /// The keys that we last described.
     own: Option<Crypto>,
     /// What did not decrypt.
@@ -173,6 +175,7 @@ impl MediaEnd {
             send: None,
             receive: None,
             reports: Vec::new(),
+            reports_apart: 0,
             own: None,
             undecryptable: 0,
             sources: Vec::new(),
@@ -327,6 +330,7 @@ impl MediaEnd {
             let bytes = buffer[..length].to_vec();
             self.received(&bytes);
             self.keep_report(&bytes);
+            self.reports_apart += 1;
         }
         heard
     }
