@@ -141,6 +141,8 @@ fn corpus() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus/srtp.json");
     let Ok(text) = std::fs::read_to_string(path) else { return };
     let entries: Vec<Value> = serde_json::from_str(&text).unwrap();
+    println!("{} entries", entries.len());
+    assert!(!entries.is_empty());
     let (mut sender, mut receiver) = (None, None);
     for entry in &entries {
         let bytes = |name: &str| hex(entry[name].as_str().unwrap());
