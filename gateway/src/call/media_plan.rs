@@ -111,13 +111,13 @@ impl CallMedia {
     /// Our offer to side `at`, made of what the other side described; of our own choice while that is nothing.
     pub fn offer(&mut self, at: usize, random: &mut Random) -> Vec<u8> {
         let (side, other) = self.pair(at);
-        side.offer(other.described(), random)
+        side.offer(other, random)
     }
 
     /// Our answer to the offer of side `at`, made of what the other side agreed to.
     pub fn answer(&mut self, at: usize, random: &mut Random) -> Result<Vec<u8>, Cause> {
         let (side, other) = self.pair(at);
-        side.answer(other.described(), random)
+        side.answer(other, random)
     }
 
     /// Whether what side `at` has just offered asks the other side for anything new: other codecs or another
@@ -139,7 +139,7 @@ impl CallMedia {
         let (Some(agreed), Some(told)) = (side.agreed(), other.local()) else { return true };
         let known = |format: &Format| agreed.formats.iter().any(|f| f.is_same(format));
         told.formats.iter().filter(|format| format.is_speech()).all(known)
-            && other.was_told(agreed.direction)
+            && other.was_told(side, agreed)
     }
 
     /// Forgets an offer of side `at` that was refused.

@@ -4,9 +4,9 @@
 //!
 //! A side that has music, speaks G.711 and was told that the other side sends and receives, is not told of a hold: to it,
 //! the other side goes on to do so, and neither the hold nor the resumption takes a re-INVITE. A call that began on hold,
-//! or was held before there was music, is told everything. It hears the music whenever the other side receives
-//! nothing (inactive, sendonly, c=0.0.0.0), be it that this would send something of its own. A side without G.711 is
-//! told of the hold as it is, and hears nothing.
+//! or was held before there was music, is told everything. It hears the music whenever the other side holds: it receives
+//! nothing (inactive, sendonly, c=0.0.0.0), be it that this would send something of its own, and not only because it was
+//! shown nobody to hear. A side without G.711 is told of the hold as it is, and hears nothing.
 
 use std::sync::Arc;
 
@@ -17,16 +17,30 @@ use sip_stack::sdp::Direction;
 use super::{Description, Format, MediaSide};
 
 impl MediaSide {
-    /// The direction of the other side as this peer is to see it.
-    pub(super) fn hears(&self, direction: Direction) -> Direction {
-        self.hears_if(self.g711().is_some(), direction)
+    /// The direction of the other side, which describes itself so, as this peer is to see it.
+    pub(super) fn hears(&self, other: &Self, described: &Description) -> Direction {
+        self.hears_if(self.g711().is_some(), other, described)
     }
 
     /// The same, where it is known whether G.711 is spoken with it.
-    pub(super) fn hears_if(&self, speaks: bool, direction: Direction) -> Direction {
+    pub(super) fn hears_if(
+        &self,
+        speaks: bool,
+        other: &Self,
+        described: &Description,
+    ) -> Direction {
         let shown = self.local().is_some_and(|told| told.shown == Direction::SendRecv);
         let music = self.music.is_some() && speaks && shown;
-        if music && !direction.receives() { Direction::SendRecv } else { direction }
+        if music && other.holds(described) { Direction::SendRecv } else { described.direction }
+    }
+
+    /// Whether the peer holds, if it describes itself so: it receives nothing, and gives less than what it was shown
+    /// asks of it. Who was shown nobody to hear or to talk to only obeys (RFC 3264 §6.1).
+    fn holds(&self, described: &Description) -> bool {
+        let direction = described.direction;
+        let told = self.before.as_ref().or(self.local());
+        let shown = told.map_or(Direction::SendRecv, |told| self.held(told.shown));
+        !direction.receives() && (shown.sends() || (shown.receives() && !direction.sends()))
     }
 
     /// The law that the peer likes best of what both have named, and as which payload type it takes it.
@@ -46,7 +60,7 @@ pub(super) fn ringback(side: &MediaSide, sends: bool) -> Option<Play> {
 
 /// What `side` hears in place of `other`, if it may be sent anything.
 pub(super) fn play(side: &MediaSide, other: &MediaSide, sends: bool) -> Option<Play> {
-    if !sends || !other.agreed().is_some_and(holds) {
+    if !sends || !other.agreed().is_some_and(|agreed| other.holds(agreed)) {
         return None;
     }
     // What the peer was told of, it does not hear.
@@ -59,12 +73,9 @@ pub(super) fn play(side: &MediaSide, other: &MediaSide, sends: bool) -> Option<P
 /// Whether `side` has music for this hold of `other`, and nothing to hear it with.
 pub(super) fn is_mute(side: &MediaSide, other: &MediaSide) -> bool {
     let agreed = side.agreed().is_some() && side.g711().is_none();
-    side.music.is_some() && agreed && other.described().is_some_and(holds)
-}
-
-/// Whether a peer that describes itself so receives nothing.
-fn holds(described: &Description) -> bool {
-    !described.direction.receives()
+    side.music.is_some()
+        && agreed
+        && other.described().is_some_and(|described| other.holds(described))
 }
 
 /// The first G.711 of a list.

@@ -166,7 +166,7 @@ impl MediaSide {
 
     /// Whether what the peer offered asks `other` for anything new.
     pub(super) fn changed(&self, other: &Self) -> bool {
-        let seen = |d: &Description| other.hears(d.direction);
+        let seen = |described: &Description| other.hears(self, described);
         match (&self.offered, &self.remote) {
             (Some(offered), Some(agreed)) => {
                 let same_formats = agreed
@@ -246,8 +246,9 @@ impl MediaSide {
     }
 
     /// Our offer: what `other` described, or G.711 and telephone events when nothing is known yet.
-    pub(super) fn offer(&mut self, other: Option<&Description>, random: &mut Random) -> Vec<u8> {
-        let mut formats = other.map_or_else(own_choice, |d| d.formats.clone());
+    pub(super) fn offer(&mut self, other: &Self, random: &mut Random) -> Vec<u8> {
+        let described = other.described();
+        let mut formats = described.map_or_else(own_choice, |d| d.formats.clone());
         for format in &mut formats {
             // A payload type that was agreed for an encoding keeps it (RFC 3264 §8.3.2).
             let known = self.local.iter().flat_map(|local| &local.formats);
@@ -256,7 +257,7 @@ impl MediaSide {
             }
         }
         let formats = unique(formats);
-        let shown = other.map_or(Direction::SendRecv, |d| self.hears(d.direction));
+        let shown = described.map_or(Direction::SendRecv, |d| self.hears(other, d));
         let suites = match self.rules.secure {
             Secure::Required => self.rules.offered_suites.to_vec(),
             Secure::Off => Vec::new(),
@@ -276,19 +277,16 @@ impl MediaSide {
         let mux = self.local.as_ref().map_or(self.rules.offer_mux, |local| local.mux);
         let direction = self.held(shown);
         self.before = self.local.replace(Local { formats, direction, suites, mux, shown });
-        self.write(cryptos, other.and_then(|d| d.ptime))
+        self.write(cryptos, described.and_then(|d| d.ptime))
     }
 
     /// Our answer to the peer's open offer: the codecs that `other` took, with the peer's own payload types.
-    pub(super) fn answer(
-        &mut self,
-        other: Option<&Description>,
-        random: &mut Random,
-    ) -> Result<Vec<u8>, Cause> {
+    pub(super) fn answer(&mut self, other: &Self, random: &mut Random) -> Result<Vec<u8>, Cause> {
+        let described = other.described();
         let offered = self.offered.take().or_else(|| self.remote.take()).ok_or(Cause::BadOffer)?;
-        let formats: Vec<Format> = match other {
+        let formats: Vec<Format> = match described {
             None => offered.formats.clone(),
-            Some(other) => other
+            Some(described) => described
                 .formats
                 .iter()
                 .filter_map(|wanted| {
@@ -298,7 +296,7 @@ impl MediaSide {
                 .collect(),
         };
         let speaks = hold::g711(&formats).is_some();
-        let shown = other.map_or(Direction::SendRecv, |d| self.hears_if(speaks, d.direction));
+        let shown = described.map_or(Direction::SendRecv, |d| self.hears_if(speaks, other, d));
         let direction = self.held(Direction::of(
             offered.direction.receives() && shown.sends(),
             offered.direction.sends() && shown.receives(),
@@ -310,7 +308,7 @@ impl MediaSide {
         self.streams.clone_from(&offered.streams);
         self.place = offered.place;
         let mux = offered.mux;
-        let ptime = other.and_then(|d| d.ptime);
+        let ptime = described.and_then(|d| d.ptime);
         self.forget_other_keys(&offered);
         self.remote = Some(offered);
         self.before = None;
@@ -333,10 +331,11 @@ impl MediaSide {
         }
     }
 
-    /// Whether the peer knows of this direction of the other side: as a whole, or as far as it sends and receives itself.
-    pub(super) fn was_told(&self, direction: Direction) -> bool {
+    /// Whether the peer knows of the direction of the other side, which describes itself so: as a whole, or as far as it
+    /// sends and receives itself.
+    pub(super) fn was_told(&self, other: &Self, described: &Description) -> bool {
         let Some(told) = &self.local else { return true };
-        let whole = self.hears(direction);
+        let whole = self.hears(other, described);
         let wanted = self.agreed().map_or(Direction::SendRecv, |agreed| agreed.direction);
         let part =
             Direction::of(wanted.receives() && whole.sends(), wanted.sends() && whole.receives());

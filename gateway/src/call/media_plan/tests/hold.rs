@@ -79,6 +79,53 @@ fn tr_050_a_trunk_holds_and_teams_hears_music_and_no_offer() {
     assert!(media.concerns_other(1));
 }
 
+/// A trunk that only listens is shown to Teams as inactive, and Teams obeys: that is nobody's hold.
+#[test]
+fn who_only_obeys_does_not_hold() {
+    let owned = Owned::default();
+    let mut media = musical(false);
+    let described = |media: &mut CallMedia, offer: &str, answer: &str| {
+        media.take_offer(1, plain(offer).as_bytes(), &owned).unwrap();
+        assert!(media.concerns_other(1), "{offer}");
+        let shown = direction(&text(media.offer(0, &mut random())));
+        media.take_answer(0, secure_80(answer).as_bytes(), &owned).unwrap();
+        let back = direction(&text(media.answer(1, &mut random()).unwrap()));
+        (shown, back)
+    };
+    for _ in 0..2 {
+        let (shown, back) = described(&mut media, "a=recvonly\r\n", "a=inactive\r\n");
+        assert_eq!((shown, back), (Direction::Inactive, Direction::Inactive));
+        assert_eq!(heard(&media), [None, None]);
+        assert!(!media.lacks_music(1) && media.agrees(0) && media.agrees(1));
+        // Nor is it when Teams repeats it.
+        assert_eq!(alone(&mut media, 0, &secure_80("a=inactive\r\n")), Direction::Inactive);
+        assert_eq!(heard(&media), [None, None]);
+        let (shown, back) = described(&mut media, "", "");
+        assert_eq!((shown, back), (Direction::SendRecv, Direction::SendRecv));
+    }
+}
+
+/// Between trunks: who is asked to talk to a listener and does so is heard, and not music in its place.
+#[test]
+fn who_talks_to_a_listener_is_heard() {
+    let owned = Owned::default();
+    let mut media = media([PLAIN, PLAIN]);
+    media.set_music([Some(Arc::new(Clip::new(&[0]).unwrap())), None]);
+    exchange(&mut media, &plain(""), &plain(""));
+    for (answer, music) in [("a=sendonly\r\n", false), ("a=inactive\r\n", true)] {
+        media.take_offer(0, plain("a=recvonly\r\n").as_bytes(), &owned).unwrap();
+        assert!(media.concerns_other(0), "{answer}");
+        assert_eq!(direction(&text(media.offer(1, &mut random()))), Direction::RecvOnly);
+        media.take_answer(1, plain(answer).as_bytes(), &owned).unwrap();
+        let back = direction(&text(media.answer(0, &mut random()).unwrap()));
+        assert_eq!(back, Direction::SendOnly, "{answer}");
+        let [listener, talker] = media.plan().sides;
+        assert!(listener.send && talker.receive != music, "{answer}");
+        assert_eq!(listener.play.is_some(), music, "{answer}");
+        exchange(&mut media, &plain(""), &plain(""));
+    }
+}
+
 #[test]
 fn both_hold_and_each_hears_music_when_it_comes_back() {
     let mut media = musical(true);
