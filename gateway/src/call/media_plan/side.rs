@@ -280,10 +280,11 @@ impl MediaSide {
         self.write(cryptos, described.and_then(|d| d.ptime))
     }
 
-    /// Our answer to the peer's open offer: the codecs that `other` took, with the peer's own payload types.
+    /// Our answer to the peer's open offer: the codecs that `other` took, with the peer's own payload types. Where that
+    /// leaves none, everything stays as it was.
     pub(super) fn answer(&mut self, other: &Self, random: &mut Random) -> Result<Vec<u8>, Cause> {
         let described = other.described();
-        let offered = self.offered.take().or_else(|| self.remote.take()).ok_or(Cause::BadOffer)?;
+        let offered = self.described().cloned().ok_or(Cause::BadOffer)?;
         let formats: Vec<Format> = match described {
             None => offered.formats.clone(),
             Some(described) => described
@@ -295,6 +296,9 @@ impl MediaSide {
                 })
                 .collect(),
         };
+        if !formats.iter().any(Format::is_speech) {
+            return Err(Cause::NothingInCommon);
+        }
         let speaks = hold::g711(&formats).is_some();
         let shown = described.map_or(Direction::SendRecv, |d| self.hears_if(speaks, other, d));
         let direction = self.held(Direction::of(
@@ -310,11 +314,7 @@ impl MediaSide {
         let mux = offered.mux;
         let ptime = described.and_then(|d| d.ptime);
         self.forget_other_keys(&offered);
-        self.remote = Some(offered);
-        self.before = None;
-        if !formats.iter().any(Format::is_speech) {
-            return Err(Cause::NothingInCommon);
-        }
+        self.agree(offered);
         let formats = unique(formats);
         self.local = Some(Local { formats, direction, suites: Vec::new(), mux, shown });
         Ok(self.write(cryptos, ptime))

@@ -244,6 +244,28 @@ fn a_refused_offer_leaves_what_was_agreed() {
     assert!(after.sides[0].send && after.sides[1].send);
 }
 
+/// The other side answers with a codec that nobody offered it: the offer is refused, and is none that was agreed to.
+#[test]
+fn an_offer_that_cannot_be_answered_leaves_what_was_agreed() {
+    let owned = Owned::default();
+    let mut media = media([SECURE, PLAIN]);
+    let (_, _, before) = exchange(&mut media, &secure_80(""), &plain(""));
+    let rekeyed = secure(&[&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_B}|2^31")], "");
+    let offer = rekeyed.replace("104 8 0 101 13", "104 101").replace("49170", "50000");
+    media.take_offer(0, offer.as_bytes(), &owned).unwrap();
+    assert!(media.concerns_other(0));
+    let _ = media.offer(1, &mut random());
+    media.take_answer(1, plain("").as_bytes(), &owned).unwrap();
+    assert_eq!(media.answer(0, &mut random()), Err(Cause::NothingInCommon));
+    media.drop_offer(0);
+    let [mut side, was] = [media.plan(), before].map(|plan| plan.sides[0].clone());
+    assert!(side.receive && side.send);
+    side.payloads.clone_from(&was.payloads);
+    assert_eq!(format!("{side:?}"), format!("{was:?}"));
+    let keys = |side: &SidePlan| side.security.as_ref().unwrap().receive[0].key_salt().to_vec();
+    assert_eq!(keys(&side), keys(&was));
+}
+
 #[test]
 fn media_are_never_sent_to_ourselves_or_to_a_crowd() {
     let owned = Owned::only("192.0.2.11", 20000..=20999);
