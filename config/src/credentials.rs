@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use certs::{Certificate, Identity, Roots};
 
-use crate::diff::{Change, ChangeKind};
+use crate::diff::Change;
 use crate::model::Key;
 
 /// All of them, each once.
@@ -52,7 +52,7 @@ impl Credentials {
                 true => format!("a chain of {}", identity.chain().len()),
                 false => described(identity.leaf()),
             };
-            changes.push(contents("certificate", path, shown(before), shown(after)));
+            changes.push(Change::contents("certificate", path, shown(before), shown(after)));
         }
         for (path, after) in &new.roots {
             let Some(before) = self.roots(Some(path)) else { continue };
@@ -63,7 +63,7 @@ impl Credentials {
             }
             let (come, gone) = (is - common, was - common);
             let after = format!("{is} certificates ({come} added, {gone} removed)");
-            changes.push(contents("roots", path, format!("{was} certificates"), after));
+            changes.push(Change::contents("roots", path, format!("{was} certificates"), after));
         }
         changes
     }
@@ -87,16 +87,4 @@ fn common(before: &Roots, after: &Roots) -> usize {
         of.certificates().iter().any(|other| other.fingerprint() == one.fingerprint())
     };
     after.certificates().iter().filter(|one| has(before, one)).count()
-}
-
-/// The change of what a file holds.
-pub(crate) fn contents(what: &str, path: &Path, before: String, after: String) -> Change {
-    Change {
-        subject: format!("{what} \"{}\"", path.display()),
-        key: Some("contents".to_owned()),
-        before: Some(before),
-        after: Some(after),
-        kind: ChangeKind::Changed,
-        restart: false,
-    }
 }

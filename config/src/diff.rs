@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use crate::block::{Block, Entry, Shown, blocks};
 use crate::model::Config;
@@ -33,6 +34,20 @@ pub enum ChangeKind {
     Removed,
     /// One of its keys has another value.
     Changed,
+}
+
+impl Change {
+    /// Of what a file holds.
+    pub(crate) fn contents(what: &str, path: &Path, before: String, after: String) -> Self {
+        Self {
+            subject: format!("{what} \"{}\"", path.display()),
+            key: Some("contents".to_owned()),
+            before: Some(before),
+            after: Some(after),
+            kind: ChangeKind::Changed,
+            restart: false,
+        }
+    }
 }
 
 /// Characters of a value that a line shows.

@@ -4,11 +4,13 @@
 //! program branches on them.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity};
 
 use crate::excerpt::Excerpt;
-use crate::footprint::Footprint;
+use crate::footprint::{Footprint, Stamp};
+use crate::sounds::SoundFile;
 use crate::source::{SourceId, Sources, Span};
 
 /// All that was found in one reading, in the order of files and lines.
@@ -32,6 +34,8 @@ pub struct Fault {
     severity: Severity,
     excerpt: Excerpt,
     labels: Vec<LabeledSpan>,
+    /// By which it stands in the order of files and lines.
+    order: Option<Span>,
 }
 
 /// A place in a file.
@@ -60,6 +64,8 @@ pub(crate) struct Draft {
 pub(crate) struct Findings {
     pub(crate) sources: Sources,
     pub(crate) files: Footprint,
+    /// The files of music, each with a draft at its place.
+    sounds: Vec<(PathBuf, Option<Stamp>, Draft)>,
     faults: Vec<Draft>,
     warnings: Vec<Draft>,
     more: usize,
@@ -100,7 +106,22 @@ impl Faults {
     }
 }
 
+/// What was found later in the same reading takes its place among the others.
+impl Extend<Fault> for Faults {
+    fn extend<T: IntoIterator<Item = Fault>>(&mut self, later: T) {
+        self.list.extend(later);
+        self.list.sort_by_key(|fault| fault.order);
+        self.more += self.list.len().saturating_sub(MOST);
+        self.list.truncate(MOST);
+    }
+}
+
 impl Fault {
+    /// Another one at the same place.
+    pub(crate) fn saying(&self, message: &str, help: &str) -> Self {
+        Self { message: tame(message.into()), help: tame(help.into()), ..self.clone() }
+    }
+
     /// This one for people, with its snippet; `colour` when it goes to a terminal.
     pub fn render(&self, colour: bool) -> String {
         let theme =
@@ -137,6 +158,10 @@ impl Draft {
         self
     }
 
+    fn place(&self) -> Option<Span> {
+        self.labels.first().map(|(span, _)| *span)
+    }
+
     fn finish(self, severity: Severity, sources: &Sources) -> Fault {
         let mut files: Vec<SourceId> = Vec::new();
         for (span, _) in &self.labels {
@@ -167,7 +192,8 @@ impl Draft {
                 });
             }
         }
-        Fault { message: self.message, help: self.help, places, severity, excerpt, labels }
+        let order = self.place();
+        Fault { message: self.message, help: self.help, places, severity, excerpt, labels, order }
     }
 }
 
@@ -193,6 +219,22 @@ impl Findings {
         }
     }
 
+    /// Notes a file of music; `named` points at its place.
+    pub(crate) fn sound(&mut self, path: &Path, stamp: Option<Stamp>, named: Draft) {
+        self.sounds.push((path.to_owned(), stamp, named));
+    }
+
+    /// The files of music, in the order of the places that name them.
+    pub(crate) fn take_sounds(&mut self) -> Vec<SoundFile> {
+        let sounds = std::mem::take(&mut self.sounds).into_iter();
+        let finish = |(path, stamp, named): (_, _, Draft)| SoundFile {
+            path,
+            stamp,
+            named: named.finish(Severity::Error, &self.sources),
+        };
+        sounds.map(finish).collect()
+    }
+
     /// Whether a fault was noted inside `span`.
     pub(crate) fn has_fault_within(&self, span: Span) -> bool {
         let within = |(at, _): &(Span, String)| {
@@ -208,9 +250,8 @@ impl Findings {
 
     /// The faults and the warnings, each in the order of files and lines.
     pub(crate) fn finish(mut self) -> (Faults, Faults) {
-        let place = |draft: &Draft| draft.labels.first().map(|(span, _)| *span);
-        self.faults.sort_by_key(place);
-        self.warnings.sort_by_key(place);
+        self.faults.sort_by_key(Draft::place);
+        self.warnings.sort_by_key(Draft::place);
         let sources = &self.sources;
         let finish = |drafts: Vec<Draft>, severity, more| Faults {
             list: drafts.into_iter().map(|draft| draft.finish(severity, sources)).collect(),

@@ -14,7 +14,7 @@ pub struct Footprint(BTreeMap<PathBuf, Option<Stamp>>);
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -34,11 +34,9 @@ impl Footprint {
         self.0.keys().map(PathBuf::as_path)
     }
 
-    /// Notes a file that is about to be read; the first look counts.
-    pub(crate) fn note(&mut self, path: &Path) {
-        if !self.0.contains_key(path) {
-            self.0.insert(path.to_owned(), Stamp::of(path));
-        }
+    /// Notes a file that is about to be read; the first look counts, and is what comes back.
+    pub(crate) fn note(&mut self, path: &Path) -> Option<Stamp> {
+        *self.0.entry(path.to_owned()).or_insert_with(|| Stamp::of(path))
     }
 }
 

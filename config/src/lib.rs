@@ -39,7 +39,7 @@ pub use fault::{Fault, Faults, Place};
 pub use footprint::Footprint;
 pub use model::*;
 pub use numbers::{Number, NumberRange, Numbers};
-pub use sounds::Sounds;
+pub use sounds::SoundFile;
 pub use surroundings::Surroundings;
 
 /// A good configuration, and what may be worth a look in it.
@@ -51,8 +51,6 @@ pub struct Loaded {
     pub warnings: Faults,
     /// The certificates, keys and roots that it names.
     pub credentials: Credentials,
-    /// The music that it names.
-    pub sounds: Sounds,
 }
 
 /// What came of a reading, and of which files.
@@ -62,6 +60,9 @@ pub struct Reading {
     pub outcome: Result<Loaded, Faults>,
     /// Every file that it depends on, also when it is wrong.
     pub files: Footprint,
+    /// The music that it names, in the order of the places that name it, as far as the files are TOML. What stands in
+    /// those files was not looked at.
+    pub sounds: Vec<SoundFile>,
 }
 
 /// Reads the configuration whose main file is `path`.
@@ -88,15 +89,15 @@ pub fn read_in(path: &Path, around: &Surroundings) -> Reading {
     let config = raw.and_then(|raw| resolve::resolve(&raw, around, &mut out));
     let clean = out.is_clean();
     let files = std::mem::take(&mut out.files);
+    let sounds = out.take_sounds();
     let (faults, warnings) = out.finish();
     let outcome = if clean {
-        let (config, credentials, sounds) =
-            config.expect("what could not be resolved has left a fault");
-        Ok(Loaded { config, warnings, credentials, sounds })
+        let (config, credentials) = config.expect("what could not be resolved has left a fault");
+        Ok(Loaded { config, warnings, credentials })
     } else {
         Err(faults)
     };
-    Reading { outcome, files }
+    Reading { outcome, files, sounds }
 }
 
 /// The whole configuration as TOML with every default shown: the main file, then each tenant's,

@@ -1,47 +1,46 @@
-//! The music that a configuration names, as it was read and checked with it: what is heard is what was checked, also when
-//! a file changes a moment later.
+//! The files of music that a configuration names: there, readable, of a size that may be read. What they hold is for
+//! others to judge, who say what is wrong with one at the place where it is named.
 
-use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use media_relay::audio::Clip;
-
-use crate::credentials::contents;
 use crate::diff::Change;
+use crate::fault::Fault;
+use crate::footprint::Stamp;
 
-/// All of it, each file once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sounds(pub(crate) BTreeMap<PathBuf, Arc<Clip>>);
-
-impl FromIterator<(PathBuf, Arc<Clip>)> for Sounds {
-    fn from_iter<T: IntoIterator<Item = (PathBuf, Arc<Clip>)>>(clips: T) -> Self {
-        Self(clips.into_iter().collect())
-    }
+/// One of them. A file that is named several times is one, at the place where it was named first.
+#[derive(Clone, Debug)]
+pub struct SoundFile {
+    pub(crate) path: PathBuf,
+    pub(crate) stamp: Option<Stamp>,
+    /// A fault that says nothing yet.
+    pub(crate) named: Fault,
 }
 
-impl Sounds {
-    /// What a file holds.
-    pub fn get(&self, path: &Path) -> Option<&Arc<Clip>> {
-        self.0.get(path)
+impl SoundFile {
+    /// Its path, as it stands in the configuration.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// Keeps from `before` what is the same there, so that it lies in memory once.
-    pub fn share(&mut self, before: &Self) {
-        for (path, clip) in &mut self.0 {
-            if let Some(same) = before.get(path).filter(|same| *same == clip) {
-                *clip = Arc::clone(same);
-            }
-        }
+    /// Whether it is the same file as `before`, and nobody has written to it since.
+    pub fn is_same(&self, before: &Self) -> bool {
+        self.path == before.path && self.stamp.is_some() && self.stamp == before.stamp
     }
 
-    /// By which contents of the files `new` differs from these. What came or went is told by the configuration itself.
-    pub fn diff(&self, new: &Self) -> Vec<Change> {
-        let changed = new.0.iter().filter_map(|(path, after)| {
-            let before = self.get(path).filter(|before| *before != after)?;
-            let shown = |clip: &Clip| format!("{:.1} s", clip.duration().as_secs_f64());
-            Some(contents("music", path, shown(before), shown(after)))
-        });
-        changed.collect()
+    /// Opens it once more.
+    pub fn open(&self) -> io::Result<File> {
+        File::open(&self.path)
+    }
+
+    /// What is wrong with it, and what to do.
+    pub fn fault(&self, message: &str, help: &str) -> Fault {
+        self.named.saying(message, help)
+    }
+
+    /// The change of what it holds.
+    pub fn changed(&self, before: String, after: String) -> Change {
+        Change::contents("music", &self.path, before, after)
     }
 }

@@ -98,8 +98,25 @@ impl<T> At<T> {
     }
 }
 
+/// Whether a file could be read: a regular one of at most `limit` bytes, to which we have the right.
+pub(crate) fn can_read(path: &Path, limit: u64) -> Result<(), ReadError> {
+    open(path, limit).map(drop)
+}
+
 /// Reads a regular file of at most `limit` bytes.
 pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
+    let (file, length) = open(path, limit)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    // It may have grown since.
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(ReadError::Io)?;
+    if bytes.len() as u64 > limit {
+        return Err(ReadError::TooLarge(limit));
+    }
+    Ok(bytes)
+}
+
+/// Opens a regular file of at most `limit` bytes; its length.
+fn open(path: &Path, limit: u64) -> Result<(File, u64), ReadError> {
     // The kind is asked before opening, since opening a pipe waits for its writer.
     let metadata = std::fs::metadata(path).map_err(ReadError::Io)?;
     if !metadata.is_file() {
@@ -108,14 +125,7 @@ pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> 
     if metadata.len() > limit {
         return Err(ReadError::TooLarge(limit));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    let file = File::open(path).map_err(ReadError::Io)?;
-    // It may have grown since.
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(ReadError::Io)?;
-    if bytes.len() as u64 > limit {
-        return Err(ReadError::TooLarge(limit));
-    }
-    Ok(bytes)
+    Ok((File::open(path).map_err(ReadError::Io)?, metadata.len()))
 }
 
 /// Reads a regular file of at most `limit` bytes of UTF-8; a byte-order mark is dropped.

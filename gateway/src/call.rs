@@ -328,6 +328,16 @@ impl Call {
         }
     }
 
+    /// There is music that was not there yet when the call began. Who is held now begins to hear it.
+    pub fn handle_music(&mut self, cx: &mut Context<'_>) {
+        let callee = self.callee.map_or_else(|| self.legs.last(), |at| self.legs.get(at));
+        let ends = [self.legs[CALLER].end, callee.and_then(|leg| leg.end)];
+        self.media.set_music(self.routes.hold_music(ends));
+        if self.phase == Phase::Talking && self.media.plays() {
+            self.apply(cx);
+        }
+    }
+
     /// Serves what is due.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         for at in 0..self.legs.len() {

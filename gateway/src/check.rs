@@ -68,7 +68,7 @@ fn in_json(file: &Path, out: &mut impl Write) -> std::io::Result<u8> {
 
 /// Reads everything that a start would read.
 fn read(file: &Path) -> Result<Loaded, Failure> {
-    let loaded = config::load(file).map_err(Failure::Configuration)?;
+    let (loaded, _) = run::music::read(file).0.map_err(Failure::Configuration)?;
     run::Locals::new(&loaded.config, &loaded.credentials, None)?;
     Ok(loaded)
 }

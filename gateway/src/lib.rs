@@ -28,5 +28,6 @@ pub mod random;
 pub mod routing;
 pub mod run;
 pub mod service;
+pub mod sounds;
 pub mod state_key;
 pub mod strangers;

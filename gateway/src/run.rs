@@ -10,6 +10,7 @@ mod durable;
 mod enter;
 mod identities;
 mod kin;
+pub(crate) mod music;
 mod pages;
 mod records;
 mod reload;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use config::{Config, Footprint, Loaded, Reading};
+use config::{Config, Footprint, Loaded};
 use media_relay::{Relay, RelayConfig};
 use sip_stack::net::{Limits, Net};
 use tokio::sync::Notify;
@@ -167,9 +168,8 @@ fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
         let _inside = runtime.enter();
         Signals::open().map_err(system("signals"))?
     };
-    let Reading { outcome, files } = config::read(path);
-    let Loaded { config, warnings, credentials, sounds } =
-        outcome.map_err(Failure::Configuration)?;
+    let (read, files) = music::read(path);
+    let (Loaded { config, warnings, credentials }, music) = read.map_err(Failure::Configuration)?;
     let config = Arc::new(config);
     let (_log, levels) = logging::start(config.log).map_err(system("a thread"))?;
     reload::tell_warnings(&warnings);
@@ -177,7 +177,7 @@ fn run(path: &Path, upgrade: bool) -> Result<(), Failure> {
     tell(&config, capacity);
     let locals = Locals::new(&config, &credentials, None)?;
     let (credentials, locals) = (Arc::new(credentials), Arc::new(locals));
-    let in_force = InForce { config, credentials, locals, sounds };
+    let in_force = InForce { config, credentials, locals, music };
     // A task of its own: what wakes itself inside `block_on` wakes by system calls.
     let serving = serve(path.to_owned(), upgrade, signals, in_force, files, levels);
     runtime.block_on(async {
@@ -218,7 +218,7 @@ async fn serve(
     let ports = relay.ports();
     let mut drawn = Drawn::new(fill_random);
     let core = CoreConfig {
-        routes: Arc::new(Routes::new(Arc::clone(&config)).with_sounds(in_force.sounds.clone())),
+        routes: Arc::new(Routes::new(Arc::clone(&config)).with_sounds(in_force.music.sounds())),
         random: Random::new(move |buffer| drawn.fill(buffer)),
         ports,
         node_epoch: opened.epoch,

@@ -99,6 +99,45 @@ fn a_bad_configuration_is_78_with_file_line_and_snippet() {
     }
 }
 
+/// What a file of music holds is judged with everything else, at the places that name it.
+#[test]
+fn music_that_cannot_be_played_is_78_with_file_line_and_snippet() {
+    let scene = Scene::new(11);
+    fs::write(scene.path("hold.wav"), "an MP3, perhaps").unwrap();
+    scene.append("gateway.toml", "hold_music = \"hold.wav\"\n");
+    scene.append("tenants.d/t001.toml", "hold_music = \"../hold.wav\"\n");
+    let expected = "  × hold.wav cannot be played: this is no WAV file: no RIFF tag found
+    ╭─[gateway.toml:30:14]
+ 29 │ networks = [\"CLOUD/32\"]
+ 30 │ hold_music = \"hold.wav\"
+    ·              ─────┬────
+    ·                   ╰── this file
+ 31 │ 
+    ╰────
+  help: Save it as WAV with linear PCM, best 16 bits, mono, 8000 Hz: sox music.mp3 -b 16 -c 1 -r
+        8000 music.wav
+
+  × tenants.d/../hold.wav cannot be played: this is no WAV file: no RIFF tag found
+   ╭─[tenants.d/t001.toml:6:14]
+ 5 │ numbers = [\"+442079460000\"]
+ 6 │ hold_music = \"../hold.wav\"
+   ·              ──────┬──────
+   ·                    ╰── this file
+ 7 │ 
+   ╰────
+  help: Save it as WAV with linear PCM, best 16 bits, mono, 8000 Hz: sox music.mp3 -b 16 -c 1 -r
+        8000 music.wav
+
+";
+    let expected = expected.replace("CLOUD", &scene.address(4).to_string());
+    for command in ["check", "run"] {
+        let mut trunkgate = Command::new(env!("CARGO_BIN_EXE_trunkgate"));
+        let trunkgate = trunkgate.args([command, "--config", "gateway.toml"]);
+        let output = trunkgate.current_dir(&scene.directory).output().unwrap();
+        assert_eq!((code(&output), text(&output.stderr)), (78, expected.clone()), "{command}");
+    }
+}
+
 #[test]
 fn faults_are_json_for_programs() {
     let scene = Scene::new(5);

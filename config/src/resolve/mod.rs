@@ -27,7 +27,6 @@ use crate::section::gateway::{NODE, RawDns, RawGateway};
 use crate::section::root::RawMain;
 use crate::section::trunk::RawTrunk;
 use crate::section::{edge as edge_keys, realm as realm_keys};
-use crate::sounds::Sounds;
 use crate::text::scalar::LogNumbers;
 
 /// Resolves and checks; the result is good when no fault was noted.
@@ -35,7 +34,7 @@ pub(crate) fn resolve(
     raw: &Raw,
     around: &Surroundings,
     out: &mut Findings,
-) -> Option<(Config, Credentials, Sounds)> {
+) -> Option<(Config, Credentials)> {
     let main = &raw.main;
     roles(main, out);
     let gateway = main.gateway.as_ref().and_then(|raw| gateway(raw, around, out));
@@ -51,7 +50,7 @@ pub(crate) fn resolve(
     number::check(raw, &tenants, &trunks, out);
     route::check(raw, &trunks, out);
     tenant::check_use(raw, &tenants, &trunks, out);
-    let sounds = sound::read(raw, out);
+    sound::look(raw, out);
     let tenants: Option<Vec<_>> = tenants.into_iter().collect();
     let config = Config {
         gateway: gateway?,
@@ -69,7 +68,7 @@ pub(crate) fn resolve(
         trunks: trunks.into_iter().collect::<Option<_>>()?,
         tenants: tenants?,
     };
-    out.is_clean().then(|| (config, identities.credentials(), sounds))
+    out.is_clean().then(|| (config, identities.credentials()))
 }
 
 /// The names of everything that others refer to.

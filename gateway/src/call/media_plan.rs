@@ -184,6 +184,11 @@ impl CallMedia {
         self.sides[at].ringback.take().is_some()
     }
 
+    /// Whether anybody hears music.
+    pub fn plays(&self) -> bool {
+        self.plan().sides.iter().any(|side| side.play.is_some())
+    }
+
     /// Whether side `at` is held, and has music that it cannot hear for want of G.711.
     pub fn lacks_music(&self, at: usize) -> bool {
         hold::is_mute(&self.sides[at], &self.sides[1 - at])

@@ -45,7 +45,7 @@ use self::stray::Strays;
 use self::trace::Traces;
 use crate::admission::Admission;
 use crate::call::media_plan::Owned;
-use crate::call::{CallKey, Pools};
+use crate::call::{Call, CallKey, Pools};
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::journal::Entry;
@@ -256,6 +256,14 @@ impl Core {
     /// Takes no new calls from now on.
     pub fn drain(&mut self, _now: Instant) {
         self.admission.drain();
+    }
+
+    /// The music of the configuration can be heard from now on, in the calls that are up as well.
+    pub fn handle_music(&mut self, now: Instant) {
+        for key in self.slots.keys() {
+            self.with_call(key, now, Call::handle_music);
+        }
+        self.settle_guarded(now);
     }
 
     /// Ends every call.

@@ -1,6 +1,7 @@
 //! The whole core on virtual time: messages in, messages out, no socket. Peers are text templates.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use media_relay::SessionId;
@@ -247,15 +248,17 @@ impl World {
     }
 }
 
-/// The tables of a configuration; every file of music in it holds a clip as long as its name.
+/// The tables of a configuration; every file of music in it holds a clip as long as its name, unless that is `late`.
 fn routes(config: config::Config) -> Arc<Routes> {
     let of_trunks = config.trunks.iter().filter_map(|trunk| trunk.hold_music.clone());
     let of_tenants = config.tenants.iter().filter_map(|tenant| tenant.hold_music.clone());
-    let clip = |path: std::path::PathBuf| {
-        let clip = media_relay::audio::Clip::new(&vec![0; path.as_os_str().len()]);
-        (path, Arc::new(clip.expect("a name")))
+    let sound = |path: std::path::PathBuf| {
+        let clip = media_relay::audio::Clip::new(&vec![0; path.as_os_str().len()]).unwrap();
+        let late = path.as_os_str() == "late";
+        let sound = if late { OnceLock::new() } else { OnceLock::from(Arc::new(clip)) };
+        (path, Arc::new(sound))
     };
-    let sounds = of_trunks.chain(of_tenants).map(clip).collect();
+    let sounds = of_trunks.chain(of_tenants).map(sound).collect();
     Arc::new(Routes::new(Arc::new(config)).with_sounds(sounds))
 }
 

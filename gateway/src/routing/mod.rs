@@ -11,9 +11,11 @@ mod sources;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use config::{Config, Country, EarlyMedia, Number, NumberRange, Sounds};
+use config::{Config, Country, EarlyMedia, Number, NumberRange};
 use media_relay::audio::Clip;
 use media_relay::audio::tone::{Tone, tone};
+
+use crate::sounds::Sounds;
 
 pub use plan::{Hop, Place, PlaceName, Plan};
 use sources::Sources;
@@ -90,11 +92,17 @@ impl Routes {
         routes
     }
 
-    /// The same with what its files of music hold.
+    /// The same with its music.
     #[must_use]
     pub fn with_sounds(mut self, sounds: Sounds) -> Self {
         self.sounds = sounds;
         self
+    }
+
+    /// The music of this configuration.
+    #[cfg(test)]
+    pub(crate) const fn sounds(&self) -> &Sounds {
+        &self.sounds
     }
 
     /// The configuration behind the tables.
@@ -148,7 +156,7 @@ impl Routes {
                 own.or_else(|| tenants[tenant?].hold_music.as_ref())
             }
         };
-        self.sounds.get(file?).cloned()
+        self.sounds.get(file?)?.get().cloned()
     }
 
     fn own(&mut self, end: End, numbers: &config::Numbers, inbound: &[usize]) {

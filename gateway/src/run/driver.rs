@@ -17,7 +17,7 @@ use tracing::{error, info};
 
 use super::durable::Durable;
 use super::kin::Kindred;
-use super::reload::{self, Reloaded, Reloader};
+use super::reload::{self, Ready, Reloaded, Reloader};
 use super::signals::{Signal, Signals};
 use super::stop::{Left, Order, Stop};
 use super::{clock, time_of_day};
@@ -58,7 +58,7 @@ pub(super) struct Driver {
 enum Woken {
     Signal(Signal),
     Answer(QueryId, Answer),
-    Reloaded(Box<Reloaded>),
+    Ready(Box<Ready>),
     /// The network, the relay or time.
     Work,
 }
@@ -115,7 +115,10 @@ impl Driver {
             let now = clock();
             match woken {
                 Woken::Signal(signal) => self.obey(signal, now),
-                Woken::Reloaded(reloaded) => self.put_in_force(*reloaded, now),
+                Woken::Ready(ready) => match *ready {
+                    Ready::Music => self.core.handle_music(now),
+                    Ready::Reloaded(reloaded) => self.put_in_force(reloaded, now),
+                },
                 Woken::Answer(id, answer) => self.core.handle_answer(id, answer, now),
                 Woken::Work => {}
             }
@@ -181,7 +184,7 @@ impl Driver {
         tokio::select! {
             biased;
             signal = signals.next() => Woken::Signal(signal),
-            reloaded = self.reloader.next() => Woken::Reloaded(Box::new(reloaded)),
+            ready = self.reloader.next() => Woken::Ready(Box::new(ready)),
             () = self.net.receive(&mut self.inputs) => Woken::Work,
             () = self.kin.hear() => Woken::Work,
             () = self.media.notified() => Woken::Work,

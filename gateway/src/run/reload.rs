@@ -40,6 +40,14 @@ pub(super) struct Next {
     pub(super) resolver: Option<Arc<Resolver>>,
 }
 
+/// What comes out of the files.
+pub(super) enum Ready {
+    /// The music of the first configuration is there.
+    Music,
+    /// Another configuration.
+    Reloaded(Reloaded),
+}
+
 /// A configuration on its way into force. The answer is the former one.
 pub(super) struct Reloaded {
     pub(super) next: Next,
@@ -49,12 +57,12 @@ pub(super) struct Reloaded {
 /// The event loop's end.
 pub(super) struct Reloader {
     asked: Arc<Notify>,
-    ready: mpsc::Receiver<Reloaded>,
+    ready: mpsc::Receiver<Ready>,
 }
 
 impl Reloader {
-    /// Begins to wait for requests, and to watch if that is configured. `files` are those that were read for what is in
-    /// force.
+    /// Reads the music, then begins to wait for requests, and to watch if that is configured. `files` are those that were
+    /// read for what is in force.
     pub(super) fn start(
         service: &Handle,
         path: PathBuf,
@@ -84,8 +92,8 @@ impl Reloader {
         self.asked.notify_one();
     }
 
-    /// The next configuration to put in force; nothing is lost when this is dropped. Never when the task is gone.
-    pub(super) async fn next(&mut self) -> Reloaded {
+    /// What is to be put in force next; nothing is lost when this is dropped. Never when the task is gone.
+    pub(super) async fn next(&mut self) -> Ready {
         match self.ready.recv().await {
             Some(handover) => handover,
             None => std::future::pending().await,
@@ -101,7 +109,7 @@ struct Task {
     meters: ConfigurationMeters,
     levels: Levels,
     asked: Arc<Notify>,
-    hand: mpsc::Sender<Reloaded>,
+    hand: mpsc::Sender<Ready>,
     /// Former configurations that calls may still hold.
     former: Vec<Arc<Routes>>,
     /// When certificates were last looked at.
@@ -111,6 +119,7 @@ struct Task {
 impl Task {
     /// Ends with the event loop.
     async fn run(mut self) {
+        self.load_music().await;
         let asked = Arc::clone(&self.asked);
         let mut look = Instant::from_std(clock()) + LOOK;
         while !self.hand.is_closed() {
@@ -131,6 +140,21 @@ impl Task {
                 sleep_until(now + (now - began).min(LONGEST_PAUSE)).await;
             }
         }
+    }
+
+    /// A start does not wait for it.
+    async fn load_music(&mut self) {
+        let music = self.in_force.music.clone();
+        if music.is_empty() {
+            return;
+        }
+        let loaded = tokio::task::spawn_blocking(move || music.load());
+        for fault in loaded.await.unwrap_or_default() {
+            error!(help = fault.help, "{}", fault.message);
+        }
+        info!("music: read");
+        // Nobody is there any more when the process ends.
+        let _ = self.hand.send(Ready::Music).await;
     }
 
     async fn has_changed(&mut self) -> bool {
@@ -167,7 +191,7 @@ impl Task {
     async fn hand_over(&mut self, changed: Changed) {
         let Changed { next, in_force, changes, warnings } = changed;
         let (done, answer) = oneshot::channel();
-        if self.hand.send(Reloaded { next, done }).await.is_err() {
+        if self.hand.send(Ready::Reloaded(Reloaded { next, done })).await.is_err() {
             return;
         }
         let Ok(answer) = answer.await else { return };

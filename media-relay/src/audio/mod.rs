@@ -4,6 +4,7 @@
 //! needs it; nothing reads a file or a clock. The door to `audio-codec-algorithms` (both laws) and, in [`wav`], to
 //! `hound`.
 
+mod resample;
 pub mod tone;
 pub mod wav;
 

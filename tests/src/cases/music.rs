@@ -10,6 +10,7 @@ use lab::media::{Law, loudest};
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::harness::gateway::Gateway;
 use crate::harness::media::{MediaEnd, Rtp};
 use crate::harness::place::{CARRIER_A, CARRIER_SIDE};
 use crate::harness::scene::Scene;
@@ -23,7 +24,12 @@ const FILE: &str = "music/hold.wav";
 
 /// Just over a second of one tone, with two channels of 44.1 kHz and 16 bits.
 fn write_music(dir: &Path, hertz: u32) {
-    let (rate, frames) = (44_100_u32, 44_100_u32 + 441);
+    write_tone(dir, 44_100, 44_100 + 441, hertz, 0);
+}
+
+/// So many samples of one tone in two channels of 16 bits, and seconds of silence that take no place on the disk.
+fn write_tone(dir: &Path, rate: u32, sounding: u32, hertz: u32, seconds: u32) {
+    let frames = sounding.max(rate * seconds);
     let mut file = Vec::new();
     file.extend_from_slice(b"RIFF");
     file.extend_from_slice(&(36 + frames * 4).to_le_bytes());
@@ -33,7 +39,7 @@ fn write_music(dir: &Path, hertz: u32) {
     }
     file.extend_from_slice(b"data");
     file.extend_from_slice(&(frames * 4).to_le_bytes());
-    for n in 0..frames {
+    for n in 0..sounding {
         let wave = (TAU * f64::from(hertz) * f64::from(n) / f64::from(rate)).sin() * 9000.0;
         for _ in 0..2 {
             file.extend_from_slice(&(wave as i16).to_le_bytes());
@@ -41,6 +47,8 @@ fn write_music(dir: &Path, hertz: u32) {
     }
     fs::create_dir_all(dir.join("music")).unwrap();
     fs::write(dir.join(FILE), file).unwrap();
+    let file = fs::File::options().write(true).open(dir.join(FILE)).unwrap();
+    file.set_len((44 + frames * 4).into()).unwrap();
 }
 
 /// A tenant and its trunk, one of which names the file.
@@ -200,6 +208,39 @@ fn r01_music_survives_kill_9() {
     drop((call.carrier_media.hear(), call.teams_media.hear()));
     call.talk();
     call.carrier_hangs_up();
+}
+
+/// Ten minutes of 48 kHz in two channels take longer to read than a start may take: calls go on before, and who is
+/// held hears it as soon as it is there.
+#[test]
+fn r01_a_start_waits_for_no_music() {
+    let scene = scene("music_long", &format!("hold_music = \"{FILE}\""), "");
+    write_tone(scene.dir(), 48_000, 48_000, HERTZ, 600);
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let mut gateway = scene.start();
+    let read = |gateway: &Gateway| gateway.log().contains("music: read");
+    gateway.until("music", || read(&gateway));
+    gateway.healthy();
+    let mut call = Talking::incoming(&teams, &carrier, CALLED);
+    call.talk();
+    teams_offers(&mut call, "inactive");
+    let time = Duration::from_millis(500);
+    let heard = listen(&mut call.carrier_media, &mut call.teams_media, time);
+    is_music(&heard[2..], time, HERTZ);
+    gateway.signal(Signal::KILL);
+    gateway.wait(Duration::from_secs(5));
+    drop(gateway);
+    let began = Instant::now();
+    let gateway = scene.start();
+    let (took, starved) = (began.elapsed(), gateway.starved());
+    gateway.until("music again", || read(&gateway));
+    let late = began.elapsed();
+    println!("ready in {took:?}, of which {starved:?} without a CPU; music in {late:?}");
+    assert!(took.saturating_sub(starved) <= Duration::from_secs(1), "{took:?} {starved:?}");
+    let heard = listen(&mut call.carrier_media, &mut call.teams_media, time);
+    is_music(&heard[2..], time, HERTZ);
+    call.teams.flow = teams.connect(TENANT);
+    call.teams_hangs_up();
 }
 
 /// A reload with another file: running calls keep what they began with, the next one gets the new one. A bad file is

@@ -93,6 +93,31 @@ fn r01_music_goes_on_in_the_next_process_and_ends_there() {
     assert!(next.expect(CARRIER, "INVITE ").contains("a=sendrecv"));
 }
 
+/// A process that was started again says that it is ready before it has read its music.
+#[test]
+fn r01_music_that_is_read_late_is_heard_by_who_is_held_then() {
+    let mut world = World::with(with_music(Some("own"), None));
+    let (invite, _) = answered(&mut world);
+    teams_offers(&mut world, &invite, 2, "a=inactive");
+    let later = Duration::from_millis(500);
+    let (mut next, _) = restarted_with(&world, with_music(Some("late"), None), later);
+    let (plan, _) = resumed(&next);
+    assert!(lengths(plan) == [None, None] && plan.sides[0].send);
+    let clip = media_relay::audio::Clip::new(&[0; 5]).unwrap();
+    next.core.routes().sounds().get("late".as_ref()).unwrap().set(Arc::new(clip)).unwrap();
+    next.core.handle_music(next.now);
+    next.drain();
+    assert_eq!(heard(&next), [Some(5), None]);
+    teams_offers(&mut next, &invite, 3, "a=sendrecv");
+    assert_eq!(heard(&next), [None, None]);
+    next.nothing_but(CARRIER, &[]);
+    // Nobody is held: nothing to tell the relay.
+    let commands = next.media.len();
+    next.core.handle_music(next.now);
+    next.drain();
+    assert_eq!(next.media.len(), commands);
+}
+
 #[test]
 fn a_call_keeps_the_music_it_began_with() {
     let mut world = World::with(with_music(Some("own"), None));

@@ -4,11 +4,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use config::{Change, Config, Credentials, Faults, Footprint, Loaded, Reading, Sounds};
+use config::{Change, Config, Credentials, Faults, Footprint, Loaded};
 use sip_stack::net::resolver::Resolver;
 
 use super::super::Failure;
 use super::super::identities::Locals;
+use super::super::music::{self, Music};
 use super::Next;
 use crate::routing::Routes;
 
@@ -18,7 +19,7 @@ pub(in crate::run) struct InForce {
     pub(in crate::run) config: Arc<Config>,
     pub(in crate::run) credentials: Arc<Credentials>,
     pub(in crate::run) locals: Arc<Locals>,
-    pub(in crate::run) sounds: Sounds,
+    pub(in crate::run) music: Music,
 }
 
 /// What came of a reading.
@@ -51,16 +52,16 @@ pub(super) struct Changed {
 
 /// Reads `path` and compares it with what holds.
 pub(super) fn compile(path: &Path, now: &InForce) -> (Verdict, Footprint) {
-    let Reading { outcome, files } = config::read(path);
-    let verdict = match outcome {
-        Ok(loaded) => judge(loaded, now),
+    let (read, files) = music::read(path);
+    let verdict = match read {
+        Ok((loaded, music)) => judge(loaded, music, now),
         Err(faults) => Verdict::Refused(Refusal::Faults(faults)),
     };
     (verdict, files)
 }
 
-fn judge(loaded: Loaded, now: &InForce) -> Verdict {
-    let Loaded { mut config, warnings, credentials, mut sounds } = loaded;
+fn judge(loaded: Loaded, mut music: Music, now: &InForce) -> Verdict {
+    let Loaded { mut config, warnings, credentials } = loaded;
     config.align(&now.config);
     let mut changes = config::diff(&now.config, &config);
     if changes.iter().any(|change| change.restart) {
@@ -68,8 +69,14 @@ fn judge(loaded: Loaded, now: &InForce) -> Verdict {
         return Verdict::Refused(Refusal::Restart(changes));
     }
     changes.extend(now.credentials.diff(&credentials));
-    changes.extend(now.sounds.diff(&sounds));
-    sounds.share(&now.sounds);
+    music.share(&now.music);
+    let unread = music.load();
+    if !unread.is_empty() {
+        let mut faults = Faults::default();
+        faults.extend(unread);
+        return Verdict::Refused(Refusal::Faults(faults));
+    }
+    changes.extend(now.music.diff(&music));
     if changes.is_empty() && config == *now.config {
         return Verdict::Unchanged(warnings);
     }
@@ -90,13 +97,13 @@ fn judge(loaded: Loaded, now: &InForce) -> Verdict {
     };
     let config = Arc::new(config);
     let next = Next {
-        routes: Arc::new(Routes::new(Arc::clone(&config)).with_sounds(sounds.clone())),
+        routes: Arc::new(Routes::new(Arc::clone(&config)).with_sounds(music.sounds())),
         locals: locals.configs(),
         renewed: locals.renewed(&now.locals),
         resolver,
     };
     let (credentials, locals) = (Arc::new(credentials), Arc::new(locals));
-    let in_force = InForce { config, credentials, locals, sounds };
+    let in_force = InForce { config, credentials, locals, music };
     Verdict::Changed(Box::new(Changed { next, in_force, changes, warnings }))
 }
 
