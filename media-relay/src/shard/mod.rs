@@ -28,6 +28,7 @@ mod rewrite;
 mod session;
 mod side;
 mod silence;
+mod wheel;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -45,6 +46,7 @@ use self::fault::{Moment, strike};
 use self::refusal::Refusal;
 use self::report::Epoch;
 use self::session::Session;
+use self::wheel::Wheel;
 use crate::packet::{Kind, classify};
 use crate::plan::{Command, End, Event, Plan, Port, SessionId, Side, SideStats};
 use crate::ports::{PortMap, Slot};
@@ -100,6 +102,8 @@ pub struct Shard {
     by_id: HashMap<SessionId, usize>,
     /// One entry for each session.
     timers: BTreeSet<(Instant, usize)>,
+    /// Who is played something.
+    wheel: Wheel,
     /// Reports and packets to make.
     due: VecDeque<(SessionId, Side, Duty)>,
     outputs: VecDeque<Output>,
@@ -157,6 +161,7 @@ impl Shard {
             sessions: Slab::with_capacity(sessions),
             by_id: HashMap::new(),
             timers: BTreeSet::new(),
+            wheel: Wheel::new(now),
             due: VecDeque::new(),
             outputs: VecDeque::with_capacity(64),
             ended: VecDeque::new(),
@@ -269,6 +274,7 @@ impl Shard {
             let session = by_id.get(&id).and_then(|key| sessions.get_mut(*key))?;
             Some(session.due.come(tick))
         });
+        self.turn_wheel(now);
         while let Some((at, key)) = self.timers.first().copied() {
             if at > now {
                 break;
@@ -282,9 +288,6 @@ impl Shard {
             }
             for side in [Side::A, Side::B] {
                 let state = &mut session.sides[side.index()];
-                for _ in 0..state.packets_due(now) {
-                    self.due.push_back((session.id, side, Duty::Play));
-                }
                 if state.reports.due() <= now {
                     // Counts as sent even if there is nowhere to send it: tried again later.
                     state.reports.note_sent(now);
@@ -296,10 +299,28 @@ impl Shard {
         }
     }
 
+    /// What peers are played now. A packet moves nothing, wherever its session stands.
+    fn turn_wheel(&mut self, now: Instant) {
+        let Self { wheel, sessions, due, current, .. } = self;
+        wheel.turn(now, |key, side, place| {
+            let Some(session) = sessions.get_mut(key) else { return false };
+            let state = &mut session.sides[side.index()];
+            if !state.plays_at(place) {
+                return false;
+            }
+            *current = Some(key);
+            for _ in 0..state.packets_due(now) {
+                due.push_back((session.id, side, Duty::Play));
+            }
+            *current = None;
+            true
+        });
+    }
+
     /// When [`Shard::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        timer.into_iter().chain(self.checkpoints.poll_timeout()).min()
+        [timer, self.wheel.due(), self.checkpoints.poll_timeout()].into_iter().flatten().min()
     }
 
     /// The next report to send, or packet of what a peer is played, written at the beginning of `buf`.
@@ -452,9 +473,21 @@ impl Shard {
             }
             *pair = Pair::Used(key, side);
         }
+        self.enter_wheel(key);
         self.attend(key, now);
         self.note(key, now);
         (self.current, self.asked) = (None, None);
+    }
+
+    /// Gives those that begin to be played something their place.
+    fn enter_wheel(&mut self, key: usize) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        for side in [Side::A, Side::B] {
+            let state = &mut session.sides[side.index()];
+            if let Some(due) = state.play_due() {
+                state.play_at(self.wheel.enter(key, side, due));
+            }
+        }
     }
 
     /// Sees to it that the session's next checkpoint is told in time.

@@ -1,4 +1,4 @@
-//! What a peer hears instead of the other side: packets of G.711 every 20 ms, on the shard's own timer.
+//! What a peer hears instead of the other side: packets of G.711 every 20 ms, on the shard's own wheel.
 //!
 //! The player is one more source behind the side's [`Rewriter`](super::rewrite::Rewriter), with a run of its own. So what
 //! the peer gets stays one stream: source, sequence and SRTP index go on when playing begins and ends, and the timestamps
@@ -16,6 +16,7 @@ use std::time::Instant;
 use super::Forward;
 use super::rewrite::PLAYED;
 use super::side::SideState;
+use super::wheel::Place;
 use crate::audio::{FRAME, FRAME_TIME, RATE};
 use crate::packet::{Header, RtpMut, Ssrc};
 use crate::plan::Play;
@@ -31,6 +32,8 @@ pub(crate) struct Player {
     /// Its numbers, before they become the side's.
     next: Header,
     run: u32,
+    /// Where it stands, once it does.
+    place: Option<Place>,
 }
 
 impl Player {
@@ -44,7 +47,14 @@ impl Player {
             len: Header::MIN,
         };
         // Another number for each player of a session, as good as certainly.
-        Self { play: play.clone(), at: Some(0), due, next, run: PLAYED | source as u32 }
+        Self {
+            play: play.clone(),
+            at: Some(0),
+            due,
+            next,
+            run: PLAYED | source as u32,
+            place: None,
+        }
     }
 
     fn plays(&self, play: &Play) -> bool {
@@ -114,10 +124,22 @@ impl SideState {
         self.player.as_ref().is_some_and(|player| player.at.is_some())
     }
 
-    /// When the next packet is due.
+    /// When the first packet is due, as long as nobody sees to it.
     pub(crate) fn play_due(&self) -> Option<Instant> {
-        let player = self.player.as_ref()?;
-        player.at.map(|_| player.due)
+        self.player.as_ref().filter(|player| player.place.is_none()).map(|player| player.due)
+    }
+
+    /// From now on its packets are asked for at that place.
+    pub(crate) fn play_at(&mut self, place: Place) {
+        if let Some(player) = &mut self.player {
+            player.place = Some(place);
+        }
+    }
+
+    /// Whether anything is still to be asked for at that place.
+    pub(crate) fn plays_at(&self, place: Place) -> bool {
+        let here = |player: &Player| player.at.is_some() && player.place == Some(place);
+        self.player.as_deref().is_some_and(here)
     }
 
     /// How many packets are to be sent now.

@@ -229,8 +229,7 @@ impl Session {
         let latches = [a.rtp.deadline(now), b.rtp.deadline(now)].into_iter().flatten();
         let sounds = [a.silence.deadline(now), b.silence.deadline(now)].into_iter().flatten();
         let reports = [a.reports.due(), b.reports.due()];
-        let plays = [a.play_due(), b.play_due()].into_iter().flatten();
-        latches.chain(sounds).chain(reports).chain(plays).fold(reports[0], Instant::min)
+        latches.chain(sounds).chain(reports).fold(reports[0], Instant::min)
     }
 
     pub(crate) fn figures(&self) -> [SideStats; 2] {
