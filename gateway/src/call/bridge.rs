@@ -26,6 +26,7 @@ impl Call {
             }
             LegEvent::Confirmed => self.confirmed(at, cx),
             LegEvent::Answer { sdp } => self.offer_answered(at, &sdp, cx),
+            LegEvent::Refreshed { sdp } => self.refreshed(at, &sdp, cx),
             LegEvent::Offer { sdp, .. } => self.offered(at, sdp.as_ref(), cx),
             LegEvent::OfferWithdrawn => self.offer_withdrawn(at),
             LegEvent::OfferRefused { status } => self.offer_refused(at, status, cx),
@@ -128,7 +129,9 @@ impl Call {
                 self.offer_to(at, cx);
             }
             (Exchange::InAck(_), Err(cause)) => self.conclude("gateway", cause, None, cx),
-            (Exchange::Idle | Exchange::Resync, Err(_)) => {}
+            (Exchange::Idle | Exchange::Resync, Err(cause)) => {
+                tracing::warn!(call = self.story.id(), %cause, "an answer cannot be taken");
+            }
             (Exchange::InAck(_), Ok(())) if !self.media.agrees(side(at)) => {
                 self.apply(cx);
                 if let Some(other) = self.other(at) {
@@ -137,6 +140,24 @@ impl Call {
                 }
             }
             (Exchange::InAck(_) | Exchange::Idle | Exchange::Resync, Ok(())) => self.apply(cx),
+        }
+    }
+
+    /// The answer to a session refresh: the peer has another key or address, or other codecs. Offers that are under way
+    /// are answered apart from it.
+    fn refreshed(&mut self, at: usize, sdp: &Bytes, cx: &mut Context<'_>) {
+        let own = side(at);
+        if let Err(cause) = self.media.take_refreshed(own, sdp, cx.owned) {
+            tracing::warn!(call = self.story.id(), %cause, "the answer to a refresh cannot be taken");
+            return;
+        }
+        self.apply(cx);
+        if self.exchange == Exchange::Idle
+            && !self.media.agrees(own)
+            && let Some(other) = self.other(at)
+        {
+            self.exchange = Exchange::Resync;
+            self.offer_to(other, cx);
         }
     }
 

@@ -93,6 +93,11 @@ impl CallMedia {
         self.sides[at].take_answer(sdp, owned)
     }
 
+    /// Takes the answer of side `at` to a session refresh, where it differs from what was agreed.
+    pub fn take_refreshed(&mut self, at: usize, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
+        self.sides[at].take_refreshed(sdp, owned)
+    }
+
     /// Takes an early answer of side `at` to our offer, on the early dialog with this To tag. Several dialogs may stand at
     /// the same time. Where encrypted, each is heard under its own key, from wherever its packets are authentic, until one of
     /// them is answered. In clear an address is all that tells them apart: the one described last is sent to and latched,

@@ -130,6 +130,12 @@ pub enum Event {
         /// The answer.
         sdp: Bytes,
     },
+    /// The answer to a session refresh of ours is not what was agreed: the peer has changed its side of the session
+    /// (RFC 4028 §7.4 has it answer as any re-INVITE).
+    Refreshed {
+        /// The answer.
+        sdp: Bytes,
+    },
     /// The peer offers a change (re-INVITE or UPDATE), or with `None` asks us to offer
     /// (re-INVITE without SDP). `accept_offer` or `refuse_offer` must follow, now or later.
     Offer {
@@ -240,6 +246,7 @@ impl fmt::Debug for Event {
             Self::Rejected { status, why, .. } => write!(f, "Rejected({status} {why:?})"),
             Self::Confirmed => f.write_str("Confirmed"),
             Self::Answer { .. } => f.write_str("Answer"),
+            Self::Refreshed { .. } => f.write_str("Refreshed"),
             Self::Offer { message, .. } => write!(f, "Offer({})", message.method()),
             Self::OfferWithdrawn => f.write_str("OfferWithdrawn"),
             Self::OfferRefused { status } => write!(f, "OfferRefused({status})"),

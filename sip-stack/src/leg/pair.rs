@@ -171,6 +171,7 @@ impl World {
             }
             Event::OfferWithdrawn => side.asked = false,
             Event::Answer { .. }
+            | Event::Refreshed { .. }
             | Event::OfferRefused { .. }
             | Event::Provisional { .. }
             | Event::Answered { .. }

@@ -145,11 +145,13 @@ impl Leg {
         self.take_session(message, now);
         match message.sdp() {
             Some(theirs) => {
-                let news = !sent.refresh || self.offers.remote.as_ref() != Some(&theirs);
-                let theirs = keep(&theirs);
-                self.offers.agree(sent.sdp, theirs.clone());
-                if news {
-                    out.push_back(Action::Event(Event::Answer { sdp: theirs }));
+                let same = self.offers.remote.as_ref() == Some(&theirs);
+                let sdp = keep(&theirs);
+                self.offers.agree(sent.sdp, sdp.clone());
+                match (sent.refresh, same) {
+                    (true, true) => {}
+                    (true, false) => out.push_back(Action::Event(Event::Refreshed { sdp })),
+                    (false, _) => out.push_back(Action::Event(Event::Answer { sdp })),
                 }
             }
             None if sent.refresh => {}

@@ -327,6 +327,7 @@ fn event_word(event: &Event) -> String {
         Event::Rejected { status, why, .. } => format!("Rejected {status} {}", rejection(*why)),
         Event::Confirmed => "Confirmed".to_owned(),
         Event::Answer { sdp } => format!("Answer {}", lossy(sdp)),
+        Event::Refreshed { sdp } => format!("Refreshed {}", lossy(sdp)),
         Event::Offer { sdp, .. } => format!("Offer {}", text(sdp)),
         Event::OfferWithdrawn => "OfferWithdrawn".to_owned(),
         Event::OfferRefused { status } => format!("OfferRefused {status}"),

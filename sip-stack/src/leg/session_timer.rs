@@ -301,7 +301,7 @@ mod tests {
         rig.seconds(900);
         rig.drain();
         rig.response("INVITE", 2, 200, "them", "v=0 changed");
-        assert_eq!(rig.drain(), ["ACK", "Answer v=0 changed"]);
+        assert_eq!(rig.drain(), ["ACK", "Refreshed v=0 changed"]);
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl Score {
                         | Event::Answered { .. }
                         | Event::Confirmed
                         | Event::Answer { .. }
+                        | Event::Refreshed { .. }
                         | Event::Offer { .. }
                         | Event::OfferWithdrawn
                         | Event::OfferRefused { .. } => {}

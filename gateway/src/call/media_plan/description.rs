@@ -83,11 +83,11 @@ impl std::fmt::Debug for Description {
 }
 
 impl Description {
-    /// Reads an offer or answer. `offered` are the suites by tag of our own offer when this is its answer.
+    /// Reads an offer or answer. `offered` are tags and suites of our own offer when this is its answer.
     pub fn read(
         sdp: &[u8],
         rules: MediaRules,
-        offered: Option<&[Suite]>,
+        offered: Option<&[(u32, Suite)]>,
         owned: &Owned,
     ) -> Result<Self, Cause> {
         let sdp = Sdp::parse(sdp).map_err(|_| Cause::BadOffer)?;
@@ -149,18 +149,15 @@ fn choose(sdp: &Sdp, rules: MediaRules) -> Result<(usize, &Media), Cause> {
 
 /// The peer's key: of an answer the one attribute that fits our offer; of an offer the best that we can take, with
 /// AES_CM_128_HMAC_SHA1_80 before anything that the peer may list first.
-fn key(media: &Media, offered: Option<&[Suite]>) -> Option<(u32, MasterKey)> {
+fn key(media: &Media, offered: Option<&[(u32, Suite)]>) -> Option<(u32, MasterKey)> {
     let mut usable = Vec::new();
     for crypto in media.crypto() {
         let Some(suite) = Suite::from_name(crypto.suite.as_bytes()) else { continue };
         if crypto.has_unsupported_params() {
             continue;
         }
-        if let Some(offered) = offered {
-            let place = usize::try_from(crypto.tag).ok().and_then(|tag| tag.checked_sub(1));
-            if place.and_then(|place| offered.get(place)) != Some(&suite) {
-                continue;
-            }
+        if offered.is_some_and(|offered| !offered.contains(&(crypto.tag, suite))) {
+            continue;
         }
         if let Some(key) = master_key(&crypto, suite) {
             usable.push((crypto.tag, key));

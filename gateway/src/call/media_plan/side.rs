@@ -22,8 +22,8 @@ pub struct Local {
     pub formats: Vec<Format>,
     /// Direction as we see it.
     pub direction: Direction,
-    /// The suites of our crypto attributes by tag, when it was an offer.
-    pub(super) suites: Vec<Suite>,
+    /// Our crypto attributes: tag and suite. An answer names one of them (RFC 4568 §5.1.2).
+    pub(super) suites: Vec<(u32, Suite)>,
     /// Whether it named rtcp-mux.
     pub(super) mux: bool,
     /// The direction of the other side as it was shown to the peer, before both were put together.
@@ -234,8 +234,25 @@ impl MediaSide {
         Ok(())
     }
 
+    /// Takes what the peer answered to a refresh: its side of what stands. An offer of ours that waits behind the refresh
+    /// is not answered by it.
+    pub(super) fn take_refreshed(&mut self, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
+        let stands = self.before.as_ref().or(self.local.as_ref());
+        self.remote = Some(self.read_answer_to(stands, sdp, owned)?);
+        Ok(())
+    }
+
     fn read_answer(&self, sdp: &[u8], owned: &Owned) -> Result<Description, Cause> {
-        let suites = self.local.as_ref().map(|local| &local.suites[..]).unwrap_or_default();
+        self.read_answer_to(self.local.as_ref(), sdp, owned)
+    }
+
+    fn read_answer_to(
+        &self,
+        offer: Option<&Local>,
+        sdp: &[u8],
+        owned: &Owned,
+    ) -> Result<Description, Cause> {
+        let suites = offer.map(|local| &local.suites[..]).unwrap_or_default();
         Description::read(sdp, self.rules, Some(suites), owned)
     }
 
@@ -258,11 +275,11 @@ impl MediaSide {
         }
         let formats = unique(formats);
         let shown = described.map_or(Direction::SendRecv, |d| self.hears(other, d));
-        let suites = match self.rules.secure {
-            Secure::Required => self.rules.offered_suites.to_vec(),
+        let suites: Vec<_> = match self.rules.secure {
+            Secure::Required => (1..).zip(self.rules.offered_suites.iter().copied()).collect(),
             Secure::Off => Vec::new(),
         };
-        let cryptos = suites.iter().zip(1..).map(|(s, tag)| self.crypto(tag, *s, random)).collect();
+        let cryptos = suites.iter().map(|(tag, s)| self.crypto(*tag, *s, random)).collect();
         if self.streams.is_empty() {
             self.streams = vec![StreamLine {
                 kind: "audio".to_owned(),
@@ -305,10 +322,8 @@ impl MediaSide {
             offered.direction.receives() && shown.sends(),
             offered.direction.sends() && shown.receives(),
         ));
-        let cryptos = match &offered.key {
-            None => Vec::new(),
-            Some((tag, key)) => vec![self.crypto(*tag, key.suite(), random)],
-        };
+        let suites: Vec<_> = offered.key.iter().map(|(tag, key)| (*tag, key.suite())).collect();
+        let cryptos = suites.iter().map(|(tag, s)| self.crypto(*tag, *s, random)).collect();
         self.streams.clone_from(&offered.streams);
         self.place = offered.place;
         let mux = offered.mux;
@@ -316,7 +331,7 @@ impl MediaSide {
         self.forget_other_keys(&offered);
         self.agree(offered);
         let formats = unique(formats);
-        self.local = Some(Local { formats, direction, suites: Vec::new(), mux, shown });
+        self.local = Some(Local { formats, direction, suites, mux, shown });
         Ok(self.write(cryptos, ptime))
     }
 

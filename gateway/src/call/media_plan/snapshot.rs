@@ -40,6 +40,9 @@ struct LocalRecord {
     direction: (bool, bool),
     #[serde(default)]
     suites: Vec<String>,
+    /// Of these suites; counted from 1 where absent.
+    #[serde(default)]
+    tags: Vec<u32>,
     #[serde(default)]
     mux: bool,
     /// Absent where nothing but `direction` was shown.
@@ -151,7 +154,8 @@ impl LocalRecord {
         Self {
             formats: local.formats.clone(),
             direction: (local.direction.sends(), local.direction.receives()),
-            suites: local.suites.iter().map(|suite| suite.name().to_owned()).collect(),
+            suites: local.suites.iter().map(|(_, suite)| suite.name().to_owned()).collect(),
+            tags: local.suites.iter().map(|(tag, _)| *tag).collect(),
             mux: local.mux,
             shown: Some((local.shown.sends(), local.shown.receives())),
         }
@@ -160,10 +164,13 @@ impl LocalRecord {
     fn restore(self) -> Local {
         let (sends, receives) = self.direction;
         let shown = self.shown.unwrap_or(self.direction);
+        let counted = (self.tags.len() as u32 + 1)..;
+        let tags = self.tags.iter().copied().chain(counted);
+        let known = |(tag, name): (u32, &String)| Some((tag, Suite::from_name(name.as_bytes())?));
         Local {
             formats: self.formats,
             direction: Direction::of(sends, receives),
-            suites: self.suites.iter().filter_map(|s| Suite::from_name(s.as_bytes())).collect(),
+            suites: tags.zip(&self.suites).filter_map(known).collect(),
             mux: self.mux,
             shown: Direction::of(shown.0, shown.1),
         }

@@ -147,3 +147,66 @@ fn forks_are_heard_under_their_own_keys_until_one_answers() {
         assert_eq!(body(&ok), body(&first), "the preview was the answer");
     }
 }
+
+/// TR-040, TR-043: Teams calls and lets us refresh. It answers our refresh with another key and another address: that is
+/// what is heard and sent to from then on. A hold of the trunk that waits behind the refresh is not answered by it.
+#[test]
+fn tr_040_tr_043_another_key_in_the_answer_to_our_refresh_is_taken() {
+    for (waiting, tag) in [(false, 1), (true, 2)] {
+        let mut world = World::new();
+        let offer = SECURE.replace("crypto:1", &format!("crypto:{tag}"));
+        let timer = "SUPPORTED: timer\nSESSION-EXPIRES: 1800;refresher=uas\n";
+        let head = format!(
+            "INVITE sip:+33123456789@t001.sbc.test:5061;user=phone;transport=tls SIP/2.0\n\
+             VIA: SIP/2.0/TLS 127.0.0.20:5061;branch=z9hG4bKt1\nMAX-FORWARDS: 70\n\
+             FROM: <sip:+442079460001@sip.teams.test>;tag=x\nTO: <sip:+33123456789@t001.sbc.test>\n\
+             CALL-ID: t1\nCSEQ: 1 INVITE\nCONTACT: <sip:api.pstnhub.test:443;x-i=1>\n{timer}"
+        );
+        world.hear(PROXY, &with_body(&head, &offer));
+        let invite = world.expect(CARRIER, "INVITE ");
+        let answer = reply(&invite, "200 OK", "c1", "Contact: <sip:c@127.0.0.50:5070>\n", PLAIN);
+        world.hear(CARRIER, &answer);
+        world.expect(CARRIER, "ACK ");
+        let ok = world.expect(PROXY, "SIP/2.0 200");
+        assert!(value(&ok, "Session-Expires").ends_with("refresher=uas"), "{ok}");
+        let ack = head.replace("INVITE", "ACK").replace("z9hG4bKt1", "z9hG4bKt2");
+        let to = format!("TO: {}", value(&ok, "To"));
+        let ack = ack.replace("TO: <sip:+33123456789@t001.sbc.test>", &to).replace(timer, "");
+        world.hear(PROXY, &with_body(&ack, ""));
+        world.wait(Duration::from_secs(900));
+        let refresh = world.expect(PROXY, "INVITE ");
+        assert_eq!(body(&refresh), body(&ok), "what stands");
+        if waiting {
+            let hold = PLAIN.replace("o=- 1 1", "o=- 1 2") + "a=sendonly\n";
+            let hold = with_body(
+                &format!(
+                    "INVITE sip:x@127.0.0.10:5060 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bKh\n\
+                     Max-Forwards: 70\nFrom: {};tag=c1\nTo: {}\nCall-ID: {}\nCSeq: 2 INVITE\n\
+                     Contact: <sip:c@{CARRIER}>\n",
+                    value(&invite, "To"),
+                    value(&invite, "From"),
+                    value(&invite, "Call-ID"),
+                ),
+                &hold,
+            );
+            world.hear(CARRIER, &hold);
+        }
+        let moved = offer.replace(KEY, KEY_B).replace("o=- 1 1", "o=- 1 2");
+        let moved = moved.replace("audio 40000", "audio 42000");
+        world.hear(PROXY, &reply(&refresh, "200 OK", "", "", &moved).replace(";tag=\n", "\n"));
+        world.expect(PROXY, "ACK ");
+        let side = &plan(&world).sides[0];
+        let receive = &side.security.as_ref().expect("keys").receive;
+        assert_eq!(receive.iter().map(|key| key.key_salt()[0]).collect::<Vec<_>>(), [1]);
+        assert_eq!(side.rtp.map(|at| at.port()), Some(42000));
+        if !waiting {
+            world.nothing_but(CARRIER, &["OPTIONS"]);
+            continue;
+        }
+        // The hold reaches Teams in an offer of its own, and its refusal the trunk.
+        let offered = world.expect(PROXY, "INVITE ");
+        assert!(body(&offered).contains("a=inactive"), "{offered}");
+        world.hear(PROXY, &reply(&offered, "488 No", "", "", "").replace(";tag=\n", "\n"));
+        world.expect(CARRIER, "SIP/2.0 488");
+    }
+}
