@@ -158,6 +158,8 @@ pub struct Call {
     routes: Arc<Routes>,
     caller: Caller,
     called: Number,
+    /// It is a call for help: no limit ends it.
+    help: bool,
     caller_profile: Profile,
     callee_profile: Option<Profile>,
     max_forwards: u32,
@@ -194,6 +196,8 @@ pub struct NewCall {
     pub caller: Caller,
     /// Who is called.
     pub called: Number,
+    /// It is a call for help.
+    pub help: bool,
     /// How we appear to the caller.
     pub caller_profile: Profile,
     /// The end that calls.
@@ -221,6 +225,7 @@ impl Call {
             routes: new.routes,
             caller: new.caller,
             called: new.called,
+            help: new.help,
             caller_profile: new.caller_profile,
             callee_profile: None,
             max_forwards: new.max_forwards,

@@ -157,6 +157,8 @@ pub struct Play {
     pub payload: u8,
     /// Again and again; otherwise once, and then the peer hears the other side.
     pub looped: bool,
+    /// Until the other side speaks: from its first packet of speech that can be passed on, the peer hears that.
+    pub yields: bool,
 }
 
 impl SidePlan {

@@ -110,6 +110,11 @@ impl Codec {
         }
     }
 
+    /// Whether people are heard by it.
+    pub(crate) const fn is_speech(self) -> bool {
+        !matches!(self, Self::ComfortNoise | Self::Events)
+    }
+
     /// Whether a packet of it says that the peer pauses until there is something to hear: comfort noise, or a
     /// frame of 2 bytes of G.729 Annex B at the end.
     pub(crate) const fn pauses(self, payload: usize) -> bool {

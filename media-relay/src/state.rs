@@ -51,6 +51,8 @@ pub struct SideSnapshot {
     pub rtp: Option<LatchSnapshot>,
     /// Where its RTCP came from, if not multiplexed.
     pub rtcp: Option<LatchSnapshot>,
+    /// The peer has announced a pause: it sends RTP again when there is something to hear.
+    pub pauses: bool,
     /// Payload bytes sent, modulo 2^32.
     pub octets: u32,
     /// The side's figures in the order of [`SideStats`], times in nanoseconds.

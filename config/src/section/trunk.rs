@@ -61,7 +61,7 @@ pub(crate) static CALLER_ID: Key<CallerId> = Key::default(
 pub(crate) static TRUSTED: Key<bool> = Key::default(
     "trusted",
     "false",
-    "Whether it is told who calls also where that is to be shown to nobody: P-Asserted-Identity with Privacy (RFC 3325).",
+    "Whether it is told who calls also where that is to be shown to nobody, and believed when it tells: P-Asserted-Identity with Privacy (RFC 3325).",
 );
 pub(crate) static NUMBERS: Key<Vec<At<NumbersEntry>>> = Key::optional(
     "numbers",

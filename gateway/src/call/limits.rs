@@ -10,7 +10,6 @@ use media_relay::{Plan, Sound};
 use serde::{Deserialize, Serialize};
 
 use super::{CALLEE, CALLER, Call, Context, Do, Phase};
-use crate::emergency::is_emergency;
 use crate::event::{Event, Silent};
 use crate::failure::{Cause, Party};
 use crate::routing::{End, Routes};
@@ -79,8 +78,7 @@ impl Bounds {
 impl Call {
     /// The call is answered by this leg: its limits begin.
     pub(super) fn bound(&mut self, at: usize, cx: &Context<'_>) {
-        let uri = format!("tel:{}", self.called.as_str());
-        if is_emergency(uri.as_bytes()) {
+        if self.help {
             return;
         }
         let ends = [self.legs[CALLER].end, self.legs[at].end];

@@ -184,9 +184,9 @@ impl CallMedia {
         self.sides[at].ringback = Some(clip);
     }
 
-    /// That is over: whether side `at` heard some.
-    pub fn end_ringback(&mut self, at: usize) -> bool {
-        self.sides[at].ringback.take().is_some()
+    /// That is over.
+    pub fn end_ringback(&mut self, at: usize) {
+        self.sides[at].ringback = None;
     }
 
     /// Whether anybody hears music.
@@ -211,6 +211,10 @@ fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
     let mut plan = SidePlan::new(side.port);
     plan.sources.clone_from(&side.sources);
     plan.security = side.security();
+    if side.rules().secure == Secure::Required && plan.security.is_none() {
+        // Before there are keys nothing can be known to be this peer's.
+        plan.sources.clear();
+    }
     let (Some(ours), Some(theirs), true) = (side.local(), side.agreed(), side.is_safe()) else {
         plan.send = false;
         plan.receive = false;

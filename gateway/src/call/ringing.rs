@@ -8,12 +8,11 @@
 //! | `pass` | 180 | 183 with SDP | 180, 183 with SDP |
 //! | `generate` | 183 with SDP, ringback | the same | the same |
 //!
-//! Ringback ends with the first audio of the callee, or the answer. A call with it speaks G.711, so that what the caller is
+//! Ringback ends with the first speech of the callee (the relay sees to that), or the answer. A call with it speaks G.711, so that what the caller is
 //! told before anybody has answered is what the callee agrees to. Without G.711, or an offer, `generate` is `first`.
 
 use bytes::Bytes;
 use config::EarlyMedia;
-use media_relay::Side;
 use sip_stack::message::Message;
 
 use super::{CALLEE, CALLER, Call, Context, Phase};
@@ -55,14 +54,6 @@ impl Call {
         }
         if let Some((status, sdp)) = ring {
             self.on_leg(CALLER, cx, |leg, now, out| leg.ring(status, sdp, &[], now, out));
-        }
-    }
-
-    /// The relay hears a side.
-    pub fn handle_latched(&mut self, side: Side, cx: &mut Context<'_>) {
-        let early = side == Side::B && self.phase == Phase::Trying;
-        if early && self.media.end_ringback(CALLER) {
-            self.apply(cx);
         }
     }
 

@@ -215,6 +215,8 @@ impl Call {
             routes: Arc::clone(routes),
             caller,
             called,
+            // Its limits are as they were.
+            help: false,
             caller_profile,
             callee_profile: Some(callee_profile),
             max_forwards: 0,

@@ -19,11 +19,12 @@ use super::{Core, Output, owner};
 use crate::call::media_plan::{CallMedia, MediaSide};
 use crate::call::{Call, CallKey, NewCall, Story, leg_record, sources, tenant_name};
 use crate::cdr::LegRecord;
+use crate::emergency::is_emergency;
 use crate::failure::{Cause, RETRY_AFTER, reason_header};
 use crate::journal;
 use crate::locals::{self, Side};
 use crate::numbers::Number;
-use crate::profile::{AGENT, Caller, Profile, teams, trunk};
+use crate::profile::{AGENT, Caller, Profile, Word, teams, trunk};
 use crate::routing::{EdgeId, End, Hop, RealmId, Routes};
 
 impl Core {
@@ -177,7 +178,9 @@ impl Core {
         let called = Number::read(&dialled, routes.country(entry.from));
         let called = called.ok_or(Cause::IncompleteNumber)?;
         let country = routes.country(entry.from);
-        let caller = Caller::of(message, entry.profile.caller_id, country);
+        let help = is_emergency(message.uri()) && !routes.is_extension(entry.from, &called);
+        let Profile { caller_id: place, vouches, .. } = entry.profile;
+        let caller = Caller::of(message, Word { place, country, vouches, help });
         identity.contact = entry.profile.face.contact(Some(called.as_str()));
 
         let plan = routes.plan(entry.from, &called, |place| self.health.rank(place, now))?;
@@ -191,7 +194,7 @@ impl Core {
             },
             call_id: String::from_utf8_lossy(message.call_id()).into_owned(),
             caller: user_of(from_value),
-            asserted: caller.asserted().map(str::to_owned),
+            asserted: Caller::asserted_in(message, country),
             called: String::from_utf8_lossy(&dialled).into_owned(),
             correlation_id: entry.profile.correlation.and_then(|read| read(message)),
             ..leg_record(&routes, entry.from)
@@ -225,6 +228,7 @@ impl Core {
             routes,
             caller,
             called,
+            help,
             caller_profile: entry.profile,
             from: entry.from,
             peer: source.remote.ip(),

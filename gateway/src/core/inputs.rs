@@ -208,8 +208,6 @@ impl Core {
             media_relay::Event::Checkpoint { sessions } => self.keep_media(sessions),
             media_relay::Event::Latched { session, side, from } => {
                 tracing::debug!(session = session.0, ?side, %from, "media source");
-                let key = CallKey(session.0);
-                self.with_call(key, now, |call, cx| call.handle_latched(side, cx));
             }
             media_relay::Event::Sound { session, sides } => {
                 let key = CallKey(session.0);

@@ -1,13 +1,12 @@
 //! Who calls, as the other end is to see it: From, P-Asserted-Identity (RFC 3325), Privacy (RFC 3323).
 //!
 //! A caller that wants privacy, or calls itself anonymous, is shown to nobody; a number that its network vouches for is kept
-//! beside, for trunks of the same trust domain and for the record. Whoever calls for help is shown.
+//! beside, for trunks of the same trust domain, if whoever says so is trusted itself. Whoever calls for help is shown.
 
 use config::CallerId;
 use sip_stack::message::{HeaderId, Message, NameAddr};
 use sip_stack::uri::Uri;
 
-use crate::emergency::is_emergency;
 use crate::numbers::Number;
 
 /// Who calls.
@@ -18,22 +17,37 @@ pub struct Caller {
     display: Option<String>,
     /// The number, or what stands in its place; `None` is anonymous.
     user: Option<String>,
-    /// The number that its network vouches for.
+    /// The number that a trusted network vouches for.
     asserted: Option<String>,
+}
+
+/// How a peer's word on who calls is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Word<'a> {
+    /// Where the number stands.
+    pub place: CallerId,
+    /// Its country, for national numbers.
+    pub country: Option<&'a str>,
+    /// What it asserts may be told to others (RFC 3325 §5).
+    pub vouches: bool,
+    /// It calls for help.
+    pub help: bool,
 }
 
 impl Caller {
     /// Reads the caller of an INVITE. A number becomes E.164 by `country`; text stays if it is harmless; anything else is
     /// anonymous: an unreadable caller never fails a call.
-    pub fn of(message: &Message, place: CallerId, country: Option<&str>) -> Self {
+    pub fn of(message: &Message, word: Word<'_>) -> Self {
+        let Word { place, country, vouches, help } = word;
         let from = Identity::read(message.value(HeaderId::From).unwrap_or_default(), country);
         // Among several, often a sip: and a tel: one, the first with a number.
         let asserted = message
             .elements(HeaderId::PAssertedIdentity)
             .map(|value| Identity::read(value, country))
             .find(|identity| identity.number);
-        let number = asserted.as_ref().and_then(|asserted| asserted.user.clone());
-        if is_emergency(message.uri()) {
+        let said = asserted.as_ref().or(Some(&from)).filter(|said| vouches && said.number);
+        let number = said.and_then(|said| said.user.clone());
+        if help {
             let shown = if from.number { from } else { asserted.unwrap_or(from) };
             return Self { display: shown.display, user: shown.user, asserted: number };
         }
@@ -60,15 +74,15 @@ impl Caller {
         Some((self.user.as_deref()?, self.display.as_deref()))
     }
 
-    /// The number that a trusted peer may be told: the one that its network vouches for, else the one that is shown.
+    /// The number that a trusted peer may be told.
     pub fn vouched(&self) -> Option<&str> {
-        let shown = || self.user.as_deref().filter(|user| is_number(user));
-        self.asserted.as_deref().or_else(shown)
+        self.asserted.as_deref()
     }
 
-    /// The number in P-Asserted-Identity, as it was received.
-    pub fn asserted(&self) -> Option<&str> {
-        self.asserted.as_deref()
+    /// The number in P-Asserted-Identity as it was received, for the record.
+    pub fn asserted_in(message: &Message, country: Option<&str>) -> Option<String> {
+        let values = message.elements(HeaderId::PAssertedIdentity);
+        values.map(|value| Identity::read(value, country)).find(|identity| identity.number)?.user
     }
 
     #[cfg(test)]
@@ -156,7 +170,8 @@ mod tests {
         }
         text.push_str("Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa\r\nTo: <sip:b@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n");
         let message = sip_stack::message::Message::parse(text.into()).unwrap();
-        Caller::of(&message, place, Some("GB"))
+        let help = uri.contains(":112@");
+        Caller::of(&message, Word { place, country: Some("GB"), vouches: true, help })
     }
 
     const CALLED: &str = "sip:+442079460001@x";
@@ -183,6 +198,22 @@ mod tests {
         for privacy in ["none", "session", "history", ""] {
             assert_eq!(shown(&[FROM, PAI, &format!("Privacy: {privacy}")]), "+442079460003");
         }
+    }
+
+    /// RFC 3325 §5: what an untrusted peer says of itself is shown as it says, and vouched for to nobody.
+    #[test]
+    fn nobody_vouches_for_what_an_untrusted_peer_says() {
+        let text = format!(
+            "INVITE {CALLED} SIP/2.0\r\n{FROM}\r\n{PAI}\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa\r\nTo: <sip:b@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n"
+        );
+        let message = sip_stack::message::Message::parse(text.into()).unwrap();
+        let place = CallerId::Asserted;
+        for (vouches, vouched) in [(false, None), (true, Some("+442079460003"))] {
+            let word = Word { place, country: None, vouches, help: false };
+            let caller = Caller::of(&message, word);
+            assert_eq!((caller.user(), caller.vouched()), ("+442079460003", vouched));
+        }
+        assert_eq!(Caller::asserted_in(&message, None).as_deref(), Some("+442079460003"));
     }
 
     #[test]

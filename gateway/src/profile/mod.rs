@@ -7,7 +7,7 @@ mod face;
 pub mod teams;
 pub mod trunk;
 
-pub use caller::Caller;
+pub use caller::{Caller, Word};
 pub use face::{Face, escaped};
 
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub struct Profile {
     pub caller_id: CallerId,
     /// It is told numbers that are to be shown to nobody (RFC 3325).
     pub trusted: bool,
+    /// What it asserts of callers may be told to those.
+    pub vouches: bool,
     /// What it hears as a caller until the answer.
     pub early_media: EarlyMedia,
     /// How long it waits as a caller, hearing nothing but 100, before it gives the call to somebody else.
@@ -62,6 +64,7 @@ impl Profile {
             supported: "",
             caller_id: CallerId::From,
             trusted: false,
+            vouches: false,
             early_media: EarlyMedia::Pass,
             patience: None,
             correlation: None,

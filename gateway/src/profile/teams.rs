@@ -34,6 +34,7 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
         supported: "timer",
         caller_id: CallerId::From,
         trusted: false,
+        vouches: true,
         early_media: EarlyMedia::Pass,
         patience: Some(FAILOVER_TIME),
         correlation: Some(correlation_id),

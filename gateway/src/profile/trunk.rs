@@ -31,6 +31,7 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
         supported: "timer",
         caller_id: trunk.caller_id,
         trusted: trunk.trusted,
+        vouches: trunk.trusted,
         early_media: trunk.early_media,
         patience: None,
         correlation: None,

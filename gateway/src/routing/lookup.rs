@@ -29,6 +29,15 @@ impl Routes {
             .filter(|end| trunks.iter().any(|trunk| self.takes_from(*end, TrunkId(*trunk))))
     }
 
+    /// Whether this number, dialled by `from`, is an extension of a tenant, whatever it means elsewhere.
+    pub fn is_extension(&self, from: End, called: &Number) -> bool {
+        let owner = match from {
+            End::Trunk(trunk) => self.owner_from_trunk(trunk, called),
+            End::Tenant(tenant) => self.owner_from_tenant(tenant, called),
+        };
+        matches!(owner, Some(End::Tenant(_)))
+    }
+
     fn takes_from(&self, end: End, trunk: TrunkId) -> bool {
         match end {
             End::Tenant(id) => self.config.tenants[id.0].inbound_trunks.contains(&trunk.0),

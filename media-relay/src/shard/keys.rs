@@ -92,12 +92,13 @@ impl Keys {
         }
     }
 
-    /// Whether the rollover counter of a source of ours has left 0.
+    /// Whether the rollover counter of a source of ours has left 0, or will before another peer has heard of it: who comes
+    /// later takes the first number that it hears for one of the first round (RFC 3711 §3.3.1).
     pub(crate) fn has_rolled(&self, ssrc: Ssrc) -> bool {
         match self {
             Self::Plain => false,
             Self::Secure(contexts) => {
-                contexts.send.1.highest(ssrc).is_some_and(|index| index > u64::from(u16::MAX))
+                contexts.send.1.highest(ssrc).is_some_and(|index| index > FIRST_ROUND)
             }
         }
     }
@@ -228,3 +229,6 @@ const fn refusal(error: SrtpError) -> Refusal {
         SrtpError::Replayed | SrtpError::Late => Refusal::Duplicate,
     }
 }
+
+/// Where the first round of numbers is as good as over: 40 s of audio before.
+const FIRST_ROUND: u64 = 0xffff - 2048;

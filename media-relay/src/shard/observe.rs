@@ -146,7 +146,11 @@ impl Observer {
                 let gap = now.saturating_duration_since(run.heard);
                 self.longest_gap = self.longest_gap.max(gap);
                 run.heard = now;
-                if gap > PAUSE || clock != run.clock {
+                if clock != run.clock {
+                    self.highest_jitter = self.highest_jitter.max(run.highest_jitter());
+                    run.tick_by(clock);
+                }
+                if gap > PAUSE {
                     run.timing = None;
                 }
                 run.time(header, clock, now);
@@ -196,8 +200,9 @@ impl Observer {
         self.longest_gap
     }
 
-    pub(crate) fn jitter(&self) -> Duration {
-        self.run.as_ref().map_or(Duration::ZERO, |run| ticks(u64::from(run.jitter), run.clock) / 16)
+    /// None without a run.
+    pub(crate) fn jitter(&self) -> Option<Duration> {
+        self.run.as_ref().map(|run| ticks(u64::from(run.jitter), run.clock) / 16)
     }
 
     /// The highest value that it has had.
@@ -306,6 +311,13 @@ impl Run {
         let jitter = jitter + i64::from(distance) - ((jitter + 8) >> 4);
         self.jitter = u32::try_from(jitter).unwrap_or(0);
         self.jitter_max = self.jitter_max.max(self.jitter);
+    }
+
+    /// Goes on in units of another clock. The next distance is the first in them.
+    fn tick_by(&mut self, clock: u32) {
+        let scaled = u64::from(self.jitter) * u64::from(clock) / u64::from(self.clock.max(1));
+        self.jitter = u32::try_from(scaled).unwrap_or(u32::MAX);
+        (self.jitter_max, self.clock, self.timing) = (self.jitter, clock, None);
     }
 
     fn highest_jitter(&self) -> Duration {
@@ -447,7 +459,7 @@ mod tests {
         }
         let report = observer.report().unwrap();
         assert!((f64::from(report.jitter) - expected).abs() <= 1.0, "{report:?} {expected}");
-        assert!((observer.jitter().as_secs_f64() - 0.005).abs() < 0.0002);
+        assert!((observer.jitter().unwrap().as_secs_f64() - 0.005).abs() < 0.0002);
     }
 
     #[test]
@@ -458,7 +470,7 @@ mod tests {
         observer.observe(&header(1, 1, 0x8000_0000), 8000, at(1));
         observer.observe(&header(1, 2, 0x8000_0000), 8000, at(2));
         observer.observe(&header(1, 3, 0x8000_0000), 8000, at(3));
-        assert_eq!(observer.jitter(), Duration::ZERO);
+        assert_eq!(observer.jitter(), Some(Duration::ZERO));
     }
 
     #[test]
@@ -478,7 +490,7 @@ mod tests {
             let verdict = observer.observe(&header(1, n as u16, n.wrapping_mul(160)), 8000, at);
             assert_eq!(verdict, if n == 0 { Verdict::First } else { Verdict::Next });
         }
-        assert_eq!((observer.lost(), observer.jitter()), (0, Duration::ZERO));
+        assert_eq!((observer.lost(), observer.jitter()), (0, Some(Duration::ZERO)));
         assert_eq!(observer.report().unwrap().highest, (1 << 17) - 1);
     }
 

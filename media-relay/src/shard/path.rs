@@ -12,7 +12,10 @@ use crate::state::LatchSnapshot;
 /// One path to a peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Path {
-    signalled: Option<SocketAddr>,
+    /// The last address that the peer signalled and that could be used: a hold as in RFC 2543 is no other place.
+    place: Option<SocketAddr>,
+    /// It is what the peer signals now.
+    named: bool,
     latch: Latch,
     /// What the socket was last told.
     pub(crate) connected: Option<SocketAddr>,
@@ -20,16 +23,20 @@ pub(crate) struct Path {
 
 impl Path {
     pub(crate) const fn new(silence: Duration) -> Self {
-        Self { signalled: None, latch: Latch::new(silence), connected: None }
+        Self { place: None, named: false, latch: Latch::new(silence), connected: None }
     }
 
-    /// Takes on the address that the peer signalled.
-    pub(crate) fn signal(&mut self, address: Option<SocketAddr>, now: Instant) {
+    /// Takes on the address that the peer signalled: whether it has moved there from another one.
+    pub(crate) fn signal(&mut self, address: Option<SocketAddr>, now: Instant) -> bool {
         let address = address.filter(usable);
-        if let Some(new) = address.filter(|new| self.signalled != Some(*new)) {
-            self.latch.signalled(new, now);
-        }
-        self.signalled = address;
+        self.named = address.is_some();
+        let Some(new) = address.filter(|new| self.place != Some(*new)) else { return false };
+        self.latch.signalled(new, now);
+        self.place.replace(new).is_some()
+    }
+
+    fn signalled(&self) -> Option<SocketAddr> {
+        self.place.filter(|_| self.named)
     }
 
     /// Whether a packet from `from` may be looked at. `sources` is what a plain side allows besides
@@ -40,31 +47,31 @@ impl Path {
         sources: Option<&[IpNet]>,
         now: Instant,
     ) -> bool {
-        let exact = self.signalled == Some(from);
+        let exact = self.signalled() == Some(from);
         sources.is_none_or(|sources| self.allows(from, sources))
             && self.latch.admits(from, exact, now)
     }
 
     /// A good packet came from an admitted source. `true` when it is a new latch.
     pub(crate) fn heard(&mut self, from: SocketAddr, now: Instant) -> bool {
-        self.latch.heard(from, self.signalled == Some(from), now)
+        self.latch.heard(from, self.signalled() == Some(from), now)
     }
 
     /// What a restart should know.
     pub(crate) fn snapshot(&self) -> Option<LatchSnapshot> {
-        Some(LatchSnapshot { from: self.source()?, signalled: self.signalled })
+        Some(LatchSnapshot { from: self.source()?, signalled: self.signalled() })
     }
 
     /// Takes on a latch of another process, unless the peer has signalled another address since.
     pub(crate) fn resume(&mut self, latch: &LatchSnapshot) {
-        if latch.signalled == self.signalled && usable(&latch.from) {
-            self.latch.resume(latch.from, self.signalled == Some(latch.from));
+        if latch.signalled == self.signalled() && usable(&latch.from) {
+            self.latch.resume(latch.from, self.signalled() == Some(latch.from));
         }
     }
 
     /// Where to send.
     pub(crate) fn destination(&self) -> Option<SocketAddr> {
-        self.latch.source().or(self.signalled)
+        self.latch.source().or(self.signalled())
     }
 
     pub(crate) const fn source(&self) -> Option<SocketAddr> {
@@ -92,7 +99,7 @@ impl Path {
     }
 
     fn allows(&self, from: SocketAddr, sources: &[IpNet]) -> bool {
-        self.signalled.is_some_and(|signalled| signalled.ip() == from.ip())
+        self.signalled().is_some_and(|signalled| signalled.ip() == from.ip())
             || sources.iter().any(|network| network.contains(&from.ip()))
     }
 }

@@ -58,8 +58,8 @@ impl Player {
     }
 
     fn plays(&self, play: &Play) -> bool {
-        let Play { clip, law, payload, looped } = &self.play;
-        (law, payload, looped) == (&play.law, &play.payload, &play.looped)
+        let Play { clip, law, payload, looped, yields } = &self.play;
+        (law, payload, looped, yields) == (&play.law, &play.payload, &play.looped, &play.yields)
             && Arc::ptr_eq(clip, &play.clip)
     }
 
@@ -122,6 +122,18 @@ impl SideState {
     /// Whether the peer hears something else than the other side.
     pub(crate) fn is_playing(&self) -> bool {
         self.player.as_ref().is_some_and(|player| player.at.is_some())
+    }
+
+    /// The other side speaks: what gives way to that is over. Whether nothing is played any more.
+    pub(crate) fn yield_to_speech(&mut self) -> bool {
+        match &mut self.player {
+            Some(player) if player.play.yields => {
+                player.at = None;
+                true
+            }
+            Some(player) => player.at.is_none(),
+            None => true,
+        }
     }
 
     /// When the first packet is due, as long as nobody sees to it.

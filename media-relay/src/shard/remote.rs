@@ -17,7 +17,7 @@ pub(crate) struct Remote {
     /// The stream that the peer's reports are about.
     about: Option<Ssrc>,
     /// What was lost of others before it.
-    before: u64,
+    before: u32,
     next: u8,
     /// A round trip is known by them.
     measured: bool,
@@ -32,7 +32,7 @@ impl Remote {
 
     /// The peer is another one.
     pub(crate) fn forget(&mut self, stats: &SideStats) {
-        *self = Self { before: stats.far_lost, ..Self::default() };
+        *self = Self { before: stats.far_lost as u32, ..Self::default() };
     }
 
     /// The peer's block about our stream, whose clock is in Hz.
@@ -70,10 +70,10 @@ impl Remote {
         let lost = u64::try_from(block.lost).unwrap_or(0);
         match self.about.replace(block.ssrc) {
             Some(ssrc) if ssrc == block.ssrc => {}
-            Some(_) => self.before = known,
-            None => self.before = self.before.max(known.saturating_sub(lost)),
+            Some(_) => self.before = known as u32,
+            None => self.before = self.before.max(known.saturating_sub(lost) as u32),
         }
-        self.before + lost
+        u64::from(self.before) + lost
     }
 
     /// The time since the report that is answered, less what the peer kept it. A peer may round what it kept up by

@@ -64,6 +64,7 @@ impl SideState {
             sent,
             rtp: self.rtp.snapshot(),
             rtcp: self.rtcp.snapshot(),
+            pauses: self.silence.pauses(),
             octets: self.reports.octets,
             figures: state::figures(&self.figures()),
             reach,
@@ -81,6 +82,7 @@ impl SideState {
         if let Some(state) = state {
             self.stats = state::stats(&state.figures);
             self.observer.resume(&self.stats);
+            self.silence.resume(state.pauses);
             self.resume_peer(state);
         }
         let Some((state, age)) = state.zip(age) else {

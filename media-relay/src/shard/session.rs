@@ -116,7 +116,11 @@ impl Session {
             self.attention |= this.note_sound(&header, len, now);
         }
         let payload_type = payload_type.ok_or(Refusal::Unlisted)?;
-        if !this.receive || !other.send || other.is_playing() {
+        if !this.receive || !other.send {
+            return Err(Refusal::Held);
+        }
+        let speech = this.payloads.codec(header.payload_type).is_speech();
+        if other.is_playing() && !(speech && other.yield_to_speech()) {
             return Err(Refusal::Held);
         }
         let to = other.rtp.destination().ok_or(Refusal::Held)?;

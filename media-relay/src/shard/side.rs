@@ -130,7 +130,12 @@ impl SideState {
             rtp.set_port(rtp.port().checked_add(1)?);
             Some(rtp)
         });
-        self.rtp.signal(plan.rtp, now);
+        if self.rtp.signal(plan.rtp, now) {
+            // Another peer, or the same elsewhere: what was known of the one before says nothing of it.
+            self.silence.begin_again(now);
+            self.remote.forget(&self.stats);
+            self.stats.far_mos = 0;
+        }
         self.rtcp.signal(plan.rtcp.or(next), now);
         self.recheck();
         self.planned = plan.ssrc;
@@ -224,7 +229,7 @@ impl SideState {
     pub(crate) fn figures(&self) -> SideStats {
         SideStats {
             lost: self.observer.lost(),
-            jitter: self.observer.jitter(),
+            jitter: self.observer.jitter().unwrap_or(self.stats.jitter),
             jitter_max: self.observer.jitter_max(),
             longest_gap: self.observer.longest_gap(),
             ..self.stats
@@ -236,19 +241,10 @@ impl SideState {
     pub(crate) fn note_sound(&mut self, header: &Header, len: usize, now: Instant) -> bool {
         let codec = self.payloads.codec(header.payload_type);
         let pauses = codec.pauses(len - header.len);
-        match codec {
-            Codec::Events => return self.silence.note_rtp(None, now),
-            Codec::ComfortNoise => {}
-            Codec::Other
-            | Codec::G711
-            | Codec::G722
-            | Codec::G729
-            | Codec::Amr
-            | Codec::AmrWb
-            | Codec::Silk
-            | Codec::Opus => self.stats.payload_type = Some(header.payload_type),
+        if codec.is_speech() {
+            self.stats.payload_type = Some(header.payload_type);
         }
-        self.silence.note_rtp(Some(pauses), now)
+        self.silence.note_rtp((codec != Codec::Events).then_some(pauses), now)
     }
 
     /// Figures so far, with the scores of both directions: of what comes from the peer up to here, and of what it

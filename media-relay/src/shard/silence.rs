@@ -30,7 +30,8 @@ pub(crate) struct Silence {
     reported: Instant,
     /// What came last was comfort noise.
     pauses: bool,
-    timeout: Option<Duration>,
+    /// In milliseconds.
+    timeout: Option<u32>,
     sound: Sound,
     /// Up to when silence was added up.
     counted: Instant,
@@ -54,12 +55,27 @@ impl Silence {
 
     /// Takes on what a plan says. Time begins when the peer is expected to send, not before.
     pub(crate) fn apply(&mut self, expected: bool, timeout: Option<Duration>, now: Instant) {
-        self.timeout = timeout;
+        self.timeout = timeout.map(|time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
         if expected && !self.expected {
-            (self.heard, self.reported) = (now, now);
-            self.audible = false;
+            self.begin_again(now);
         }
         self.expected = expected;
+    }
+
+    /// Nothing was heard yet of who is expected now: whether it pauses will be said again.
+    pub(crate) const fn begin_again(&mut self, now: Instant) {
+        (self.heard, self.reported) = (now, now);
+        (self.audible, self.pauses) = (false, false);
+    }
+
+    /// Whether the peer announced a pause, for another process.
+    pub(crate) const fn pauses(&self) -> bool {
+        self.pauses
+    }
+
+    /// What another process knew.
+    pub(crate) const fn resume(&mut self, pauses: bool) {
+        self.pauses = pauses;
     }
 
     /// RTP that can be passed on came; `pauses` where that says something. Whether this ends a silence.
@@ -83,9 +99,9 @@ impl Silence {
         (self.heard, self.reported) = (self.heard.max(heard), self.reported.max(heard));
     }
 
-    /// Whether it should have been heard by now.
+    /// Whether it falls silent now.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.judge(now, Duration::ZERO) != Sound::Heard
+        !self.is_silent() && self.judge(now, Duration::ZERO) != Sound::Heard
     }
 
     /// How it stands now, silence a `lead` ahead of its time; silence is added to the figures.
@@ -150,10 +166,8 @@ impl Silence {
     }
 
     fn dead_at(&self) -> Option<Instant> {
-        let timeout = match self.pauses {
-            true => self.timeout?.max(PAUSE),
-            false => self.timeout?,
-        };
+        let timeout = Duration::from_millis(self.timeout?.into());
+        let timeout = if self.pauses { timeout.max(PAUSE) } else { timeout };
         self.heard.max(self.reported).checked_add(timeout)
     }
 }

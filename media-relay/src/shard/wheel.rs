@@ -161,7 +161,7 @@ mod tests {
             let mut side = SidePlan::new(Port { shard: 0, pool: PoolId(0), index: 0, number });
             side.rtp = Some(([192, 0, 2, 1], number).into());
             let clip = Arc::clone(&clip);
-            side.play = Some(Play { clip, law: Law::A, payload: 8, looped: true });
+            side.play = Some(Play { clip, law: Law::A, payload: 8, looped: true, yields: false });
             side
         });
         let plan = Plan { session: SessionId(1), sides };

@@ -18,7 +18,7 @@ pub(crate) fn music(looped: bool) -> Play {
     let wave = |n: u32| ((TAU * f64::from(n) / 8.0).sin() * 8000.0) as i16;
     let samples: Vec<i16> = (0..4001).map(wave).collect();
     let clip = Arc::new(Clip::new(&samples).unwrap());
-    Play { clip, law: Law::A, payload: 8, looped }
+    Play { clip, law: Law::A, payload: 8, looped, yields: false }
 }
 
 /// The packets that the peer of a side was sent since last asked, and when.
@@ -211,7 +211,8 @@ fn ringback_is_heard_in_its_cadence() {
     let mut bench = Bench::plain();
     let mut a = Peer::plain(1);
     let clip = Arc::new(tone::tone(tone::Tone::Ringback, Some("GB")));
-    bench.plan.sides[0].play = Some(Play { clip, law: Law::Mu, payload: 0, looped: true });
+    bench.plan.sides[0].play =
+        Some(Play { clip, law: Law::Mu, payload: 0, looped: true, yields: false });
     bench.apply();
     bench.pass(ms(6000));
     let played = heard(&mut bench, Side::A, &mut a);
@@ -297,4 +298,37 @@ fn r01_the_stream_goes_on_in_the_next_life() {
             assert!(told.abs_diff(passed) <= 400, "{told} {passed}");
         }
     }
+}
+
+/// Ringback gives way to the first speech of the other side, and to nothing else: not to its RTCP, comfort noise, digits,
+/// or what nobody agreed to; and does not come back when the same plan is applied again.
+#[test]
+fn what_yields_ends_with_the_first_speech_of_the_other_side() {
+    let ringback = Play { yields: true, ..music(true) };
+    let mut bench = Bench::with(|[a, b]| {
+        a.play = Some(ringback.clone());
+        b.payloads = vec![(8, 8), (13, 13), (101, 101)];
+        b.codecs = vec![(101, media_relay::Codec::Events)];
+    });
+    let (mut a, mut b) = (Peer::plain(1), Peer::plain(2));
+    let plays = |bench: &mut Bench| {
+        let before = bench.stats(Side::A).played;
+        bench.pass(ms(100));
+        bench.stats(Side::A).played - before
+    };
+    assert_eq!(plays(&mut bench), 5, "every 20 ms");
+    bench.rtcp(Side::B, &crate::rtcp::receiver_report(2, [9, 0, 0, 0, 0, 0]));
+    for kind in [13, 101, 96] {
+        b.next.payload_type = kind;
+        assert_eq!(bench.rtp(Side::B, &b.say().1), None, "{kind}");
+    }
+    bench.rtp(Side::A, &a.say().1);
+    assert_eq!(plays(&mut bench), 5);
+    b.next.payload_type = 8;
+    bench.talk(Side::B, &mut b, &mut a);
+    assert_eq!(plays(&mut bench), 0);
+    bench.apply();
+    b.next.payload_type = 13;
+    assert!(bench.rtp(Side::B, &b.say().1).is_some(), "noise passes now");
+    assert_eq!(plays(&mut bench), 0);
 }

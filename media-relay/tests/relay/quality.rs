@@ -328,6 +328,78 @@ fn who_pauses_is_not_dead_between_two_reports() {
     assert_eq!(sounds(&mut bench), [[HEARD, DEAD]]);
 }
 
+/// Noise before a hold says nothing of what comes after it; before a restart it does.
+#[test]
+fn a_pause_is_forgotten_with_a_hold_or_a_move_and_kept_over_a_restart() {
+    let pausing = || {
+        let mut bench = answered();
+        let mut b = Peer::plain(2);
+        b.next.payload_type = 13;
+        bench.rtp(Side::B, &b.say().1);
+        bench.pass(ms(1000));
+        bench
+    };
+    let mut a = Peer::plain(1);
+    let mut bench = pausing();
+    bench.plan.sides[1].receive = false;
+    bench.apply();
+    bench.plan.sides[1].receive = true;
+    bench.apply();
+    speak(&mut bench, Some(&mut a), None, ms(4020));
+    assert_eq!(sounds(&mut bench), [[HEARD, SILENT]]);
+    let mut bench = pausing();
+    bench.plan.sides[1].rtp = Some("198.51.100.9:5000".parse().unwrap());
+    bench.apply();
+    speak(&mut bench, Some(&mut a), None, ms(3980));
+    assert_eq!(sounds(&mut bench), [] as [[Sound; 2]; 0]);
+    speak(&mut bench, Some(&mut a), None, ms(40));
+    assert_eq!(sounds(&mut bench), [[HEARD, SILENT]]);
+    let mut bench = pausing();
+    let state = bench.checkpoint.clone().unwrap().1;
+    bench.crash(Some(state), ms(500));
+    speak(&mut bench, Some(&mut a), None, ms(14_980));
+    assert_eq!(sounds(&mut bench), [] as [[Sound; 2]; 0]);
+}
+
+/// One is silent for long; the other's gaps of 3.5 s are no silence all the same.
+#[test]
+fn who_is_silent_makes_nobody_else_silent() {
+    let mut bench = answered();
+    let mut a = Peer::plain(1);
+    speak(&mut bench, Some(&mut a), None, ms(5000));
+    assert_eq!(sounds(&mut bench), [[HEARD, SILENT]]);
+    for _ in 0..10 {
+        bench.pass(ms(3500));
+        bench.rtp(Side::A, &a.say().1);
+    }
+    assert_eq!(sounds(&mut bench), [] as [[Sound; 2]; 0]);
+    assert_eq!(bench.stats(Side::B).one_way, 1);
+}
+
+/// 10 ms late on a clock of 16 kHz, then a digit on one of 8 kHz: J = 160 / 16 = 10 units of 16 kHz, 0.625 ms, 5 of 8 kHz.
+#[test]
+fn jitter_is_a_time_whatever_clock_comes_last() {
+    let mut bench = Bench::with(|[a, _]| a.clocks = vec![(104, 16_000)]);
+    let mut a = Peer::plain(1);
+    a.next.payload_type = 104;
+    for after in [0, 30] {
+        bench.pass(ms(after));
+        bench.rtp(Side::A, &a.say().1);
+        a.next.timestamp += 160;
+    }
+    let late = Duration::from_micros(625);
+    let figures = |bench: &Bench| (bench.stats(Side::A).jitter, bench.stats(Side::A).jitter_max);
+    assert_eq!(figures(&bench), (late, late));
+    a.next.payload_type = 101;
+    bench.pass(ms(10));
+    bench.rtp(Side::A, &a.say().1);
+    assert_eq!(figures(&bench), (late, late));
+    bench.pass(ms(1500));
+    let state = bench.checkpoint.clone().unwrap().1;
+    bench.crash(Some(state), ms(500));
+    assert_eq!(figures(&bench), (late, late), "until there is another");
+}
+
 /// Both go quiet within a second of each other: that is no audio at all, not first one-way audio.
 #[test]
 fn two_that_stop_at_nearly_one_time_are_silent_together() {

@@ -185,6 +185,24 @@ fn a_hold_without_an_address_stops_a_plain_side() {
     bench.talk(Side::B, &mut b, &mut a);
 }
 
+/// Behind NAT the same way: back at the address that it had, it is where it was heard.
+#[test]
+fn a_hold_without_an_address_loses_no_latch() {
+    let mut bench = Bench::with(|[a, _]| a.sources = vec!["192.0.2.0/24".parse().unwrap()]);
+    let (mut a, mut b) = (Peer::plain(1), Peer::plain(2));
+    let from = "192.0.2.1:40000";
+    assert!(bench.rtp_from(Side::A, from, &a.say().1).is_some());
+    bench.plan.sides[0].rtp = Some("0.0.0.0:4000".parse().unwrap());
+    (bench.plan.sides[0].send, bench.plan.sides[0].receive) = (false, false);
+    bench.apply();
+    assert_eq!(bench.rtp(Side::B, &b.say().1), None);
+    bench.plan.sides[0].rtp = Some(ADDRESS[0].parse().unwrap());
+    (bench.plan.sides[0].send, bench.plan.sides[0].receive) = (true, true);
+    bench.apply();
+    assert_eq!(bench.rtp(Side::B, &b.say().1).unwrap().0.to, from.parse().unwrap());
+    assert!(bench.rtp_from(Side::A, from, &a.say().1).is_some());
+}
+
 #[test]
 fn a_side_that_becomes_secure_believes_no_former_source() {
     let mut bench = Bench::plain();

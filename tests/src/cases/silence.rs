@@ -96,7 +96,7 @@ fn dead_media_end_the_call_on_both_sides() {
     assert!(gateway.records().is_empty());
     let bye = call.carrier.hung_up();
     let after = answered.elapsed();
-    assert!((4.9..6.0).contains(&after.as_secs_f64()), "{after:?}");
+    assert!((4.5..6.0).contains(&after.as_secs_f64()), "{after:?}");
     assert_eq!(bye.msg.get("Reason"), Some("Q.850;cause=102"));
     call.teams.hung_up();
     let records = gateway.wait_records(1);
@@ -154,7 +154,7 @@ fn a_call_that_has_lasted_as_long_as_it_may_is_ended() {
     call.talk();
     call.carrier.hung_up();
     let after = answered.elapsed();
-    assert!((2.8..4.0).contains(&after.as_secs_f64()), "{after:?}");
+    assert!((2.3..4.0).contains(&after.as_secs_f64()), "{after:?}");
     call.teams.hung_up();
     let records = gateway.wait_records(1);
     assert_eq!(records[0]["cause"]["text"], "the call has lasted for max_duration");

@@ -55,7 +55,7 @@ impl MediaSide {
 pub(super) fn ringback(side: &MediaSide, sends: bool) -> Option<Play> {
     let clip = side.ringback.as_ref().filter(|_| sends).map(Arc::clone)?;
     let (law, payload) = side.g711()?;
-    Some(Play { clip, law, payload, looped: true })
+    Some(Play { clip, law, payload, looped: true, yields: true })
 }
 
 /// What `side` hears in place of `other`, if it may be sent anything.
@@ -67,7 +67,7 @@ pub(super) fn play(side: &MediaSide, other: &MediaSide, sends: bool) -> Option<P
     side.local().filter(|told| told.shown == Direction::SendRecv)?;
     let clip = side.music.as_ref().map(Arc::clone)?;
     let (law, payload) = side.g711()?;
-    Some(Play { clip, law, payload, looped: true })
+    Some(Play { clip, law, payload, looped: true, yields: false })
 }
 
 /// Whether `side` has music for this hold of `other`, and nothing to hear it with.

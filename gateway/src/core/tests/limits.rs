@@ -127,20 +127,45 @@ fn a_call_whose_time_passed_while_no_process_was_there_ends_at_once() {
     ended(&mut world, TOO_LONG, "operator");
 }
 
+/// Whoever calls for help is not cut off; that 112 is an extension somewhere makes no difference to who dials it elsewhere.
 #[test]
-fn calls_for_help_have_no_limits() {
-    let mut config = limited(Some(60), Some(60));
-    config.gateway.media_timeout = Some(Duration::from_secs(30));
-    config.tenants[0].numbers = crate::routing::tests::numbers("+112");
-    let mut world = World::with(config);
-    world.hear(CARRIER, &carrier_invite("112", PLAIN));
-    let invite = world.expect(PROXY, "INVITE ");
-    world.hear(PROXY, &reply(&invite, "200 OK", "t1", TEAMS_CONTACT, SECURE));
-    let ok = world.expect(CARRIER, "SIP/2.0 200");
-    world.hear(CARRIER, &carrier_ack(&ok));
-    assert_eq!(last_plan(&world).sides.each_ref().map(|side| side.timeout), [None; 2]);
-    world.wait(Duration::from_secs(3600));
-    assert!(world.records.is_empty());
+fn calls_for_help_have_no_limits_and_extensions_have() {
+    for extension in [false, true] {
+        let mut config = limited(Some(60), Some(60));
+        config.gateway.media_timeout = Some(Duration::from_secs(30));
+        let mut world = World::with(if extension {
+            config.tenants[0].numbers = crate::routing::tests::numbers("+112");
+            config
+        } else {
+            config
+        });
+        if extension {
+            world.hear(CARRIER, &carrier_invite("112", PLAIN));
+            let invite = world.expect(PROXY, "INVITE ");
+            world.hear(PROXY, &reply(&invite, "200 OK", "t1", TEAMS_CONTACT, SECURE));
+            let ok = world.expect(CARRIER, "SIP/2.0 200");
+            world.hear(CARRIER, &carrier_ack(&ok));
+        } else {
+            let head = "INVITE sip:112@t001.sbc.test:5061;user=phone;transport=tls SIP/2.0\n\
+                VIA: SIP/2.0/TLS 127.0.0.20:5061;branch=z9hG4bKt1\nMAX-FORWARDS: 70\n\
+                FROM: <sip:+442079460001@sip.teams.test>;tag=x\nTO: <sip:112@t001.sbc.test>\n\
+                CALL-ID: t1\nCSEQ: 1 INVITE\nCONTACT: <sip:api.pstnhub.test:443;x-i=1>\n";
+            world.hear(PROXY, &with_body(head, SECURE));
+            let invite = world.expect(CARRIER, "INVITE ");
+            let contact = "Contact: <sip:c@127.0.0.50:5070>\n";
+            world.hear(CARRIER, &reply(&invite, "200 OK", "c1", contact, PLAIN));
+            world.expect(PROXY, "SIP/2.0 200");
+        }
+        let timeout = extension.then(|| Duration::from_secs(30));
+        assert_eq!(last_plan(&world).sides.each_ref().map(|side| side.timeout), [timeout; 2]);
+        if extension {
+            world.wait(Duration::from_secs(61));
+            ended(&mut world, TOO_LONG, "operator");
+        } else {
+            world.wait(Duration::from_secs(30));
+            assert!(world.records.is_empty());
+        }
+    }
 }
 
 #[test]
