@@ -13,6 +13,7 @@ mod calls;
 mod course;
 mod failover;
 mod hostile;
+mod hours;
 mod keys;
 mod leak;
 mod libsrtp;

@@ -15,7 +15,7 @@ use crate::harness::tape::{Judged, Tape};
 const RATE: u32 = 900;
 
 /// Both ends speak as fast as a stream may, `count` packets each: all of them arrive, in order, and nothing else.
-fn rush(call: &mut Talking, count: usize) {
+pub(super) fn rush(call: &mut Talking, count: usize) {
     let Talking { carrier_media: plain, teams_media: secure, .. } = call;
     drop((plain.hear(), secure.hear()));
     let (mut sent, mut heard) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
@@ -50,7 +50,7 @@ fn rush(call: &mut Talking, count: usize) {
 
 /// Takes both ends' sequence numbers forward as loss would: by less than what a receiver takes for another stream
 /// (RFC 3550 A.1), until so many numbers are gone.
-fn lose(call: &mut Talking, numbers: u32) {
+pub(super) fn lose(call: &mut Talking, numbers: u32) {
     for _ in 0..numbers / 2500 {
         for end in [&mut call.carrier_media, &mut call.teams_media] {
             end.sequence = end.sequence.wrapping_add(2499);
@@ -66,7 +66,7 @@ fn lose(call: &mut Talking, numbers: u32) {
 }
 
 /// The same SDP of Teams again; answered by the gateway alone, twice by the same SDP.
-fn refresh(call: &mut Talking) {
+pub(super) fn refresh(call: &mut Talking) {
     let own = call.own.clone();
     let first = offer(call, &own);
     assert_eq!(offer(call, &own).body, first.body, "what we told it is told again");
@@ -83,7 +83,7 @@ fn offer(call: &mut Talking, own: &Crypto) -> Msg {
 }
 
 /// Teams offers another key, and uses it once it has the answer. What is under way under the old one is not lost.
-fn rekey(call: &mut Talking) {
+pub(super) fn rekey(call: &mut Talking) {
     let own = Crypto::fresh(1, CM_80);
     offer(call, &own);
     let last = call.teams_media.speak();

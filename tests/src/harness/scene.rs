@@ -40,6 +40,7 @@ pub struct Scene {
     ports: &'static str,
     gateway_keys: String,
     carrier_keys: String,
+    times: u32,
     _watchdog: Watchdog,
 }
 
@@ -71,6 +72,7 @@ impl Scene {
             trunks: String::new(),
             tenants: BTreeMap::new(),
             hosts: hosts.collect(),
+            times: 1,
             _watchdog: Watchdog::start(test, limit),
         }
     }
@@ -85,6 +87,12 @@ impl Scene {
 
     pub fn proxies(&mut self, count: usize) -> &mut Self {
         self.proxies = count;
+        self
+    }
+
+    /// The gateway's clock runs so many times as fast as ours.
+    pub fn times(&mut self, times: u32) -> &mut Self {
+        self.times = times;
         self
     }
 
@@ -200,7 +208,7 @@ impl Scene {
     /// Writes the configuration and starts the gateway.
     pub fn start(&self) -> Gateway {
         let config = self.write();
-        Gateway::start(&config, self.dir().join("state"), self.place.at(ADMIN, 8080))
+        Gateway::start_faster(&config, self.state(), self.place.at(ADMIN, 8080), self.times)
     }
 
     /// Starts another gateway that takes over from the one that runs.
