@@ -247,6 +247,16 @@ fn forked_early_media_with_two_keys() {
             thread::sleep(Duration::from_millis(4));
         }
         assert_eq!(caller_media.hear(), []);
+        // It is still one of those that may answer: when the second one has been silent for a while, it is heard again,
+        // and hears.
+        thread::sleep(Duration::from_millis(2200));
+        for _ in 0..20 {
+            let (media, _) = &mut forks[0];
+            let said = media.speak();
+            assert_eq!(heard_by(&mut caller_media, 1)[0].payload, said.payload, "again");
+            let said = caller_media.speak();
+            assert_eq!(heard_by(media, 1)[0].payload, said.payload, "to it again");
+        }
         match winner {
             2 => callee.fork(),
             n => callee.answer_as(&tags[n]),
