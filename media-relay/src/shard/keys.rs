@@ -1,8 +1,9 @@
 //! The SRTP contexts of one side, kept or replaced as its plan says: a context lives as long as
 //! its key. What we hear is a machine of its own (`inbound`); what we send goes under the one key
-//! that the plan names. A key of ours that was left and is named again goes on where it was: no index
-//! comes twice under it (RFC 3711 §9.1). Who comes to a stream of ours whose numbers have gone round cannot know its
-//! rollover counter: an encrypted peer that moves gets a source of ours that begins with 0 (`Change::Peer`).
+//! that the plan names. A key of ours that was left and is named again goes on where it was, also where the plan
+//! named none in between: no index comes twice under it (RFC 3711 §9.1). Who comes to a stream of ours whose numbers have
+//! gone round cannot know its rollover counter: an encrypted peer that moves gets a source of ours that begins with 0
+//! (`Change::Peer`).
 
 mod inbound;
 
@@ -13,18 +14,14 @@ pub(crate) use self::inbound::{Opened, Standing};
 
 use self::inbound::Inbound;
 use super::refusal::Refusal;
-use crate::packet::Ssrc;
+use crate::packet::{Header, Ssrc};
 use crate::plan::Security;
 use crate::srtp::{MasterKey, Receiver, Sender, SrtpError};
 use crate::state::{ADVANCE, KeySnapshot};
 
-/// How packets of one side are protected.
-pub(crate) enum Keys {
-    /// Plain RTP.
-    Plain,
-    /// SRTP. Apart, so that plain sides stay small.
-    Secure(Box<Contexts>),
-}
+/// How packets of one side are protected: plain so far without contexts, which are apart, so that plain sides stay small.
+#[derive(Default)]
+pub(crate) struct Keys(Option<Box<Contexts>>);
 
 /// Whether indexes go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +52,13 @@ pub(crate) struct Contexts {
     /// Keys of ours that were in use before, the oldest first: at most `LEFT`.
     left: Vec<(MasterKey, Sender)>,
     receive: Inbound,
+    /// Whether the plan names keys; else this is plain RTP until it does again.
+    named: bool,
 }
 
 impl Keys {
-    pub(crate) const fn is_secure(&self) -> bool {
-        match self {
-            Self::Plain => false,
-            Self::Secure(_) => true,
-        }
+    pub(crate) fn is_secure(&self) -> bool {
+        self.0.as_ref().is_some_and(|contexts| contexts.named)
     }
 
     /// Takes on the keys of a plan. `place` is where the peer says that it is; a hold by a null address says nothing.
@@ -72,47 +68,40 @@ impl Keys {
         place: Option<SocketAddr>,
         now: Instant,
     ) -> Change {
-        let Some(security) = security else {
-            *self = Self::Plain;
-            return Change::OurKey;
-        };
-        let Self::Secure(contexts) = self else {
-            *self = Self::Secure(Box::new(Contexts::new(security, place, now)));
-            return Change::OurKey;
-        };
-        let before = contexts.place;
-        contexts.place = place.or(before);
-        let moved = before.is_some() && contexts.place != before;
-        let another = moved && !contexts.receive.knows(&security.receive);
-        contexts.receive.apply(&security.receive, now);
-        match contexts.send_under(&security.send) {
-            true => Change::OurKey,
-            false if another => Change::Peer,
-            false => Change::Nothing,
+        match (security, &mut self.0) {
+            (Some(security), Some(contexts)) => contexts.apply(security, place, now),
+            (Some(security), none @ None) => {
+                *none = Some(Box::new(Contexts::new(security, place, now)));
+                Change::OurKey
+            }
+            (None, Some(contexts)) => {
+                contexts.named = false;
+                contexts.receive.apply(&[], now);
+                Change::Nothing
+            }
+            (None, None) => Change::Nothing,
         }
     }
 
     /// Whether the rollover counter of a source of ours has left 0, or will before another peer has heard of it: who comes
     /// later takes the first number that it hears for one of the first round (RFC 3711 §3.3.1).
     pub(crate) fn has_rolled(&self, ssrc: Ssrc) -> bool {
-        match self {
-            Self::Plain => false,
-            Self::Secure(contexts) => {
-                contexts.send.1.highest(ssrc).is_some_and(|index| index > FIRST_ROUND)
-            }
-        }
+        let highest = self.0.as_ref().and_then(|contexts| contexts.send.1.highest(ssrc));
+        highest.is_some_and(|index| index > FIRST_ROUND)
     }
 
-    /// Forgets keys of the peer whose time is over.
+    /// Leaves keys of the peer whose time is over.
     pub(crate) fn expire(&mut self, now: Instant) {
-        if let Self::Secure(contexts) = self {
+        if let Some(contexts) = &mut self.0 {
             contexts.receive.expire(now);
         }
     }
 
     /// What a restart should know of both directions.
     pub(crate) fn snapshot(&self) -> (Option<KeySnapshot>, Option<KeySnapshot>) {
-        let Self::Secure(contexts) = self else { return (None, None) };
+        let Some(contexts) = self.0.as_ref().filter(|contexts| contexts.named) else {
+            return (None, None);
+        };
         let (key, sender) = &contexts.send;
         let send = KeySnapshot { key: key.fingerprint(), indexes: sender.snapshot() };
         (Some(send), contexts.receive.snapshot())
@@ -121,15 +110,12 @@ impl Keys {
     /// All that is known of the peer's keys, as text.
     #[cfg(test)]
     pub(crate) fn peer_state(&self) -> String {
-        match self {
-            Self::Plain => String::new(),
-            Self::Secure(contexts) => contexts.receive.text(),
-        }
+        self.0.as_ref().map(|contexts| contexts.receive.text()).unwrap_or_default()
     }
 
     /// Takes nothing again of what the peer sent under its key to another process.
     pub(crate) fn resume_receive(&mut self, snapshot: &KeySnapshot) {
-        if let Self::Secure(contexts) = self {
+        if let Some(contexts) = self.in_use() {
             contexts.receive.resume(snapshot);
         }
     }
@@ -137,7 +123,7 @@ impl Keys {
     /// Goes on beyond what another process can have sent under our key: `false` if it was another
     /// key. The newest number that counts as sent by that source, if there is any.
     pub(crate) fn resume_send(&mut self, snapshot: &KeySnapshot, ssrc: Ssrc) -> Resumed {
-        let Self::Secure(contexts) = self else { return Resumed::Not };
+        let Some(contexts) = self.in_use() else { return Resumed::Not };
         let (key, sender) = &mut contexts.send;
         if key.fingerprint() != snapshot.key {
             return Resumed::Not;
@@ -148,54 +134,71 @@ impl Keys {
 
     /// Gives up a source of ours for good.
     pub(crate) fn forget(&mut self, ssrc: Ssrc) {
-        if let Self::Secure(contexts) = self {
+        if let Some(contexts) = self.in_use() {
             contexts.send.1.forget(ssrc);
         }
     }
 
     /// Opens an RTP packet that fills `buf`.
     pub(crate) fn open_rtp(&mut self, buf: &mut [u8], now: Instant) -> Result<Opened, Refusal> {
-        match self {
-            Self::Plain => Ok(Opened { len: buf.len(), standing: Standing::Current }),
-            Self::Secure(contexts) => contexts.receive.open(buf, now, Receiver::unprotect_rtp),
+        match self.in_use() {
+            None => Ok(Opened { len: buf.len(), standing: Standing::Current }),
+            Some(contexts) => contexts.receive.open(buf, now, rtp_source, Receiver::unprotect_rtp),
         }
     }
 
     /// Opens an RTCP packet that fills `buf`.
     pub(crate) fn open_rtcp(&mut self, buf: &mut [u8], now: Instant) -> Result<Opened, Refusal> {
-        match self {
-            Self::Plain => Ok(Opened { len: buf.len(), standing: Standing::Current }),
-            Self::Secure(contexts) => contexts.receive.open(buf, now, Receiver::unprotect_rtcp),
+        match self.in_use() {
+            None => Ok(Opened { len: buf.len(), standing: Standing::Current }),
+            Some(contexts) => {
+                contexts.receive.open(buf, now, rtcp_source, Receiver::unprotect_rtcp)
+            }
         }
     }
 
     /// Protects the RTP packet in `buf[..len]`; its new length.
     pub(crate) fn seal_rtp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, Refusal> {
-        match self {
-            Self::Plain => Ok(len),
-            Self::Secure(contexts) => {
-                contexts.send.1.protect_rtp(buf, len).map_err(|_| Refusal::Dropped)
-            }
+        match self.in_use() {
+            None => Ok(len),
+            Some(contexts) => contexts.send.1.protect_rtp(buf, len).map_err(|_| Refusal::Dropped),
         }
     }
 
     /// Protects the RTCP packet in `buf[..len]`; its new length.
     pub(crate) fn seal_rtcp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, Refusal> {
-        match self {
-            Self::Plain => Ok(len),
-            Self::Secure(contexts) => {
-                contexts.send.1.protect_rtcp(buf, len).map_err(|_| Refusal::Dropped)
-            }
+        match self.in_use() {
+            None => Ok(len),
+            Some(contexts) => contexts.send.1.protect_rtcp(buf, len).map_err(|_| Refusal::Dropped),
         }
+    }
+
+    #[inline]
+    fn in_use(&mut self) -> Option<&mut Contexts> {
+        self.0.as_deref_mut().filter(|contexts| contexts.named)
     }
 }
 
 impl Contexts {
     fn new(security: &Security, place: Option<SocketAddr>, now: Instant) -> Self {
-        let mut receive = Inbound::default();
+        let mut receive = Inbound::new(now);
         receive.apply(&security.receive, now);
         let send = (security.send.clone(), Sender::new(&security.send));
-        Self { place, send, left: Vec::new(), receive }
+        Self { place, send, left: Vec::new(), receive, named: true }
+    }
+
+    fn apply(&mut self, security: &Security, place: Option<SocketAddr>, now: Instant) -> Change {
+        self.named = true;
+        let before = self.place;
+        self.place = place.or(before);
+        let moved = before.is_some() && self.place != before;
+        let another = moved && !self.receive.knows(&security.receive);
+        self.receive.apply(&security.receive, now);
+        match self.send_under(&security.send) {
+            true => Change::OurKey,
+            false if another => Change::Peer,
+            false => Change::Nothing,
+        }
     }
 
     /// Sends under this key from now on; `true` when that is another one.
@@ -215,6 +218,16 @@ impl Contexts {
         key.clone_from(new);
         !same
     }
+}
+
+fn rtp_source(packet: &[u8]) -> Option<Ssrc> {
+    Header::peek(packet).map(|header| header.ssrc)
+}
+
+/// RFC 3711 §3.4: the sender stands in clear behind the first word.
+fn rtcp_source(packet: &[u8]) -> Option<Ssrc> {
+    let source = packet.get(4..8)?.first_chunk()?;
+    Some(Ssrc(u32::from_be_bytes(*source)))
 }
 
 /// One for each suite that an offer of ours can name, beside the one in use: forks may choose differently.

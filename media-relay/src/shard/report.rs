@@ -121,6 +121,11 @@ impl Reports {
         self.relayed = None;
     }
 
+    /// Another source of ours than before.
+    pub(crate) const fn draw(&mut self, ssrc: Ssrc) {
+        self.drawn = ssrc;
+    }
+
     pub(crate) const fn drawn(&self) -> Ssrc {
         self.drawn
     }

@@ -80,7 +80,7 @@ impl SideState {
             mux: plan.mux,
             send: plan.send,
             receive: plan.receive,
-            keys: Keys::Plain,
+            keys: Keys::default(),
             sources: Vec::new(),
             payloads: Payloads::new(&[], &[], &[]),
             observer: Observer::new(),
@@ -120,6 +120,13 @@ impl SideState {
         if self.keys.is_secure() != was_secure {
             self.rtp.reset();
             self.rtcp.reset();
+            let own = self.kept.map(|kept| kept.ssrc).or(self.planned.map(Ssrc));
+            let own = own.unwrap_or(self.reports.drawn());
+            if !was_secure && self.rewriter.sent().is_some_and(|sent| sent.ssrc != own) {
+                // The numbers went on as another source; under a key that is known none may come twice.
+                self.reports.draw(Ssrc(self.random.next_u32()));
+                self.kept = None;
+            }
         }
         self.mux = plan.mux;
         self.send = plan.send;
@@ -141,7 +148,7 @@ impl SideState {
         self.planned = plan.ssrc;
         self.kept = self.kept.filter(|kept| kept.planned == plan.ssrc);
         let drawn = self.keys.is_secure().then_some(self.reports.drawn());
-        let kept = self.kept.map(|kept| kept.ssrc);
+        let kept = self.kept.filter(|_| self.keys.is_secure()).map(|kept| kept.ssrc);
         self.rewriter.set_own(kept.or(plan.ssrc.map(Ssrc)).or(drawn).or(self.adopted));
         self.rewriter.set_reach(if self.keys.is_secure() { ADVANCE.rtp.into() } else { u32::MAX });
         if change == Change::Peer
@@ -209,6 +216,8 @@ impl SideState {
             self.keys.forget(own);
         }
         let ssrc = Ssrc(self.random.next_u32());
+        // Nor does another key, or an older one, bring the former one back.
+        self.reports.draw(ssrc);
         self.kept = Some(Kept { planned: self.planned, ssrc });
         self.rewriter.begin_own(ssrc);
         self.kept_rtcp = self.reported;

@@ -5,7 +5,7 @@ use super::{
     cipher::Cipher,
     index::{HALF, ROLLOVER, estimate},
     replay::{Verdict, Window},
-    sender::{mki, rtcp_ssrc},
+    sender::rtcp_ssrc,
     streams::{Stream, Streams},
 };
 use crate::packet::{Header, Ssrc};
@@ -15,10 +15,18 @@ use crate::packet::{Header, Ssrc};
 pub struct Receiver {
     cipher: Cipher,
     streams: Streams,
-    mki: Option<Mki>,
+    /// `None` for most peers.
+    names: Option<Box<Names>>,
     lifetime: u64,
     rtp: u64,
     rtcp: u64,
+}
+
+/// By which MKI a packet may name the key.
+struct Names {
+    now: Option<Mki>,
+    /// What is under way may still carry it.
+    before: Option<Mki>,
 }
 
 impl Receiver {
@@ -28,7 +36,7 @@ impl Receiver {
         Self {
             cipher: Cipher::new(key),
             streams: Streams::default(),
-            mki: key.mki().cloned(),
+            names: key.mki().map(|mki| Box::new(Names { now: Some(mki.clone()), before: None })),
             lifetime: key.lifetime(),
             rtp: 0,
             rtcp: 0,
@@ -58,10 +66,21 @@ impl Receiver {
         }
     }
 
-    /// Takes another MKI and lifetime for the same key ([`MasterKey::same_key`]); indexes go on.
+    /// Takes another MKI and lifetime for the same key ([`MasterKey::same_key`]); indexes go on. Packets with the former
+    /// MKI are taken as well: what tells whose they are is the key.
     pub fn adopt(&mut self, key: &MasterKey) {
-        self.mki = key.mki().cloned();
+        let now = self.names.as_ref().and_then(|names| names.now.as_ref());
+        if now != key.mki() {
+            let before = now.cloned();
+            self.names = Some(Box::new(Names { now: key.mki().cloned(), before }));
+        }
         self.lifetime = key.lifetime();
+    }
+
+    /// Whether that source was heard.
+    #[must_use]
+    pub fn knows(&self, source: Option<Ssrc>) -> bool {
+        source.is_some_and(|source| self.streams.find(source).is_some())
     }
 
     /// The newest index heard of a source: rollover counter * 2^16 + sequence number.
@@ -117,7 +136,7 @@ impl Receiver {
         }
         let mut stream = self.find(ssrc);
         let mut error = SrtpError::Malformed;
-        for mki in framings(self.mki.as_ref()) {
+        for mki in framings(self.names.as_deref()) {
             let Some(index) = self.cipher.rtcp_index(buf, mki) else { continue };
             let found = match stream.rtcp.check(index.into()) {
                 Verdict::Fresh => SrtpError::Unauthenticated,
@@ -145,15 +164,16 @@ impl Receiver {
     }
 
     fn open_rtp(&self, buf: &mut [u8], header: &Header, index: u64) -> Option<usize> {
-        framings(self.mki.as_ref()).find_map(|mki| self.cipher.open_rtp(buf, header, index, mki))
+        framings(self.names.as_deref())
+            .find_map(|mki| self.cipher.open_rtp(buf, header, index, mki))
     }
 }
 
-/// With the MKI that was signalled, and without: peers exist that signal one and leave it out.
+/// With the MKI that was signalled, with the former one, and without: peers exist that signal one and leave it out.
 /// Authentication decides.
-fn framings(with: Option<&Mki>) -> impl Iterator<Item = &[u8]> {
-    let without = with.is_some().then_some(&[][..]);
-    std::iter::once(mki(with)).chain(without)
+fn framings(names: Option<&Names>) -> impl Iterator<Item = &[u8]> {
+    let with = names.into_iter().flat_map(|Names { now, before }| now.iter().chain(before));
+    with.map(Mki::as_bytes).chain(std::iter::once(&[][..]))
 }
 
 /// The likely index of a packet, and another that is possible while the stream is not settled:

@@ -397,6 +397,104 @@ fn our_key_of_a_suite_goes_on_when_it_is_taken_up_again() {
     }
 }
 
+/// A plan without keys, and then with those that there were: no index of ours comes twice under them, neither of RTP
+/// nor of RTCP, and nothing that was heard is heard again (RFC 3711 §9.1, §3.3.2).
+#[test]
+fn keys_that_come_back_after_none_go_on_where_they_were() {
+    for plain in [0, 30] {
+        let mut call = Call::new();
+        let security = call.bench.plan.sides[1].security.clone();
+        let mut copies = Vec::new();
+        for _ in 0..3 {
+            call.talk(30);
+            call.reports();
+            copies.push(call.b.say().1);
+            assert!(call.bench.rtp(Side::B, copies.last().unwrap()).is_some());
+            call.bench.plan.sides[1].security = None;
+            call.bench.apply();
+            for _ in 0..plain {
+                // As its own numbers, which are lower.
+                assert!(call.bench.rtp(Side::A, &call.a.say().1).is_some());
+                call.bench.pass(ms(20));
+            }
+            call.bench.reports.clear();
+            call.bench.plan.sides[1].security.clone_from(&security);
+            call.bench.apply();
+            assert!(copies.iter().all(|copy| call.bench.rtp(Side::B, copy).is_none()), "{plain}");
+        }
+        call.talk(30);
+        call.reports();
+    }
+}
+
+/// A peer that is put through to another one and comes back with its key after a minute, its counter rolled over:
+/// it is heard, and nothing that it said before.
+#[test]
+fn a_key_that_comes_back_is_at_its_rollover_counter() {
+    let mut call = Call::new();
+    call.talk(70_000);
+    let copy = call.b.say().1;
+    assert!(call.bench.rtp(Side::B, &copy).is_some());
+    let mut other = Peer::secure(77, SUITE, 3, 2);
+    call.keys([3]);
+    for _ in 0..3000 {
+        let (_, wire) = other.say();
+        assert!(call.bench.rtp(Side::B, &wire).is_some());
+        call.bench.pass(ms(20));
+    }
+    call.keys([1]);
+    assert!(call.bench.rtp(Side::B, &copy).is_none(), "heard already");
+    let (said, wire) = call.b.say();
+    let heard = call.bench.rtp(Side::B, &wire).expect("its counter is known").1;
+    assert_eq!(call.a.hear(&heard).payload, said.payload);
+}
+
+/// Nothing is kept for long, so that a source of ours is given up: neither another key nor the return to the former
+/// one brings it back, under which its indexes are forgotten.
+#[test]
+fn a_source_that_was_given_up_stays_so_under_every_key() {
+    let mut call = Call::new();
+    call.talk(10);
+    call.bench.full = true;
+    let given_up = call.bench.talk(Side::A, &mut call.a, &mut call.b).1.ssrc;
+    let mut other = Peer::secure(77, SUITE, 3, 4);
+    let source = |call: &mut Call, ear: &mut Peer| -> u32 {
+        // Some are not sent, while it is waited for that something is kept.
+        loop {
+            let wire = call.a.say().1;
+            let heard = call.bench.rtp(Side::A, &wire);
+            call.bench.pass(ms(20));
+            if let Some((_, wire)) = heard {
+                return ear.hear(&wire).ssrc;
+            }
+        }
+    };
+    for n in 0.. {
+        let wire = call.a.say().1;
+        let heard = call.bench.rtp(Side::A, &wire);
+        call.bench.pass(ms(20));
+        if heard.is_some_and(|(_, wire)| call.b.hear(&wire).ssrc != given_up) {
+            break;
+        }
+        assert!(n < 20_000, "it goes on as another source");
+    }
+    let security = [security(SUITE, 3, 4), security(SUITE, 1, 2)];
+    for (round, security) in security.into_iter().cycle().take(4).enumerate() {
+        call.bench.plan.sides[1].security = security;
+        call.bench.apply();
+        let found = match round % 2 {
+            0 => source(&mut call, &mut other),
+            _ => {
+                let mut ear = std::mem::replace(&mut call.b, Peer::plain(0));
+                let found = source(&mut call, &mut ear);
+                call.b = ear;
+                found
+            }
+        };
+        assert_ne!(found, given_up, "round {round}");
+    }
+}
+
 /// TR-046: keys with an MKI, of the peer and of ours; the same key without it is the same key.
 #[test]
 fn tr_046_an_mki_in_every_packet_or_in_none() {

@@ -1,7 +1,8 @@
 //! Under which keys a peer is heard: one context for each key, each with its own rollover counters.
 //!
 //! With a new key comes a new context whose rollover counter is 0 (RFC 4568 §7.1.4, and what peers
-//! really do); with the same key everything goes on (RFC 3711 §3.3.1). While an INVITE of ours is
+//! really do); with the same key everything goes on (RFC 3711 §3.3.1), however long another one was in use
+//! meanwhile: nothing that was heard under a key is heard again (RFC 3711 §3.3.2, §9.1). While an INVITE of ours is
 //! forked, each early dialog answers with a key of its own on our one port (RFC 3261 §12.1, §13.2.2.4):
 //! the plan names all of them, and authentication tells whose packet it is. The dialog that is answered
 //! is the only one named afterwards; the others leave.
@@ -9,9 +10,13 @@
 //! | a key is | plan names it | plan names others, one of them new | plan names others, all known | plan names none | its packet comes | another's comes | its time is over |
 //! |---|---|---|---|---|---|---|---|
 //! | unknown | Named, rollover counter 0 | – | – | – | not authentic | – | – |
-//! | Named | Named, indexes go on | Former | Late | unknown | taken; tried first from now on | – | – |
-//! | Former | Named, indexes go on | Former, time runs on | Former, time runs on | unknown | taken, no latch | of a Named one: Late | unknown |
-//! | Late | Named, indexes go on | Late, time runs on | Late, time runs on | unknown | taken into a gap, no latch | – | unknown |
+//! | Named | Named, indexes go on | Former | Late | Past | taken; tried first from now on | – | – |
+//! | Former | Named, indexes go on | Former, time runs on | Former, time runs on | Past | taken, no latch | of a Named one: Late | Past |
+//! | Late | Named, indexes go on | Late, time runs on | Late, time runs on | Past | taken into a gap, no latch | – | Past |
+//! | Past | Named, indexes go on | – | – | – | not authentic | – | – |
+//!
+//! Of a Past key the indexes alone are kept, of `PAST` keys at most. Its context is made anew when it is named, and
+//! counts as a new one; a rollover that was missed meanwhile is found by its first packet.
 //!
 //! A packet that authenticates under no context, a second copy, and what was refused for any other
 //! cause change nothing, whatever its SSRC, index, MKI or length. Another source (SSRC) or a jump of
@@ -24,16 +29,21 @@
 //!   nothing had happened; but not longer than `GRACE`, two seconds, after the first packet under the new.
 //! - *Late*: from that packet on, and for the forks that lost against a known key, only gaps of the
 //!   sequence that is heard are filled: two sources never alternate.
+//!
+//! What a stranger can cost is bounded: a packet of a source that none of the other contexts has heard is tried under
+//! them `STRANGERS` times a second at most, so that a flood costs one try for each packet, as in a call with one key.
+//! Sources that were heard are always tried where they were.
 
 use std::time::{Duration, Instant};
 
 use super::refusal;
+use crate::packet::Ssrc;
+use crate::shard::pace::Pace;
 use crate::shard::refusal::Refusal;
 use crate::srtp::{MasterKey, Receiver, SrtpError};
 use crate::state::KeySnapshot;
 
 /// The contexts of one peer: at most `NAMED`, and `LEAVING` that leave.
-#[derive(Default)]
 pub(crate) struct Inbound {
     /// Of those that the plan names the one heard last. It is tried first, and alone in most calls.
     front: Option<Context>,
@@ -42,6 +52,10 @@ pub(crate) struct Inbound {
     others: Vec<Context>,
     /// Some are former ones: the first packet under a key that is named makes them late.
     waiting: bool,
+    /// The indexes of past keys, the oldest in front.
+    past: Vec<KeySnapshot>,
+    /// Tries of unknown sources beyond the first context.
+    strangers: Pace,
 }
 
 struct Context {
@@ -82,15 +96,22 @@ pub(crate) struct Opened {
 }
 
 impl Inbound {
+    /// No key is known.
+    pub(crate) const fn new(now: Instant) -> Self {
+        let strangers = Pace::new(STRANGERS, now);
+        Self { front: None, others: Vec::new(), waiting: false, past: Vec::new(), strangers }
+    }
+
     /// Takes on the keys that a plan names, of which the first `NAMED` count.
     pub(crate) fn apply(&mut self, keys: &[MasterKey], now: Instant) {
+        self.expire(now);
         if keys.is_empty() {
-            *self = Self::default();
-            return;
+            self.waiting = false;
+            let all: Vec<Context> = self.others.drain(..).chain(self.front.take()).collect();
+            return all.iter().for_each(|context| self.pass(context));
         }
         let heard = self.front.as_ref().map(|front| front.key.clone());
         let mut before: Vec<Context> = self.others.drain(..).chain(self.front.take()).collect();
-        before.retain(|context| context.state.lasts(now));
         before.sort_by_key(|context| context.state == State::Named);
         let mut named: Vec<Context> = Vec::new();
         let mut fresh = false;
@@ -108,7 +129,8 @@ impl Inbound {
                 }
                 None => {
                     fresh = true;
-                    Context { key: key.clone(), receiver: Receiver::new(key), state: State::Named }
+                    let receiver = self.recall(key).unwrap_or_else(|| Receiver::new(key));
+                    Context { key: key.clone(), receiver, state: State::Named }
                 }
             });
         }
@@ -118,7 +140,9 @@ impl Inbound {
                 false => State::Late { until: now + GRACE },
             };
         }
-        before.drain(..before.len().saturating_sub(LEAVING));
+        for context in before.drain(..before.len().saturating_sub(LEAVING)) {
+            self.pass(&context);
+        }
         self.waiting = before.iter().any(|context| context.state.is_former());
         let same = |context: &Context| heard.as_ref().is_some_and(|key| context.key.same_key(key));
         self.front = Some(named.remove(named.iter().position(same).unwrap_or_default()));
@@ -132,13 +156,14 @@ impl Inbound {
         contexts.any(|context| keys.iter().any(|key| context.key.same_key(key)))
     }
 
-    /// Opens a packet that fills `buf`, by `open`, under the first context that it is authentic for. What is
-    /// refused leaves `buf` as it was.
+    /// Opens a packet that fills `buf`, by `open`, under the first context that it is authentic for; `source` tells whose
+    /// it says it is. What is refused leaves `buf` as it was.
     #[inline]
     pub(crate) fn open(
         &mut self,
         buf: &mut [u8],
         now: Instant,
+        source: impl Fn(&[u8]) -> Option<Ssrc>,
         open: impl Fn(&mut Receiver, &mut [u8]) -> Result<usize, SrtpError>,
     ) -> Result<Opened, Refusal> {
         let Some(front) = &mut self.front else {
@@ -153,14 +178,23 @@ impl Inbound {
                 Ok(Opened { len, standing: Standing::Current })
             }
             Err(error) if self.others.is_empty() => Err(refusal(error)),
-            Err(error) => self.open_others(buf, now, open).ok_or(refusal(error)),
+            Err(error) => {
+                let source = source(buf);
+                let known = self.open_others(buf, now, |one| one.knows(source), &open);
+                let opened = known.or_else(|| {
+                    let admitted = self.strangers.admits(now);
+                    self.open_others(buf, now, |one| admitted && !one.knows(source), &open)
+                });
+                opened.ok_or(refusal(error))
+            }
         }
     }
 
-    /// Forgets the contexts whose time is over.
+    /// Leaves the contexts whose time is over.
     pub(crate) fn expire(&mut self, now: Instant) {
-        if !self.others.is_empty() {
-            self.others.retain(|context| context.state.lasts(now));
+        while let Some(at) = self.others.iter().position(|context| !context.state.lasts(now)) {
+            let context = self.others.remove(at);
+            self.pass(&context);
         }
     }
 
@@ -186,7 +220,23 @@ impl Inbound {
             let Context { key, receiver, state } = context;
             format!("{:x} {:?} {state:?}", key.fingerprint(), receiver.snapshot())
         };
-        format!("{} {:?}", self.waiting, contexts.map(of).collect::<Vec<_>>())
+        format!("{} {:?} {:?}", self.waiting, contexts.map(of).collect::<Vec<_>>(), self.past)
+    }
+
+    /// Keeps the indexes of a context that goes.
+    fn pass(&mut self, Context { key, receiver, .. }: &Context) {
+        self.past.drain(..(self.past.len() + 1).saturating_sub(PAST));
+        self.past.push(KeySnapshot { key: key.fingerprint(), indexes: receiver.snapshot() });
+    }
+
+    /// The context of a past key.
+    fn recall(&mut self, key: &MasterKey) -> Option<Receiver> {
+        if self.past.is_empty() {
+            return None;
+        }
+        let fingerprint = key.fingerprint();
+        let at = self.past.iter().position(|past| past.key == fingerprint)?;
+        Some(Receiver::restore(key, &self.past.remove(at).indexes))
     }
 
     #[cold]
@@ -194,10 +244,11 @@ impl Inbound {
         &mut self,
         buf: &mut [u8],
         now: Instant,
+        fits: impl Fn(&Receiver) -> bool,
         open: impl Fn(&mut Receiver, &mut [u8]) -> Result<usize, SrtpError>,
     ) -> Option<Opened> {
         for other in &mut self.others {
-            if !other.state.lasts(now) {
+            if !other.state.lasts(now) || !fits(&other.receiver) {
                 continue;
             }
             let Ok(len) = open(&mut other.receiver, buf) else { continue };
@@ -251,6 +302,10 @@ impl State {
 pub(crate) const NAMED: usize = 4;
 /// The most that leave at the same time; the one that left first makes room.
 pub(crate) const LEAVING: usize = 4;
+/// Keys that left of which the indexes are kept; the one that left first makes room.
+pub(crate) const PAST: usize = 8;
+/// How often in a second a packet of an unknown source is tried under more than one key.
+pub(crate) const STRANGERS: u32 = 200;
 /// How long an old key is heard while nothing comes under the new one.
 pub(crate) const WAIT: Duration = Duration::from_secs(8);
 /// How long packets under an old key may be late: no network holds one up for longer, and two seconds of silence

@@ -1,5 +1,6 @@
 //! The machine's table, row by row; and its times and bounds.
 
+use super::super::{rtcp_source, rtp_source};
 use super::*;
 use crate::packet::RtcpWriter;
 use crate::packet::Ssrc;
@@ -44,7 +45,7 @@ struct Rig {
 impl Rig {
     fn new(suite: Suite, rtcp: bool) -> Self {
         let senders = (1..=9).map(|byte| Sender::new(&key(suite, byte))).collect();
-        let inbound = Inbound::default();
+        let inbound = Inbound::new(start());
         let last = vec![0x80; 60];
         let mut rig = Self { suite, rtcp, inbound, senders, sequence: 100, last, now: start() };
         for byte in 1..=9 {
@@ -103,9 +104,9 @@ impl Rig {
     fn open(&mut self, mut wire: Vec<u8>) -> char {
         let before = wire.clone();
         let opened = if self.rtcp {
-            self.inbound.open(&mut wire, self.now, Receiver::unprotect_rtcp)
+            self.inbound.open(&mut wire, self.now, rtcp_source, Receiver::unprotect_rtcp)
         } else {
-            self.inbound.open(&mut wire, self.now, Receiver::unprotect_rtp)
+            self.inbound.open(&mut wire, self.now, rtp_source, Receiver::unprotect_rtp)
         };
         assert!(opened.is_ok() || wire == before, "refused, and changed");
         assert!(self.inbound.others.len() < NAMED + LEAVING);
@@ -133,7 +134,7 @@ fn every_state_and_every_event() {
     ];
     type Row = (&'static str, &'static [Step], [&'static str; 12]);
     #[rustfmt::skip]
-    let table: [Row; 7] = [
+    let table: [Row; 8] = [
         ("no key", &[], [
             "----", "----", "----", "----", "----",
             " C--", " -C-", " --C", " CC-", " ---", " ---", " ---",
@@ -161,6 +162,10 @@ fn every_state_and_every_event() {
         ("the other fork was answered", &[Plan(&[1, 2]), From(1), Plan(&[2])], [
             "LLC-", "CLC-", "-LC-", "-LC-", "-LC-",
             " CL-", " LC-", " LFC", " CC-", " ---", " -C-", " -C-",
+        ]),
+        ("past, the new key unheard", &[Plan(&[1]), From(1), Plan(&[2]), Wait(8000)], [
+            "--C-", "C-C-", "--C-", "--C-", "--C-",
+            " CF-", " -C-", " -FC", " CC-", " ---", " -C-", " -C-",
         ]),
     ];
     for (suite, rtcp) in Suite::ALL.into_iter().flat_map(|suite| [(suite, false), (suite, true)]) {
@@ -233,6 +238,86 @@ fn a_key_that_comes_back_keeps_its_indexes() {
     }
 }
 
+/// Also after its time was over, and after a plan that named none; as often as may be.
+#[test]
+fn what_was_heard_under_a_key_is_never_heard_again() {
+    for rtcp in [false, true] {
+        for away in [
+            &[Plan(&[2]), From(2), Wait(8000), Plan(&[1])][..],
+            &[Plan(&[2]), Wait(8000), Plan(&[1])],
+            &[Plan(&[]), Plan(&[1])],
+            &[Plan(&[2]), Wait(8000), Plan(&[3]), Wait(8000), Plan(&[]), Wait(1), Plan(&[1])],
+        ] {
+            let mut rig = Rig::new(Suite::ALL[0], rtcp);
+            rig.step(Plan(&[1]));
+            assert_eq!(rig.step(From(1)), 'C');
+            for _ in 0..3 {
+                for step in away {
+                    rig.step(*step);
+                }
+                assert_eq!(rig.step(Again), 'S', "{away:?}");
+                assert_eq!(rig.step(From(1)), 'C', "{away:?}");
+            }
+        }
+    }
+}
+
+/// Of more past keys than are kept, the oldest is forgotten.
+#[test]
+fn past_keys_are_bounded() {
+    let mut rig = Rig::new(Suite::ALL[0], false);
+    rig.step(Plan(&[1]));
+    for _ in 0..3 {
+        for named in [&[2], &[3], &[4], &[5], &[6], &[7], &[8], &[9_u8]] {
+            rig.step(Plan(named));
+            rig.step(Wait(8000));
+            rig.inbound.expire(rig.now);
+            assert!(rig.inbound.others.is_empty() && rig.inbound.past.len() <= PAST);
+        }
+    }
+}
+
+/// AT-43: while four forks are heard and four keys leave, a flood of forged packets costs a try for each, and not one
+/// for each key; and who was heard is heard all the while.
+#[test]
+fn at_43_a_flood_is_not_tried_under_every_key() {
+    for rtcp in [false, true] {
+        let mut rig = Rig::new(Suite::ALL[0], rtcp);
+        for named in [&[1, 2, 3, 4][..], &[5, 6, 7, 8]] {
+            rig.step(Plan(named));
+        }
+        assert_eq!([5, 6].map(|byte| rig.step(From(byte))), ['C', 'C']);
+        let tries = std::cell::Cell::new(0);
+        let flood = |rig: &mut Rig, count: u32| {
+            tries.set(0);
+            for n in 0..count {
+                let mut wire = rig.packet(9);
+                let source = if rtcp { 4..8 } else { 8..12 };
+                wire[source].copy_from_slice(&(1000 + n).to_be_bytes());
+                let source = if rtcp { rtcp_source } else { rtp_source };
+                let opened = rig.inbound.open(&mut wire, rig.now, source, |receiver, buf| {
+                    tries.set(tries.get() + 1);
+                    match rtcp {
+                        true => receiver.unprotect_rtcp(buf),
+                        false => receiver.unprotect_rtp(buf),
+                    }
+                });
+                assert_eq!(opened, Err(Refusal::Unauthentic));
+            }
+            tries.get()
+        };
+        let others = rig.inbound.others.len() as u32;
+        assert_eq!(others, 7);
+        // The first packet under key 6 was one of them.
+        assert_eq!(flood(&mut rig, 5000), 5000 + (STRANGERS - 1) * others);
+        assert_eq!([5, 6].map(|byte| rig.step(From(byte))), ['C', 'C']);
+        assert_eq!(flood(&mut rig, 100), 100);
+        assert_eq!(rig.step(From(7)), '-', "not before the second is over");
+        rig.step(Wait(1000));
+        assert_eq!(rig.step(From(7)), 'C');
+    }
+}
+
 #[test]
 fn four_keys_are_heard_at_once_and_four_may_leave() {
     let mut rig = Rig::new(Suite::ALL[0], false);
@@ -262,8 +347,17 @@ fn an_mki_comes_and_goes_with_its_indexes_kept() {
         rig.inbound.apply(&[named], rig.now);
         assert_eq!(rig.step(From(1)), 'C');
         assert_eq!(rig.step(Again), 'S');
+        // Another one: what is under way with the former, or with none, is still the peer's.
+        let renamed = key(suite, 1).with_mki(Some(Mki::new(&[2, 2]).unwrap()));
+        rig.inbound.apply(&[renamed], rig.now);
+        assert_eq!(rig.step(From(1)), 'C', "under way");
+        rig.senders[0].adopt(&key(suite, 1).with_mki(Some(Mki::new(&[3]).unwrap())));
+        assert_eq!(rig.step(From(1)), '-', "never signalled");
         rig.senders[0].adopt(&key(suite, 1));
         assert_eq!(rig.step(From(1)), 'C', "left out");
+        rig.inbound.apply(&[key(suite, 1)], rig.now);
+        rig.senders[0].adopt(&key(suite, 1).with_mki(Some(Mki::new(&[2, 2]).unwrap())));
+        assert_eq!(rig.step(From(1)), 'C', "under way when it is left out");
     }
 }
 
