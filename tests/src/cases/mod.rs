@@ -16,7 +16,6 @@ mod hostile;
 mod hours;
 mod keys;
 mod leak;
-mod libsrtp;
 mod music;
 mod mutated;
 mod names;
