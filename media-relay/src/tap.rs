@@ -8,7 +8,7 @@
 //! writer makes it readable by moving `written` on (release), the reader frees it by moving `read` on (release).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use crate::packet::{Header, Rtp, Ssrc};
@@ -47,9 +47,9 @@ pub struct Frame {
 #[derive(Debug)]
 struct Ring {
     words: Box<[AtomicU64]>,
-    /// Words written and read in all; modulo the length of `words` the place of the next one.
-    written: AtomicUsize,
-    read: AtomicUsize,
+    /// Words written and read in all; modulo the length of `words` the place of the next one. They never wrap.
+    written: AtomicU64,
+    read: AtomicU64,
     dropped: AtomicU64,
     /// There is, or was, a writer.
     taken: AtomicBool,
@@ -67,8 +67,8 @@ pub fn tap(bytes: usize, now: Instant) -> (Tap, TapReader) {
     let words = std::iter::repeat_with(AtomicU64::default).take(words).collect();
     let ring = Arc::new(Ring {
         words,
-        written: AtomicUsize::new(0),
-        read: AtomicUsize::new(0),
+        written: AtomicU64::new(0),
+        read: AtomicU64::new(0),
         dropped: AtomicU64::new(0),
         taken: AtomicBool::new(false),
         unread: AtomicBool::new(false),
@@ -93,9 +93,9 @@ impl Writer {
         }
         let payload = Rtp::parse(packet).map_or(&[][..], |packet| packet.payload());
         let written = ring.written.load(Ordering::Relaxed);
-        let used = written.wrapping_sub(ring.read.load(Ordering::Acquire));
-        let need = HEAD + payload.len().div_ceil(WORD);
-        if payload.len() > LONGEST || need > ring.words.len() - used {
+        let used = written - ring.read.load(Ordering::Acquire);
+        let need = words(payload.len());
+        if payload.len() > LONGEST || used + need > ring.words.len() as u64 {
             ring.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -115,7 +115,7 @@ impl Writer {
             word[..bytes.len()].copy_from_slice(bytes);
             ring.put(written, HEAD + n, u64::from_le_bytes(word));
         }
-        ring.written.store(written.wrapping_add(need), Ordering::Release);
+        ring.written.store(written + need, Ordering::Release);
     }
 }
 
@@ -138,7 +138,7 @@ impl TapReader {
             let word = ring.get(read, HEAD + n).to_le_bytes();
             bytes.copy_from_slice(&word[..bytes.len()]);
         }
-        ring.read.store(read.wrapping_add(HEAD + len.div_ceil(WORD)), Ordering::Release);
+        ring.read.store(read + words(len), Ordering::Release);
         Some(Frame {
             at: ring.epoch + Duration::from_nanos(nanos),
             payload_type: (kind >> 8) as u8,
@@ -174,13 +174,22 @@ impl Drop for TapReader {
 }
 
 impl Ring {
-    fn put(&self, from: usize, n: usize, word: u64) {
-        self.words[from.wrapping_add(n) % self.words.len()].store(word, Ordering::Relaxed);
+    fn put(&self, from: u64, n: usize, word: u64) {
+        self.word(from, n).store(word, Ordering::Relaxed);
     }
 
-    fn get(&self, from: usize, n: usize) -> u64 {
-        self.words[from.wrapping_add(n) % self.words.len()].load(Ordering::Relaxed)
+    fn get(&self, from: u64, n: usize) -> u64 {
+        self.word(from, n).load(Ordering::Relaxed)
     }
+
+    fn word(&self, from: u64, n: usize) -> &AtomicU64 {
+        &self.words[((from + n as u64) % self.words.len() as u64) as usize]
+    }
+}
+
+/// How many a frame takes.
+const fn words(payload: usize) -> u64 {
+    (HEAD + payload.div_ceil(WORD)) as u64
 }
 
 /// Bytes in a word.

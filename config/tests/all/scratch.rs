@@ -1,4 +1,4 @@
-//! A scratch directory with the examples and certificates for their names.
+//! A scratch directory with the examples, certificates for their names and a file where music is named.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ impl Scratch {
         scratch.pair("sbc", certificate, key);
         scratch.certificate("gov", "gov.example.com");
         scratch.write("certs/carriers.pem", certificate);
+        scratch.write("hold.wav", "");
         scratch
     }
 

@@ -17,7 +17,8 @@ use audio_codec_algorithms::{decode_alaw, decode_ulaw, encode_alaw, encode_ulaw}
 pub const RATE: u32 = 8000;
 /// Samples in one packet of ours.
 pub const FRAME: usize = 160;
-/// The time that a packet of ours lasts (RFC 3551 §4.2: 20 ms unless something else was agreed).
+/// The time that a packet of ours lasts, whatever `ptime` a peer would like: RFC 3551 §4.2 has 20 ms as the usual time, and
+/// has every receiver take any up to 200 ms; a wish for another time binds nobody (RFC 8866 §6.4).
 pub const FRAME_TIME: Duration = Duration::from_millis(20);
 
 /// One of the two laws of G.711.
