@@ -64,6 +64,14 @@ fn scene(test: &str, trunk: &str, tenant: &str) -> Scene {
     scene
 }
 
+/// A gateway that has read its music: it is ready before.
+fn start(scene: &Scene) -> Gateway {
+    let gateway = scene.start();
+    gateway.healthy();
+    gateway.until("music", || gateway.log().contains("music: read"));
+    gateway
+}
+
 /// What the trunk hears for so long, while it speaks itself; that is heard nowhere.
 fn listen(held: &mut MediaEnd, holder: &mut MediaEnd, time: Duration) -> Vec<Rtp> {
     drop((held.hear(), holder.hear()));
@@ -118,8 +126,7 @@ fn tr_051_teams_holds_and_the_trunk_hears_music_without_a_re_invite() {
     for (test, trunk, tenant) in [("music_trunk", &*key, ""), ("music_tenant", "", &*of_tenant)] {
         let scene = scene(test, trunk, tenant);
         let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
-        let gateway = scene.start();
-        gateway.healthy();
+        let gateway = start(&scene);
         let flow = teams.connect(TENANT);
         for incoming in [true, false] {
             let mut call = Talking::either(incoming, &teams, &flow, &carrier);
@@ -152,8 +159,7 @@ fn tr_051_teams_holds_and_the_trunk_hears_music_without_a_re_invite() {
 fn tr_050_a_trunk_holds_and_teams_hears_music_without_a_re_invite() {
     let scene = scene("music_teams", "", &format!("hold_music = \"../{FILE}\""));
     let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
-    let gateway = scene.start();
-    gateway.healthy();
+    let _gateway = start(&scene);
     let mut call = Talking::incoming(&teams, &carrier, CALLED);
     call.talk();
     for direction in ["sendonly", "inactive"] {
@@ -182,8 +188,7 @@ fn tr_050_a_trunk_holds_and_teams_hears_music_without_a_re_invite() {
 fn r01_music_survives_kill_9() {
     let scene = scene("music_kill_9", &format!("hold_music = \"{FILE}\""), "");
     let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
-    let mut gateway = scene.start();
-    gateway.healthy();
+    let mut gateway = start(&scene);
     let mut call = Talking::incoming(&teams, &carrier, CALLED);
     call.talk();
     teams_offers(&mut call, "inactive");
@@ -193,8 +198,7 @@ fn r01_music_survives_kill_9() {
     gateway.signal(Signal::KILL);
     gateway.wait(Duration::from_secs(5));
     drop(gateway);
-    let gateway = scene.start();
-    gateway.healthy();
+    let _gateway = start(&scene);
     let after = listen(&mut call.carrier_media, &mut call.teams_media, time);
     is_music(&after[2..], time, HERTZ);
     let (last, next) = (before.last().unwrap(), after.first().unwrap());
@@ -217,10 +221,7 @@ fn r01_a_start_waits_for_no_music() {
     let scene = scene("music_long", &format!("hold_music = \"{FILE}\""), "");
     write_tone(scene.dir(), 48_000, 48_000, HERTZ, 600);
     let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
-    let mut gateway = scene.start();
-    let read = |gateway: &Gateway| gateway.log().contains("music: read");
-    gateway.until("music", || read(&gateway));
-    gateway.healthy();
+    let mut gateway = start(&scene);
     let mut call = Talking::incoming(&teams, &carrier, CALLED);
     call.talk();
     teams_offers(&mut call, "inactive");
@@ -233,7 +234,7 @@ fn r01_a_start_waits_for_no_music() {
     let began = Instant::now();
     let gateway = scene.start();
     let (took, starved) = (began.elapsed(), gateway.starved());
-    gateway.until("music again", || read(&gateway));
+    gateway.until("music", || gateway.log().contains("music: read"));
     let late = began.elapsed();
     println!("ready in {took:?}, of which {starved:?} without a CPU; music in {late:?}");
     assert!(took.saturating_sub(starved) <= Duration::from_secs(1), "{took:?} {starved:?}");
@@ -249,8 +250,7 @@ fn r01_a_start_waits_for_no_music() {
 fn a_reload_changes_the_music_of_new_calls() {
     let scene = scene("music_reload", &format!("hold_music = \"{FILE}\""), "");
     let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
-    let gateway = scene.start();
-    gateway.healthy();
+    let gateway = start(&scene);
     let mut call = Talking::incoming_from(&teams, &carrier, CALLED, 7000);
     teams_offers(&mut call, "inactive");
     write_music(scene.dir(), 600);
