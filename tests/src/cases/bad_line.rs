@@ -103,9 +103,13 @@ fn r12_calls_over_a_bad_line_complete() {
     }
     let records = gateway.wait_records(usize::try_from(all).unwrap());
     let ids: HashSet<_> = records.iter().map(|r| r["id"].as_str().unwrap()).collect();
-    let hung_up = records.iter().filter(|r| r["cause"]["sip"] == 200).count();
+    let (hung_up, others): (Vec<_>, Vec<_>) =
+        records.iter().partition(|r| r["cause"]["sip"] == 200);
     assert_eq!((ids.len() as u64, records.len() as u64), (all, all));
-    assert!(hung_up as u64 >= whole, "{hung_up} records of calls that were hung up");
+    // SIPp takes a repeated 200 to its INVITE for that to its BYE when a late 180 came between; if both its ACK and its
+    // BYE were lost, it has gone without a word.
+    let share = hung_up.len() as u64 * 1000;
+    assert!(share >= whole * 999, "not hung up: {others:?}");
     is_bad(&line.stop());
 }
 
