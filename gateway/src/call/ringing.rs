@@ -8,8 +8,9 @@
 //! | `pass` | 180 | 183 with SDP | 180, 183 with SDP |
 //! | `generate` | 183 with SDP, ringback | the same | the same |
 //!
-//! Ringback ends with the first speech of the callee (the relay sees to that), or the answer. A call with it speaks G.711, so that what the caller is
-//! told before anybody has answered is what the callee agrees to. Without G.711, or an offer, `generate` is `first`.
+//! Ringback ends with the first speech of the callee (the relay sees to that), or the answer. A call with it speaks G.711,
+//! so that what the caller is told before anybody has answered is what the callee agrees to. Without G.711, or an offer,
+//! `generate` is `first`.
 
 use bytes::Bytes;
 use config::EarlyMedia;

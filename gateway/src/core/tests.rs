@@ -225,6 +225,18 @@ impl World {
         self.drain();
     }
 
+    /// The newest plan that the relay was told.
+    fn plan(&self) -> &media_relay::Plan {
+        let told = |command| match command {
+            Command::Apply(plan) | Command::Resume { plan, .. } => Some(&**plan),
+            Command::Kept(_) | Command::Tap { .. } | Command::Release(_) | Command::Cool { .. } => {
+                None
+            }
+        };
+        let plan = self.media.iter().rev().find_map(told);
+        plan.expect("a plan")
+    }
+
     /// The first message sent to that address whose first line begins so.
     fn expect(&mut self, to: &str, start: &str) -> String {
         let at = self
@@ -266,6 +278,11 @@ fn routes(config: config::Config) -> Arc<Routes> {
 fn flow_of(remote: SocketAddr) -> FlowId {
     let IpAddr::V4(ip) = remote.ip() else { panic!("IPv4 only") };
     FlowId(u64::from(ip.octets()[3]) - 13)
+}
+
+/// The SDP of a message; empty without any.
+fn body(message: &str) -> &str {
+    message.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
 fn line(message: &str) -> &str {
@@ -318,6 +335,36 @@ fn carrier_invite(called: &str, body: &str) -> String {
              Max-Forwards: 70\nFrom: \"Ann\" <sip:+442071234567@127.0.0.50>;tag=ca\n\
              To: <sip:{called}@127.0.0.10>\nCall-ID: c1\nCSeq: 1 INVITE\n\
              Contact: <sip:ann@{CARRIER}>\n"
+        ),
+        body,
+    )
+}
+
+/// The same for another call, to the next number.
+fn second_invite() -> String {
+    let invite = carrier_invite("+442079460002", PLAIN);
+    invite.replace("Call-ID: c1", "Call-ID: c7").replace("z9hG4bKc1", "z9hG4bKc7")
+}
+
+/// Teams calls a number outside; `name` is the Call-ID.
+fn teams_invite(called: &str, name: &str, more: &str, body: &str) -> String {
+    let head = format!(
+        "INVITE sip:{called}@t001.sbc.test:5061;user=phone;transport=tls SIP/2.0\n\
+         VIA: SIP/2.0/TLS 127.0.0.20:5061;branch=z9hG4bK{name}\nMAX-FORWARDS: 70\n\
+         FROM: <sip:+442079460001@sip.teams.test>;tag=x\nTO: <sip:{called}@t001.sbc.test>\n\
+         CALL-ID: {name}\nCSEQ: 1 INVITE\nCONTACT: <sip:api.pstnhub.test:443;x-i=1>\n{more}"
+    );
+    with_body(&head, body)
+}
+
+fn carrier_reinvite(ok: &str, cseq: u32, body: &str) -> String {
+    with_body(
+        &format!(
+            "INVITE sip:x@127.0.0.10:5060 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bKr{cseq}\n\
+             Max-Forwards: 70\nFrom: {}\nTo: {}\nCall-ID: c1\nCSeq: {cseq} INVITE\n\
+             Contact: <sip:ann@{CARRIER}>\n",
+            value(ok, "From"),
+            value(ok, "To"),
         ),
         body,
     )

@@ -40,11 +40,7 @@ impl Caller {
     pub fn of(message: &Message, word: Word<'_>) -> Self {
         let Word { place, country, vouches, help } = word;
         let from = Identity::read(message.value(HeaderId::From).unwrap_or_default(), country);
-        // Among several, often a sip: and a tel: one, the first with a number.
-        let asserted = message
-            .elements(HeaderId::PAssertedIdentity)
-            .map(|value| Identity::read(value, country))
-            .find(|identity| identity.number);
+        let asserted = Identity::asserted(message, country);
         let said = asserted.as_ref().or(Some(&from)).filter(|said| vouches && said.number);
         let number = said.and_then(|said| said.user.clone());
         if help {
@@ -81,8 +77,7 @@ impl Caller {
 
     /// The number in P-Asserted-Identity as it was received, for the record.
     pub fn asserted_in(message: &Message, country: Option<&str>) -> Option<String> {
-        let values = message.elements(HeaderId::PAssertedIdentity);
-        values.map(|value| Identity::read(value, country)).find(|identity| identity.number)?.user
+        Identity::asserted(message, country)?.user
     }
 
     #[cfg(test)]
@@ -101,6 +96,12 @@ struct Identity {
 }
 
 impl Identity {
+    /// Of P-Asserted-Identity: among several, often a sip: and a tel: one, the first with a number.
+    fn asserted(message: &Message, country: Option<&str>) -> Option<Self> {
+        let values = message.elements(HeaderId::PAssertedIdentity);
+        values.map(|value| Self::read(value, country)).find(|identity| identity.number)
+    }
+
     fn read(value: &[u8], country: Option<&str>) -> Self {
         let Ok(address) = NameAddr::parse(value) else { return Self::default() };
         let Ok(uri) = Uri::parse(address.uri) else { return Self::default() };

@@ -40,7 +40,7 @@ pub(crate) use self::random::Random;
 pub use self::refusal::Counters;
 
 use self::checkpoint::Checkpoints;
-#[cfg(test)]
+#[cfg(all(test, feature = "net"))]
 pub(crate) use self::fault::FAULTY;
 use self::fault::{Moment, strike};
 use self::refusal::Refusal;

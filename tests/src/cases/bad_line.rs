@@ -39,12 +39,7 @@ fn is_bad(carried: &[Carried; 2]) {
 fn r12_calls_over_a_bad_line_complete() {
     let (from_trunk, from_teams) = (1000, 200);
     let mut scene = Scene::within("r12_calls", Duration::from_secs(120));
-    scene.ports("20000-20999").trunk("carrier-a", "udp", FAR, "").tenant(
-        "t001",
-        &["carrier-a"],
-        &["+15550010000-+15550019999"],
-        "",
-    );
+    scene.ports("20000-20999").trunk("carrier-a", "udp", FAR, "").usual_tenant();
     let place = scene.place;
     let ends = Ends {
         trunk: place.at(CARRIER_A, 5060),

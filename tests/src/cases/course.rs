@@ -19,12 +19,7 @@ const NUMBER: &str = "+442079460001";
 fn raw_calls_over_udp_and_tcp_ended_by_either_side() {
     for transport in ["udp", "tcp"] {
         let mut scene = Scene::new("raw_calls");
-        scene.trunk("carrier-a", transport, CARRIER_A, "").tenant(
-            "t001",
-            &["carrier-a"],
-            &["+15550010000-+15550019999"],
-            "",
-        );
+        scene.trunk("carrier-a", transport, CARRIER_A, "").usual_tenant();
         let teams = scene.teams();
         let gateway = scene.start();
         let carrier = if transport == "udp" {
@@ -317,12 +312,7 @@ fn sighup_leaves_calls_alone() {
 #[test]
 fn a_trunk_that_closed_its_connection_is_dialled_again() {
     let mut scene = Scene::new("tcp_again");
-    scene.trunk("carrier-a", "tcp", CARRIER_A, "").tenant(
-        "t001",
-        &["carrier-a"],
-        &["+15550010000-+15550019999"],
-        "",
-    );
+    scene.trunk("carrier-a", "tcp", CARRIER_A, "").usual_tenant();
     let teams = scene.teams();
     let gateway = scene.start();
     let carrier = scene.carrier_tcp(CARRIER_A);

@@ -316,12 +316,9 @@ fn tr_035_three_silent_peers_are_503_in_less_than_8_s() {
     let peers: Vec<_> = (60..63).map(|host| format!("\"udp:{}:5060\"", place.ip(host))).collect();
     let _mute: Vec<_> =
         (60..63).map(|host| UdpSocket::bind(place.at(host, 5060)).unwrap()).collect();
-    scene.trunk_text(&format!("name = \"carrier-a\"\npeers = [{}]", peers.join(", "))).tenant(
-        "t001",
-        &["carrier-a"],
-        &["+15550010000-+15550019999"],
-        "",
-    );
+    scene
+        .trunk_text(&format!("name = \"carrier-a\"\npeers = [{}]", peers.join(", ")))
+        .usual_tenant();
     let teams = scene.teams();
     let gateway = scene.start();
     gateway.healthy();

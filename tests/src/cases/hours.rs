@@ -21,12 +21,7 @@ const HOLD: Duration = Duration::from_secs(3600);
 fn tr_051_sixty_minutes_of_hold_after_a_rollover_and_back() {
     let mut scene = Scene::within("sixty_minutes", Duration::from_secs(180));
     // Over TCP: what is repeated is repeated sixty times as soon.
-    scene.times(TIMES).trunk("carrier-a", "tcp", CARRIER_A, "").tenant(
-        "t001",
-        &["carrier-a"],
-        &["+15550010000-+15550019999"],
-        "",
-    );
+    scene.times(TIMES).trunk("carrier-a", "tcp", CARRIER_A, "").usual_tenant();
     let teams = scene.teams();
     let gateway = scene.start();
     gateway.until("a proxy is there", || gateway.log().contains("proxy is up"));

@@ -14,12 +14,7 @@ use crate::harness::wire::Received;
 
 fn scene(test: &str, trunk: &str) -> Scene {
     let mut scene = Scene::new(test);
-    scene.trunk("carrier-a", "udp", CARRIER_A, trunk).tenant(
-        "t001",
-        &["carrier-a"],
-        &["+15550010000-+15550019999"],
-        "",
-    );
+    scene.trunk("carrier-a", "udp", CARRIER_A, trunk).usual_tenant();
     scene
 }
 

@@ -188,6 +188,11 @@ impl Scene {
         self
     }
 
+    /// Tenant t001 with +15550010000 to +15550019999, on trunk carrier-a.
+    pub fn usual_tenant(&mut self) -> &mut Self {
+        self.tenant("t001", &["carrier-a"], &["+15550010000-+15550019999"], "")
+    }
+
     /// The usual one: tenant t001 with +15550010000 to +15550019999 on a UDP carrier.
     pub fn usual(test: &str) -> Self {
         let mut scene = Self::new(test);
@@ -197,12 +202,7 @@ impl Scene {
 
     /// The two ends of the usual one.
     pub fn usual_ends(&mut self) -> &mut Self {
-        self.trunk("carrier-a", "udp", super::place::CARRIER_A, "").tenant(
-            "t001",
-            &["carrier-a"],
-            &["+15550010000-+15550019999"],
-            "",
-        )
+        self.trunk("carrier-a", "udp", super::place::CARRIER_A, "").usual_tenant()
     }
 
     /// Writes the configuration and starts the gateway.

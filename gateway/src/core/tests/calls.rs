@@ -64,22 +64,27 @@ fn a_call_ends_on_both_sides_with_one_record_and_leaves_nothing() {
     assert_eq!(world.core.gauges().free_port_pairs, 100);
 }
 
+/// Also where another Reason stands before the one that counts (RFC 3326 §2).
 #[test]
-fn tr_034_cancel_goes_through_with_its_reason() {
-    let mut world = World::new();
-    world.hear(CARRIER, &carrier_invite("+442079460001", PLAIN));
-    let invite = world.expect(PROXY, "INVITE ");
-    world.hear(PROXY, &reply(&invite, "180 Ringing", "t1", "", ""));
-    let cancel = format!(
-        "CANCEL sip:+442079460001@127.0.0.10 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bKc1\n\
-         Max-Forwards: 70\nFrom: <sip:+442071234567@127.0.0.50>;tag=ca\n\
-         To: <sip:+442079460001@127.0.0.10>\nCall-ID: c1\nCSeq: 1 CANCEL\n\
-         Reason: SIP;cause=200;text=\"Call completed elsewhere\"\nContent-Length: 0\n\n"
-    );
-    world.hear(CARRIER, &cancel);
-    world.expect(CARRIER, "SIP/2.0 487");
-    let cancel = world.expect(PROXY, "CANCEL ");
-    assert_eq!(value(&cancel, "Reason"), "SIP;cause=200;text=\"Call completed elsewhere\"");
+fn tr_034_cancel_goes_through_with_every_reason() {
+    let elsewhere = "SIP;cause=200;text=\"Call completed elsewhere\"";
+    for before in ["", "Reason: Q.850;cause=26\n"] {
+        let mut world = World::new();
+        world.hear(CARRIER, &carrier_invite("+442079460001", PLAIN));
+        let invite = world.expect(PROXY, "INVITE ");
+        world.hear(PROXY, &reply(&invite, "180 Ringing", "t1", "", ""));
+        let cancel = format!(
+            "CANCEL sip:+442079460001@127.0.0.10 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bKc1\n\
+             Max-Forwards: 70\nFrom: <sip:+442071234567@127.0.0.50>;tag=ca\n\
+             To: <sip:+442079460001@127.0.0.10>\nCall-ID: c1\nCSeq: 1 CANCEL\n{before}\
+             Reason: {elsewhere}\nContent-Length: 0\n\n"
+        );
+        world.hear(CARRIER, &cancel);
+        world.expect(CARRIER, "SIP/2.0 487");
+        let cancel = world.expect(PROXY, "CANCEL ");
+        let all = if before.is_empty() { "" } else { "Q.850;cause=26, " };
+        assert_eq!(value(&cancel, "Reason"), format!("{all}{elsewhere}"));
+    }
 }
 
 #[test]
@@ -131,21 +136,13 @@ fn strangers_hear_nothing_and_known_trunks_get_a_reason() {
 #[test]
 fn tr_047_an_offer_without_keys_is_refused_with_488() {
     let mut world = World::new();
-    let invite = |body: &str| {
-        with_body(
-            "INVITE sip:+33123456789@t001.sbc.test:5061;user=phone;transport=tls SIP/2.0\n\
-             VIA: SIP/2.0/TLS 127.0.0.20:5061;branch=z9hG4bKt1\nMAX-FORWARDS: 70\n\
-             FROM: <sip:+442079460001@sip.teams.test>;tag=x\nTO: <sip:+33123456789@t001.sbc.test>\n\
-             CALL-ID: t1\nCSEQ: 1 INVITE\nCONTACT: <sip:api.pstnhub.test:443;x-i=1>\n",
-            body,
-        )
-    };
-    world.hear(PROXY, &invite(PLAIN));
+    let invite = |name, body| teams_invite("+33123456789", name, "", body);
+    world.hear(PROXY, &invite("t1", PLAIN));
     world.expect(PROXY, "SIP/2.0 488");
     world.nothing_but(CARRIER, &[]);
     let dtls = SECURE.replace("RTP/SAVP", "UDP/TLS/RTP/SAVP")
         + "a=fingerprint:sha-256 00:11\na=setup:actpass\n";
-    world.hear(PROXY, &invite(&dtls).replace("z9hG4bKt1", "z9hG4bKt2").replace("t1\n", "t2\n"));
+    world.hear(PROXY, &invite("t2", &dtls));
     world.expect(CARRIER, "INVITE sip:+33123456789@127.0.0.50:5070");
 }
 
@@ -178,9 +175,7 @@ fn draining_refuses_new_calls_and_keeps_running_ones() {
     let mut world = World::new();
     let (_, ok) = answered(&mut world);
     world.core.drain(world.now);
-    let other = carrier_invite("+442079460002", PLAIN)
-        .replace("Call-ID: c1", "Call-ID: c7")
-        .replace("z9hG4bKc1", "z9hG4bKc7");
+    let other = second_invite();
     world.hear(CARRIER, &other);
     let refused = world.expect(CARRIER, "SIP/2.0 503");
     assert_eq!(value(&refused, "Retry-After"), "2");

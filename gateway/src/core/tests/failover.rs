@@ -39,13 +39,7 @@ fn carrier_calls(world: &mut World, name: &str) {
 
 /// Teams calls a number outside, by the first proxy.
 fn teams_calls(world: &mut World, name: &str) {
-    let head = format!(
-        "INVITE sip:+33123456789@t001.sbc.test:5061;user=phone;transport=tls SIP/2.0\n\
-         VIA: SIP/2.0/TLS 127.0.0.20:5061;branch=z9hG4bK{name}\nMAX-FORWARDS: 70\n\
-         FROM: <sip:+442079460001@sip.teams.test>;tag=x\nTO: <sip:+33123456789@t001.sbc.test>\n\
-         CALL-ID: {name}\nCSEQ: 1 INVITE\nCONTACT: <sip:api.pstnhub.test:443;x-i=1>\n"
-    );
-    world.hear(PROXY, &with_body(&head, SECURE));
+    world.hear(PROXY, &teams_invite("+33123456789", name, "", SECURE));
 }
 
 /// When the first message to that address that begins so leaves, from now on.

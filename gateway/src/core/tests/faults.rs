@@ -3,26 +3,11 @@
 
 use super::*;
 
-pub(super) fn carrier_reinvite(ok: &str, cseq: u32, body: &str) -> String {
-    with_body(
-        &format!(
-            "INVITE sip:x@127.0.0.10:5060 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bKr{cseq}\n\
-             Max-Forwards: 70\nFrom: {}\nTo: {}\nCall-ID: c1\nCSeq: {cseq} INVITE\n\
-             Contact: <sip:ann@{CARRIER}>\n",
-            value(ok, "From"),
-            value(ok, "To"),
-        ),
-        body,
-    )
-}
-
 #[test]
 fn a_fault_in_a_call_ends_that_call_alone_and_leaves_nothing() {
     let mut world = World::new();
     let (_, ok) = answered(&mut world);
-    let second = carrier_invite("+442079460002", PLAIN)
-        .replace("Call-ID: c1", "Call-ID: c7")
-        .replace("z9hG4bKc1", "z9hG4bKc7");
+    let second = second_invite();
     world.core.fault = Some((CallKey(2), 1, slots::Fault::Before));
     world.hear(CARRIER, &second);
     world.expect(CARRIER, "SIP/2.0 500");
@@ -148,23 +133,6 @@ fn what_a_late_answer_leaves_out_is_offered_anew_to_the_other_side() {
     world.wait(Duration::from_secs(3));
     let again = world.expect(PROXY, "INVITE sip:api-du-a");
     assert!(again.contains("RTP/SAVP 0 101"), "{again}");
-}
-
-#[test]
-fn tr_034_every_reason_of_a_cancel_passes() {
-    let mut world = World::new();
-    world.hear(CARRIER, &carrier_invite("+442079460001", PLAIN));
-    let invite = world.expect(PROXY, "INVITE ");
-    world.hear(PROXY, &reply(&invite, "180 Ringing", "t1", "", ""));
-    let cancel = format!(
-        "CANCEL sip:+442079460001@127.0.0.10 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bKc1\n\
-         Max-Forwards: 70\nFrom: <sip:+442071234567@127.0.0.50>;tag=ca\n\
-         To: <sip:+442079460001@127.0.0.10>\nCall-ID: c1\nCSeq: 1 CANCEL\nReason: Q.850;cause=26\n\
-         Reason: SIP;cause=200;text=\"Call completed elsewhere\"\nContent-Length: 0\n\n"
-    );
-    world.hear(CARRIER, &cancel);
-    let cancel = world.expect(PROXY, "CANCEL ");
-    assert!(cancel.contains("SIP;cause=200"), "{cancel}");
 }
 
 #[test]

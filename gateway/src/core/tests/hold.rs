@@ -1,6 +1,5 @@
 //! Calls on hold where somebody has music for it.
 
-use super::faults::carrier_reinvite;
 use super::reload::reload;
 use super::restore::{restarted_with, resumed};
 use super::*;

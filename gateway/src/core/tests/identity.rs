@@ -16,17 +16,6 @@ fn with_headers(called: &str, from: &str, more: &str) -> String {
     invite.replace("From: \"Ann\" <sip:+442071234567@127.0.0.50>;tag=ca\n", &from)
 }
 
-/// Teams calls a number outside.
-fn teams_invite(more: &str) -> String {
-    let head = format!(
-        "INVITE sip:+33123456789@t001.sbc.test:5061;user=phone;transport=tls SIP/2.0\n\
-         VIA: SIP/2.0/TLS 127.0.0.20:5061;branch=z9hG4bKt1\nMAX-FORWARDS: 70\n\
-         FROM: <sip:+442079460001@sip.teams.test>;tag=x\nTO: <sip:+33123456789@t001.sbc.test>\n\
-         CALL-ID: t1\nCSEQ: 1 INVITE\nCONTACT: <sip:api.pstnhub.test:443;x-i=1>\n{more}"
-    );
-    with_body(&head, SECURE)
-}
-
 const PAI: &str = "P-Asserted-Identity: <sip:+442071230009@127.0.0.50>\n";
 
 /// TR-019: national numbers become E.164 by the trunk's country, in Request-URI, To and From.
@@ -116,7 +105,7 @@ fn tr_070_a_private_caller_of_teams_is_named_to_trusted_trunks_alone() {
         config.trunks[0].trusted = trusted;
         let mut world = World::with(config);
         let more = if privacy { more.to_owned() } else { more.replace("Privacy: id\n", "") };
-        world.hear(PROXY, &teams_invite(&more));
+        world.hear(PROXY, &teams_invite("+33123456789", "t1", &more, SECURE));
         let invite = world.expect(CARRIER, "INVITE ");
         let has = |line: &str| invite.lines().any(|l| l.trim_end() == line);
         let told = has("P-Asserted-Identity: <sip:+442079460009@127.0.0.10>");

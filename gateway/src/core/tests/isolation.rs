@@ -5,10 +5,7 @@ use super::slots::Fault;
 use super::*;
 
 fn second_call() -> String {
-    carrier_invite("+442079460002", PLAIN)
-        .replace("Call-ID: c1", "Call-ID: c7")
-        .replace("z9hG4bKc1", "z9hG4bKc7")
-        .replace("tag=ca", "tag=cb")
+    second_invite().replace("tag=ca", "tag=cb")
 }
 
 /// The other call goes on, and nothing is left of either.

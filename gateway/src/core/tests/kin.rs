@@ -290,9 +290,7 @@ fn r03_a_repeat_of_what_the_elder_has_is_not_refused_for_load() {
     family.upgrade();
     let from = source(CARRIER);
     let repeat = raw(&carrier_invite("+442079460001", PLAIN));
-    let other = carrier_invite("+442079460002", PLAIN)
-        .replace("Call-ID: c1", "Call-ID: c7")
-        .replace("z9hG4bKc1", "z9hG4bKc7");
+    let other = second_invite();
     let now = family.0[1].now;
     assert!(!family.0[1].core.shed(&from, &repeat, now), "it rings in the elder");
     assert!(family.0[1].core.shed(&from, &raw(&other), now));

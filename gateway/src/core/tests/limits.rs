@@ -15,19 +15,9 @@ fn limited(tenant: Option<u64>, trunk: Option<u64>) -> config::Config {
 }
 
 fn sound(world: &mut World, sides: [Sound; 2]) {
-    let plan = last_plan(world);
-    world.core.handle_media(Relay::Sound { session: plan.session, sides }, world.now);
+    let session = world.plan().session;
+    world.core.handle_media(Relay::Sound { session, sides }, world.now);
     world.drain();
-}
-
-fn last_plan(world: &World) -> media_relay::Plan {
-    let mut told = None;
-    for command in &world.media {
-        if let Command::Apply(plan) | Command::Resume { plan, .. } = command {
-            told = Some((**plan).clone());
-        }
-    }
-    told.expect("a plan")
 }
 
 /// Both sides got BYE with our Reason, and the record says why.
@@ -91,7 +81,7 @@ fn a_reload_changes_no_limit_of_a_call_that_is_up() {
     });
     world.wait(Duration::from_secs(3600));
     assert!(world.records.is_empty());
-    assert_eq!(last_plan(&world).sides.each_ref().map(|side| side.timeout), [None; 2]);
+    assert_eq!(world.plan().sides.each_ref().map(|side| side.timeout), [None; 2]);
 }
 
 #[test]
@@ -103,7 +93,7 @@ fn a_restart_counts_from_the_answer_and_keeps_what_held_then() {
     world.wait(Duration::from_secs(40));
     // The next process has no limits in its configuration.
     let mut world = restarted(&world);
-    let plan = last_plan(&world);
+    let plan = world.plan();
     let timeout = Some(Duration::from_secs(30));
     assert_eq!(plan.sides.each_ref().map(|side| (side.expect, side.timeout)), [(true, timeout); 2]);
     world.wait(Duration::from_secs(19));
@@ -133,12 +123,10 @@ fn calls_for_help_have_no_limits_and_extensions_have() {
     for extension in [false, true] {
         let mut config = limited(Some(60), Some(60));
         config.gateway.media_timeout = Some(Duration::from_secs(30));
-        let mut world = World::with(if extension {
+        if extension {
             config.tenants[0].numbers = crate::routing::tests::numbers("+112");
-            config
-        } else {
-            config
-        });
+        }
+        let mut world = World::with(config);
         if extension {
             world.hear(CARRIER, &carrier_invite("112", PLAIN));
             let invite = world.expect(PROXY, "INVITE ");
@@ -146,18 +134,14 @@ fn calls_for_help_have_no_limits_and_extensions_have() {
             let ok = world.expect(CARRIER, "SIP/2.0 200");
             world.hear(CARRIER, &carrier_ack(&ok));
         } else {
-            let head = "INVITE sip:112@t001.sbc.test:5061;user=phone;transport=tls SIP/2.0\n\
-                VIA: SIP/2.0/TLS 127.0.0.20:5061;branch=z9hG4bKt1\nMAX-FORWARDS: 70\n\
-                FROM: <sip:+442079460001@sip.teams.test>;tag=x\nTO: <sip:112@t001.sbc.test>\n\
-                CALL-ID: t1\nCSEQ: 1 INVITE\nCONTACT: <sip:api.pstnhub.test:443;x-i=1>\n";
-            world.hear(PROXY, &with_body(head, SECURE));
+            world.hear(PROXY, &teams_invite("112", "t1", "", SECURE));
             let invite = world.expect(CARRIER, "INVITE ");
             let contact = "Contact: <sip:c@127.0.0.50:5070>\n";
             world.hear(CARRIER, &reply(&invite, "200 OK", "c1", contact, PLAIN));
             world.expect(PROXY, "SIP/2.0 200");
         }
         let timeout = extension.then(|| Duration::from_secs(30));
-        assert_eq!(last_plan(&world).sides.each_ref().map(|side| side.timeout), [timeout; 2]);
+        assert_eq!(world.plan().sides.each_ref().map(|side| side.timeout), [timeout; 2]);
         if extension {
             world.wait(Duration::from_secs(61));
             ended(&mut world, TOO_LONG, "operator");
@@ -174,7 +158,7 @@ fn peers_are_expected_to_be_heard_once_the_call_is_answered() {
     world.hear(CARRIER, &carrier_invite("+442079460001", PLAIN));
     let invite = world.expect(PROXY, "INVITE ");
     world.hear(PROXY, &reply(&invite, "183 Session Progress", "t1", TEAMS_CONTACT, SECURE));
-    let plan = last_plan(&world);
+    let plan = world.plan();
     assert_eq!(plan.sides.each_ref().map(|side| side.expect), [false; 2], "early media");
     let codecs = plan.sides.each_ref().map(|side| {
         let g711 = side.codecs.contains(&(8, media_relay::Codec::G711));
@@ -182,7 +166,7 @@ fn peers_are_expected_to_be_heard_once_the_call_is_answered() {
     });
     assert_eq!(codecs, [true; 2]);
     world.hear(PROXY, &reply(&invite, "200 OK", "t1", TEAMS_CONTACT, SECURE));
-    let plan = last_plan(&world);
+    let plan = world.plan();
     assert_eq!(plan.sides.each_ref().map(|side| side.expect), [true; 2]);
 }
 

@@ -147,13 +147,7 @@ fn r09_ten_minutes_without_dns_fail_no_call_to_a_known_name_and_block_nothing() 
 fn r09_a_trunk_by_name_is_still_reached_while_dns_fails() {
     let mut world = by_name();
     let call = |world: &mut World, name: &str| {
-        let head = format!(
-            "INVITE sip:+33123456789@t001.sbc.test:5061;user=phone;transport=tls SIP/2.0\n\
-             VIA: SIP/2.0/TLS 127.0.0.20:5061;branch=z9hG4bK{name}\nMAX-FORWARDS: 70\n\
-             FROM: <sip:+442079460001@sip.teams.test>;tag=x\nTO: <sip:+33123456789@t001.sbc.test>\n\
-             CALL-ID: {name}\nCSEQ: 1 INVITE\nCONTACT: <sip:api.pstnhub.test:443;x-i=1>\n"
-        );
-        world.hear(PROXY, &with_body(&head, SECURE));
+        world.hear(PROXY, &teams_invite("+33123456789", name, "", SECURE));
     };
     call(&mut world, "a0");
     world.wait_resolving(Duration::from_millis(100), Resolver::Answers, "127.0.0.20");

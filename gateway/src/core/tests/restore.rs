@@ -512,9 +512,7 @@ fn restored_calls_count_against_their_tenant() {
     let mut one = config();
     one.tenants[0].max_calls = Some(1);
     let (mut world, _) = restarted_with(&world, one, Duration::ZERO);
-    let other = carrier_invite("+442079460002", PLAIN)
-        .replace("Call-ID: c1", "Call-ID: c7")
-        .replace("z9hG4bKc1", "z9hG4bKc7");
+    let other = second_invite();
     world.hear(CARRIER, &other);
     assert_eq!(value(&world.expect(CARRIER, "SIP/2.0 503"), "Reason"), "Q.850;cause=34");
 }
@@ -581,9 +579,7 @@ fn r10_without_room_for_records_new_calls_are_refused_and_running_ones_go_on() {
     let (_, ok) = answered(&mut world);
     world.core.set_recordable(false);
     let before = world.journal.len();
-    let other = carrier_invite("+442079460002", PLAIN)
-        .replace("Call-ID: c1", "Call-ID: c7")
-        .replace("z9hG4bKc1", "z9hG4bKc7");
+    let other = second_invite();
     world.hear(CARRIER, &other);
     let refused = world.expect(CARRIER, "SIP/2.0 503");
     assert_eq!(value(&refused, "Retry-After"), "2");

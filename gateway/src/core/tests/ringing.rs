@@ -1,9 +1,8 @@
 //! What the caller hears before the answer, by `early_media` of its trunk.
 
 use config::EarlyMedia;
-use media_relay::{Plan, Play};
+use media_relay::Play;
 
-use super::faults::carrier_reinvite;
 use super::*;
 
 /// A world whose first trunk has this mode, and the INVITE that reached the proxy.
@@ -24,29 +23,13 @@ fn told(world: &mut World) -> Vec<String> {
     let answers = sent.filter(|(_, text)| text.starts_with("SIP/2.0 "));
     answers
         .map(|(_, text)| {
-            format!("{}{}", &text[8..11], if sdp(&text).is_empty() { "" } else { "+" })
+            format!("{}{}", &text[8..11], if body(&text).is_empty() { "" } else { "+" })
         })
         .collect()
 }
 
-fn sdp(message: &str) -> &str {
-    message.split_once("\r\n\r\n").map_or("", |(_, body)| body)
-}
-
-fn plan(world: &World) -> &Plan {
-    let applied = world.media.iter().rev().find_map(|command| match command {
-        Command::Apply(plan) => Some(&**plan),
-        Command::Resume { .. }
-        | Command::Kept(_)
-        | Command::Tap { .. }
-        | Command::Release(_)
-        | Command::Cool { .. } => None,
-    });
-    applied.expect("a plan")
-}
-
 fn ringback(world: &World) -> Option<&Play> {
-    plan(world).sides[0].play.as_ref()
+    world.plan().sides[0].play.as_ref()
 }
 
 fn rings(world: &mut World, invite: &str, status: &str, tag: &str, body: &str) {
@@ -97,7 +80,7 @@ fn tr_029_generate_rings_until_the_first_packet() {
             (play.clip.duration(), play.payload, play.looped && play.yields),
             (Duration::from_secs(6), 8, true)
         );
-        let [caller, callee] = &plan(&world).sides;
+        let [caller, callee] = &world.plan().sides;
         assert_eq!((caller.send, callee.receive), (true, !first.1.is_empty()));
         rings(&mut world, &invite, RINGING, "t2", "");
         rings(&mut world, &invite, PROGRESS, "t3", SECURE);
@@ -120,7 +103,7 @@ fn an_answer_ends_the_ringback() {
     let both = SECURE.replace("SAVP 8 101", "SAVP 8 0 101");
     rings(&mut world, &invite, "200 OK", "t1", &both);
     let ok = world.expect(CARRIER, "SIP/2.0 200");
-    assert_eq!(sdp(&ok), sdp(&early));
+    assert_eq!(body(&ok), body(&early));
     assert!(ringback(&world).is_none());
     world.hear(CARRIER, &carrier_ack(&ok));
     world.wait(Duration::from_secs(5));
@@ -136,7 +119,7 @@ fn generated_ringback_is_g711() {
     assert!(invite.contains("RTP/SAVP 0 101\r\n"), "{invite}");
     rings(&mut world, &invite, RINGING, "t1", "");
     let early = world.expect(CARRIER, "SIP/2.0 183");
-    assert!(sdp(&early).contains("RTP/AVP 0 101\r\n"), "{early}");
+    assert!(body(&early).contains("RTP/AVP 0 101\r\n"), "{early}");
     assert_eq!(ringback(&world).expect("ringback").payload, 0);
     for offer in [PLAIN.replace("AVP 8 0 101", "AVP 9 101"), String::new()] {
         let (mut world, invite) = called(EarlyMedia::Generate, &offer);
@@ -153,20 +136,20 @@ fn an_answer_that_differs_from_early_media_is_offered_anew() {
     let (mut world, invite) = called(EarlyMedia::Pass, PLAIN);
     rings(&mut world, &invite, PROGRESS, "t1", SECURE);
     let early = world.expect(CARRIER, "SIP/2.0 183");
-    assert!(sdp(&early).contains("RTP/AVP 8 101\r\n"));
+    assert!(body(&early).contains("RTP/AVP 8 101\r\n"));
     rings(&mut world, &invite, PROGRESS, "t2", &SECURE.replace("SAVP 8 101", "SAVP 0 101"));
     rings(&mut world, &invite, "200 OK", "t2", &SECURE.replace("SAVP 8 101", "SAVP 0 101"));
     let ok = world.expect(CARRIER, "SIP/2.0 200");
-    assert_eq!(sdp(&ok), sdp(&early));
+    assert_eq!(body(&ok), body(&early));
     world.hear(CARRIER, &carrier_ack(&ok));
     let offer = world.expect(CARRIER, "INVITE ");
-    assert!(sdp(&offer).contains("RTP/AVP 0 101\r\n"), "{offer}");
+    assert!(body(&offer).contains("RTP/AVP 0 101\r\n"), "{offer}");
     // Meanwhile the caller is asked to wait with what it wants.
     world.hear(CARRIER, &carrier_reinvite(&ok, 2, PLAIN));
     world.expect(CARRIER, "SIP/2.0 491");
     let answer = PLAIN.replace("AVP 8 0 101", "AVP 0 101");
     world.hear(CARRIER, &reply(&offer, "200 OK", "", "", &answer).replace(";tag=\n", "\n"));
     world.expect(CARRIER, "ACK ");
-    assert_eq!(plan(&world).sides[0].payloads.first(), Some(&(0, 0)));
+    assert_eq!(world.plan().sides[0].payloads.first(), Some(&(0, 0)));
     assert!(world.records.is_empty());
 }
