@@ -110,6 +110,10 @@ pub struct Context<'a> {
 #[derive(Debug)]
 struct CallLeg {
     leg: Leg,
+    /// The side of the call, and of its media, that it stands on.
+    side: usize,
+    /// How we appear on it.
+    profile: Profile,
     /// The end that the leg leads to; none when it is gone from the configuration.
     end: Option<End>,
     /// The address it began with.
@@ -160,13 +164,11 @@ pub struct Call {
     called: Number,
     /// It is a call for help: no limit ends it.
     help: bool,
-    caller_profile: Profile,
-    callee_profile: Option<Profile>,
     max_forwards: u32,
     phase: Phase,
     legs: Vec<CallLeg>,
-    /// The attempt that is alive or has won.
-    callee: Option<usize>,
+    /// The leg that speaks for each side: the caller's own, and the attempt that is alive or has won.
+    speakers: [Option<usize>; 2],
     attempts: Attempts,
     media: CallMedia,
     /// The exchange of offer and answer that is under way.
@@ -199,7 +201,7 @@ pub struct NewCall {
     /// It is a call for help.
     pub help: bool,
     /// How we appear to the caller.
-    pub caller_profile: Profile,
+    pub profile: Profile,
     /// The end that calls.
     pub from: End,
     /// The address that it calls from.
@@ -220,18 +222,23 @@ impl Call {
     /// Starts a call: reads the caller's offer and tries the first hop.
     pub fn start(new: NewCall, cx: &mut Context<'_>) -> Self {
         let offer = new.leg.remote_offer().cloned();
-        let timers = Timers::begin(new.caller_profile.patience, cx.now);
+        let timers = Timers::begin(new.profile.patience, cx.now);
+        let first = CallLeg {
+            leg: new.leg,
+            side: CALLER,
+            profile: new.profile,
+            end: Some(new.from),
+            peer: new.peer,
+        };
         let mut call = Self {
             routes: new.routes,
             caller: new.caller,
             called: new.called,
             help: new.help,
-            caller_profile: new.caller_profile,
-            callee_profile: None,
             max_forwards: new.max_forwards,
             phase: Phase::Trying,
-            legs: vec![CallLeg { leg: new.leg, end: Some(new.from), peer: new.peer }],
-            callee: None,
+            legs: vec![first],
+            speakers: [Some(CALLER), None],
             attempts: Attempts::new(new.plan.hops, timers),
             media: new.media,
             exchange: Exchange::Idle,
@@ -335,8 +342,9 @@ impl Call {
 
     /// There is music that was not there yet when the call began. Who is held now begins to hear it.
     pub fn handle_music(&mut self, cx: &mut Context<'_>) {
-        let callee = self.callee.map_or_else(|| self.legs.last(), |at| self.legs.get(at));
-        let ends = [self.legs[CALLER].end, callee.and_then(|leg| leg.end)];
+        let callee = self.speakers[CALLEE].map_or_else(|| self.legs.last(), |at| self.legs.get(at));
+        let caller = self.speakers[CALLER].unwrap_or(CALLER);
+        let ends = [self.legs[caller].end, callee.and_then(|leg| leg.end)];
         self.media.set_music(self.routes.hold_music(ends));
         if self.phase == Phase::Talking && self.media.plays() {
             self.apply(cx);
@@ -437,18 +445,13 @@ impl Call {
     }
 }
 
-/// The caller's leg and the caller's side of the media.
+/// The caller's side, and the leg by which the call began.
 const CALLER: usize = 0;
-/// The callee's side of the media.
+/// The callee's side.
 const CALLEE: usize = 1;
 /// How long a call that is over waits for the relay's figures.
 const FIGURES: Duration = Duration::from_secs(5);
 
 fn leg_number(at: usize) -> u8 {
     u8::try_from(at).expect("attempts are bounded below 255")
-}
-
-/// The side of the media that a leg belongs to.
-const fn side(leg: usize) -> usize {
-    if leg == CALLER { CALLER } else { CALLEE }
 }

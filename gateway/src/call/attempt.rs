@@ -203,9 +203,9 @@ impl Call {
             hop: sip_stack::leg::Hop::Target(target),
         };
         let leg = Leg::outgoing(outgoing, &mut outbox);
-        self.legs.push(CallLeg { leg, end: Some(hop.end()), peer: remote.ip() });
-        self.callee = Some(at);
-        self.callee_profile = Some(profile);
+        let (end, peer) = (Some(hop.end()), remote.ip());
+        self.legs.push(CallLeg { leg, side: CALLEE, profile, end, peer });
+        self.speakers[CALLEE] = Some(at);
         self.pass_on(at, outbox, cx);
     }
 
@@ -247,7 +247,7 @@ impl Call {
 
     /// An attempt said nothing in time, unless its connection has opened only lately.
     fn attempt_silent(&mut self, cx: &mut Context<'_>) {
-        let Some(at) = self.callee else { return };
+        let Some(at) = self.speakers[CALLEE] else { return };
         let local = self.legs[at].leg.identity().local_id;
         if let Some(Current { hop, sent: Some(sent), .. }) = &self.attempts.current {
             let due = when_silent(*hop, local, *sent, cx);
@@ -262,7 +262,7 @@ impl Call {
 
     /// All the time there is for a first sign of life has passed.
     fn search_over(&mut self, cx: &mut Context<'_>) {
-        if self.callee.is_some() {
+        if self.speakers[CALLEE].is_some() {
             self.give_up_attempt(cx);
         }
         let cause = self.attempts.last;
@@ -272,7 +272,7 @@ impl Call {
     fn give_up_attempt(&mut self, cx: &mut Context<'_>) {
         self.attempts.last = Cause::Silent;
         self.story.attempt_result(408);
-        if let Some(at) = self.callee.take() {
+        if let Some(at) = self.speakers[CALLEE].take() {
             self.on_leg(at, cx, |leg, now, out| leg.cancel(None, now, out));
         }
     }
@@ -298,7 +298,7 @@ impl Call {
         why: Rejection,
         cx: &mut Context<'_>,
     ) {
-        self.callee = None;
+        self.speakers[CALLEE] = None;
         let (cause, elsewhere) = match why {
             Rejection::Response => (Cause::Peer(status), self.tries_elsewhere(status)),
             Rejection::Timeout => (Cause::Silent, true),
@@ -356,7 +356,8 @@ impl Call {
 
     /// Where the INVITE of this leg went, while it is the one being tried.
     pub fn tried(&self, leg: usize) -> Option<Place> {
-        let current = self.attempts.current.as_ref().filter(|_| self.callee == Some(leg))?;
+        let current =
+            self.attempts.current.as_ref().filter(|_| self.speakers[CALLEE] == Some(leg))?;
         Some(current.hop.place())
     }
 

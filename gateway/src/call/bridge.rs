@@ -4,14 +4,14 @@ use bytes::Bytes;
 use sip_stack::leg::{EndedBy, Event as LegEvent, Extra};
 use sip_stack::message::{Draft, HeaderId, Message};
 
-use super::{CALLEE, CALLER, Call, Context, Do, Exchange, FIGURES, Phase, side};
+use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, Exchange, FIGURES, Phase};
 use crate::event::Event;
 use crate::failure::{Cause, RETRY_AFTER, reason_header};
 
 impl Call {
     /// Reacts to what happened on a leg.
     pub(super) fn on_event(&mut self, at: usize, event: LegEvent, cx: &mut Context<'_>) {
-        if at != CALLER && self.callee != Some(at) {
+        if !self.speakers.contains(&Some(at)) {
             // An attempt that was given up: it ends by itself.
             return;
         }
@@ -94,7 +94,7 @@ impl Call {
         if self.exchange != Exchange::Idle {
             return self.refuse(at, 491, cx);
         }
-        let own = side(at);
+        let own = self.legs[at].side;
         let Some(sdp) = sdp else {
             // RFC 3264: it asks us to offer; its answer comes in the ACK.
             self.exchange = Exchange::InAck(at);
@@ -105,7 +105,7 @@ impl Call {
             return self.refuse(at, cause.status(), cx);
         }
         let Some(other) = self.other(at) else { return self.refuse(at, 500, cx) };
-        if self.media.lacks_music(side(other)) {
+        if self.media.lacks_music(self.legs[other].side) {
             tracing::debug!(call = self.story.id(), "no music on hold: no G.711 with that side");
         }
         if !self.media.concerns_other(own) {
@@ -117,9 +117,9 @@ impl Call {
 
     /// An answer to an offer of ours: in a 2xx to our re-INVITE, or in an ACK.
     fn offer_answered(&mut self, at: usize, sdp: &Bytes, cx: &mut Context<'_>) {
-        let taken = self.media.take_answer(side(at), sdp, cx.owned);
+        let taken = self.media.take_answer(self.legs[at].side, sdp, cx.owned);
         if taken.is_err() {
-            self.media.withdraw_offer(side(at));
+            self.media.withdraw_offer(self.legs[at].side);
         }
         match (std::mem::replace(&mut self.exchange, Exchange::Idle), taken) {
             (Exchange::For(waiting), Ok(())) => self.accept(waiting, cx),
@@ -132,7 +132,7 @@ impl Call {
             (Exchange::Idle | Exchange::Resync, Err(cause)) => {
                 tracing::warn!(call = self.story.id(), %cause, "an answer cannot be taken");
             }
-            (Exchange::InAck(_), Ok(())) if !self.media.agrees(side(at)) => {
+            (Exchange::InAck(_), Ok(())) if !self.media.agrees(self.legs[at].side) => {
                 self.apply(cx);
                 if let Some(other) = self.other(at) {
                     self.exchange = Exchange::Resync;
@@ -146,7 +146,7 @@ impl Call {
     /// The answer to a session refresh: the peer has another key or address, or other codecs. Offers that are under way
     /// are answered apart from it.
     fn refreshed(&mut self, at: usize, sdp: &Bytes, cx: &mut Context<'_>) {
-        let own = side(at);
+        let own = self.legs[at].side;
         if let Err(cause) = self.media.take_refreshed(own, sdp, cx.owned) {
             tracing::warn!(call = self.story.id(), %cause, "the answer to a refresh cannot be taken");
             return;
@@ -162,7 +162,7 @@ impl Call {
     }
 
     fn offer_withdrawn(&mut self, at: usize) {
-        self.media.drop_offer(side(at));
+        self.media.drop_offer(self.legs[at].side);
         self.exchange = match self.exchange {
             Exchange::For(leg) if leg == at => Exchange::Withdrawn(at),
             Exchange::InAck(leg) if leg == at => Exchange::Idle,
@@ -175,7 +175,7 @@ impl Call {
     }
 
     fn offer_refused(&mut self, at: usize, status: u16, cx: &mut Context<'_>) {
-        self.media.withdraw_offer(side(at));
+        self.media.withdraw_offer(self.legs[at].side);
         match std::mem::replace(&mut self.exchange, Exchange::Idle) {
             Exchange::For(waiting) => self.refuse(waiting, status, cx),
             Exchange::Idle | Exchange::Withdrawn(_) | Exchange::Resync | Exchange::InAck(_) => {}
@@ -183,12 +183,12 @@ impl Call {
     }
 
     fn offer_to(&mut self, at: usize, cx: &mut Context<'_>) {
-        let offer = Bytes::from(self.media.offer(side(at), cx.random));
+        let offer = Bytes::from(self.media.offer(self.legs[at].side, cx.random));
         self.on_leg(at, cx, |leg, now, out| leg.offer(offer, now, out));
     }
 
     fn accept(&mut self, at: usize, cx: &mut Context<'_>) {
-        match self.media.answer(side(at), cx.random) {
+        match self.media.answer(self.legs[at].side, cx.random) {
             Ok(sdp) => {
                 self.apply(cx);
                 self.on_leg(at, cx, |leg, now, out| leg.accept_offer(sdp.into(), now, out));
@@ -198,12 +198,12 @@ impl Call {
     }
 
     fn refuse(&mut self, at: usize, status: u16, cx: &mut Context<'_>) {
-        self.media.drop_offer(side(at));
+        self.media.drop_offer(self.legs[at].side);
         self.on_leg(at, cx, |leg, now, out| leg.refuse_offer(status, now, out));
     }
 
     fn ended(&mut self, at: usize, by: EndedBy, message: Option<&Message>, cx: &mut Context<'_>) {
-        let role = if at == CALLER { "caller" } else { "callee" };
+        let role = if self.legs[at].side == CALLER { "caller" } else { "callee" };
         if let Some(message) = message {
             self.note_correlation(at, message);
         }
@@ -232,19 +232,21 @@ impl Call {
         self.phase = Phase::Over;
         self.attempts.timers.stop_all();
         let reason = message.map(reasons).filter(|reason| !reason.is_empty()).map(Bytes::from);
-        if self.callee.is_some() && !answered {
+        if self.speakers[CALLEE].is_some() && !answered {
             self.story.attempt_result(487);
         }
         self.story.ended(by, cause, answered, reason.as_deref(), cx.wall);
         let own_reason = || Bytes::from(reason_header(cause));
-        if let Some(at) = self.callee {
+        if let Some(at) = self.speakers[CALLEE] {
             let extra = reason.clone().or_else(|| (by == "gateway").then(own_reason));
             let extra: Vec<Extra> = extra.map(|r| (HeaderId::Reason, r)).into_iter().collect();
             self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
         }
         let mut extra: Vec<Extra> = vec![(HeaderId::Reason, reason.unwrap_or_else(own_reason))];
         if answered {
-            self.on_leg(CALLER, cx, |leg, now, out| leg.bye(&extra, now, out));
+            if let Some(at) = self.speakers[CALLER] {
+                self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
+            }
         } else {
             let status = self.status_for_caller(cause);
             if cause.asks_to_wait() {
@@ -282,14 +284,13 @@ impl Call {
     }
 
     fn other(&self, at: usize) -> Option<usize> {
-        if at == CALLER { self.callee } else { Some(CALLER) }
+        self.speakers[1 - self.legs[at].side]
     }
 
     pub(super) fn note_correlation(&mut self, at: usize, message: &Message) {
-        let profile =
-            if at == CALLER { Some(&self.caller_profile) } else { self.callee_profile.as_ref() };
-        if let Some(id) = profile.and_then(|p| p.correlation).and_then(|read| read(message)) {
-            self.story.correlation(at == CALLER, id);
+        let CallLeg { profile, side, .. } = &self.legs[at];
+        if let Some(id) = profile.correlation.and_then(|read| read(message)) {
+            self.story.correlation(*side == CALLER, id);
         }
     }
 }

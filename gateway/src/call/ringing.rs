@@ -21,7 +21,7 @@ use super::{CALLEE, CALLER, Call, Context, Phase};
 impl Call {
     /// Decides whether the caller will hear ringback of ours; its offer was read.
     pub(super) fn plan_ringback(&mut self) {
-        let generates = self.caller_profile.early_media == EarlyMedia::Generate;
+        let generates = self.legs[CALLER].profile.early_media == EarlyMedia::Generate;
         if generates && self.media.speak_g711(CALLER) {
             self.ringback = self.legs[CALLER].end.map(|end| self.routes.ringback(end));
         }
@@ -43,7 +43,7 @@ impl Call {
             return;
         }
         self.story.rings(cx.wall);
-        if let Some(at) = self.callee {
+        if let Some(at) = self.speakers[CALLEE] {
             self.note_correlation(at, message);
         }
         let tag = message.to_tag().unwrap_or_default();
@@ -60,7 +60,7 @@ impl Call {
 
     /// Whether the caller hears something already that nothing else may break off.
     fn hears_enough(&self) -> bool {
-        match self.caller_profile.early_media {
+        match self.legs[CALLER].profile.early_media {
             EarlyMedia::Pass => false,
             EarlyMedia::First | EarlyMedia::Generate => {
                 matches!(self.rung, Some((180, _) | (_, true)))

@@ -93,12 +93,12 @@ impl Call {
         if self.phase != Phase::Talking || self.exchange != Exchange::Idle {
             return None;
         }
-        let callee = self.callee?;
-        let stamps = [self.legs[CALLER].leg.stamp()?, self.legs[callee].leg.stamp()?];
+        let [Some(caller), Some(callee)] = self.speakers else { return None };
+        let stamps = [self.legs[caller].leg.stamp()?, self.legs[callee].leg.stamp()?];
         if self.saved.0.as_ref() == Some(&stamps) {
             return None;
         }
-        let legs = [self.leg_snapshot(CALLER, now, wall)?, self.leg_snapshot(callee, now, wall)?];
+        let legs = [self.leg_snapshot(caller, now, wall)?, self.leg_snapshot(callee, now, wall)?];
         self.saved = Saved(Some(stamps));
         let began = self.story.began().duration_since(UNIX_EPOCH).unwrap_or_default();
         Some(Box::new(Snapshot {
@@ -119,7 +119,7 @@ impl Call {
     }
 
     fn leg_snapshot(&self, at: usize, now: Instant, wall: SystemTime) -> Option<LegSnapshot> {
-        let CallLeg { leg, end, peer } = &self.legs[at];
+        let CallLeg { leg, end, peer, .. } = &self.legs[at];
         let config = self.routes.config();
         let place = match locals::side(config, leg.identity().local_id) {
             Side::Edge(edge) => PlaceName::Edge(config.edges[edge.0].name.clone()),
@@ -207,9 +207,10 @@ impl Call {
         let mut media = CallMedia::restored(session, sides.try_into().ok()?);
         let ends = found.each_ref().map(|found| found.as_ref().map(|found| found.end));
         media.set_music(routes.hold_music(ends));
-        let [caller_profile, callee_profile] = profiles;
-        let legs =
-            legs.into_iter().zip(found).map(|(leg, found)| leg.revive(routes, found, now, wall));
+        let legs = legs.into_iter().zip(found).zip(profiles).enumerate();
+        let legs = legs.map(|(side, ((leg, found), profile))| {
+            leg.revive(side, profile, routes, found, now, wall)
+        });
         Some(Self {
             legs: legs.collect(),
             routes: Arc::clone(routes),
@@ -217,11 +218,9 @@ impl Call {
             called,
             // Its limits are as they were.
             help: false,
-            caller_profile,
-            callee_profile: Some(callee_profile),
             max_forwards: 0,
             phase: Phase::Talking,
-            callee: Some(CALLEE),
+            speakers: [Some(CALLER), Some(CALLEE)],
             attempts: Attempts::new(Vec::new(), Timers::stopped()),
             media,
             exchange: Exchange::Idle,
@@ -274,6 +273,8 @@ impl LegSnapshot {
     /// The leg again. One without a place any more is closed: nothing can be sent from there.
     fn revive(
         self,
+        side: usize,
+        profile: Profile,
         routes: &Routes,
         found: Option<Found>,
         now: Instant,
@@ -289,7 +290,7 @@ impl LegSnapshot {
         if local.is_none() {
             close(&mut leg, now);
         }
-        CallLeg { leg, end: found.map(|found| found.end), peer: self.peer }
+        CallLeg { leg, side, profile, end: found.map(|found| found.end), peer: self.peer }
     }
 }
 

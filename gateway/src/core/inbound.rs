@@ -229,7 +229,7 @@ impl Core {
             caller,
             called,
             help,
-            caller_profile: entry.profile,
+            profile: entry.profile,
             from: entry.from,
             peer: source.remote.ip(),
             leg,
