@@ -7,12 +7,14 @@
 mod attempt;
 mod attempt_timers;
 mod bridge;
+mod invitation;
 mod limits;
 pub mod media_plan;
 mod port;
 mod ringing;
 mod snapshot;
 mod story;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -37,6 +39,7 @@ use self::attempt_timers::Timers;
 use self::limits::Bounds;
 use self::media_plan::{CallMedia, Owned};
 use self::snapshot::Saved;
+use self::transfer::{Parting, Transfer};
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::numbers::Number;
@@ -186,6 +189,11 @@ pub struct Call {
     figures_deadline: Option<Instant>,
     /// What ends it unasked, once it is answered.
     bounds: Bounds,
+    /// Somebody is asked to take a side's place.
+    transfer: Option<Transfer>,
+    /// How many were begun.
+    transfers: u32,
+    parting: Parting,
     /// What was told of it as data.
     saved: Saved,
 }
@@ -249,6 +257,9 @@ impl Call {
             relayed: false,
             figures_deadline: None,
             bounds: Bounds::default(),
+            transfer: None,
+            transfers: 0,
+            parting: Parting::default(),
             saved: Saved::default(),
         };
         let tag = call.legs[CALLER].leg.local_tag().clone();
@@ -360,6 +371,7 @@ impl Call {
         }
         self.attempt_timeout(cx);
         self.limit_timeout(cx);
+        self.parting_timeout(cx);
         if self.figures_deadline.is_some_and(|due| due <= cx.now) {
             self.figures_deadline = None;
             if std::mem::take(&mut self.relayed) {
@@ -372,7 +384,7 @@ impl Call {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let figures = self.figures_deadline.filter(|_| self.relayed);
         let limit = self.bounds.due().filter(|_| self.phase == Phase::Talking);
-        let own = [self.attempts.timers.next(), figures, limit];
+        let own = [self.attempts.timers.next(), figures, limit, self.parting.due()];
         let legs = self.legs.iter().filter_map(|l| l.leg.poll_timeout());
         legs.chain(own.into_iter().flatten()).min()
     }

@@ -46,7 +46,7 @@ pub struct Record {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LegRecord {
-    /// "caller" or "callee".
+    /// "caller", "callee", or "target": of a transfer.
     pub role: String,
     /// The tenant at that end.
     #[serde(skip_serializing_if = "Option::is_none")]

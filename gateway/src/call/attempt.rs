@@ -1,4 +1,5 @@
-//! Reaching the callee: hops one after the other, each located, each address an INVITE of its own.
+//! Reaching somebody: hops one after the other, each located, each address an INVITE of its own ([`super::invitation`]).
+//! Whom, is the callee, or the target of a transfer.
 //!
 //! The next one is tried when a hop cannot be reached, is silent, or answers with a status that says "elsewhere", and
 //! only while nothing has rung. Another hop comes before another address of the same one. The timers are in
@@ -8,16 +9,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sip_stack::leg::{Leg, LegIdentity, Outgoing, Rejection};
+use sip_stack::leg::Rejection;
 use sip_stack::locate::{Address, Located};
 use sip_stack::message::{HeaderId, Message};
-use sip_stack::transport::{Target, Transport};
+use sip_stack::transport::Transport;
 
 use super::attempt_timers::{Timer, Timers, silent_at};
-use super::media_plan::MediaSide;
-use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, Phase, leg_number, port};
+use super::{CALLEE, CALLER, Call, Context, Do, Phase};
 use crate::failure::Cause;
-use crate::profile::{AGENT, Profile, teams, trunk};
 use crate::routing::{EdgeId, End, Hop, Place, Routes, TenantId};
 
 /// What went wrong at a place.
@@ -35,15 +34,15 @@ pub enum Trouble {
 #[derive(Debug)]
 pub(super) struct Attempts {
     ways: VecDeque<Way>,
-    current: Option<Current>,
+    pub(super) current: Option<Current>,
     pub(super) timers: Timers,
     /// Something rang: no other hop is tried any more.
     rang: bool,
     /// Why the last one failed.
-    last: Cause,
+    pub(super) last: Cause,
     /// Whose answer that was.
     refused_by: Option<End>,
-    made: usize,
+    pub(super) made: usize,
 }
 
 /// A hop to be tried.
@@ -56,19 +55,19 @@ struct Way {
 
 /// The hop being tried.
 #[derive(Debug)]
-struct Current {
+pub(super) struct Current {
     hop: Hop,
     /// Addresses not tried yet.
     rest: VecDeque<Address>,
     /// The INVITE that is out.
-    sent: Option<Sent>,
+    pub(super) sent: Option<Sent>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Sent {
-    transport: Transport,
-    remote: SocketAddr,
-    at: Instant,
+pub(super) struct Sent {
+    pub(super) transport: Transport,
+    pub(super) remote: SocketAddr,
+    pub(super) at: Instant,
 }
 
 impl Attempts {
@@ -97,7 +96,7 @@ impl Call {
         }
         let Some(Way { hop, addresses }) = self.attempts.ways.pop_front() else {
             let cause = self.attempts.last;
-            self.conclude("gateway", cause, None, cx);
+            self.attempts_over("gateway", cause, None, cx);
             return;
         };
         let located = addresses.is_some();
@@ -112,7 +111,7 @@ impl Call {
 
     /// The addresses of the hop that was asked for.
     pub fn located(&mut self, located: Located, cx: &mut Context<'_>) {
-        if self.phase != Phase::Trying {
+        if self.phase != Phase::Trying && self.transfer.is_none() {
             return;
         }
         let Some(current) = &mut self.attempts.current else { return };
@@ -142,97 +141,6 @@ impl Call {
         }
     }
 
-    fn invite(&mut self, hop: Hop, address: Address, cx: &mut Context<'_>) {
-        let Address { transport, addr: remote, name } = address;
-        let profile = profile(&self.routes, hop, transport, remote.is_ipv6());
-        if !self.take_port(hop, &profile, remote, cx) {
-            self.attempts.last = Cause::NoPorts;
-            self.next_hop(cx);
-            return;
-        }
-        let ends = [self.legs[CALLER].end, Some(hop.end())];
-        self.media.set_music(self.routes.hold_music(ends));
-        self.attempts.made += 1;
-        let offer = self.media.offer(CALLEE, cx.random);
-        let called = self.called.as_str();
-        let (request_uri, to_host) = match hop {
-            Hop::Proxy { edge, proxy, .. } => {
-                let edge = &self.routes.config().edges[edge.0];
-                let uri = teams::request_uri(called, &edge.proxies[proxy], edge.port);
-                (uri, profile.face.host.clone())
-            }
-            Hop::Peer { trunk, peer } => {
-                let peer = &self.routes.config().trunks[trunk.0].peers[peer];
-                (trunk::request_uri(called, peer), peer.host.to_string())
-            }
-        };
-        let face = &profile.face;
-        let identity = LegIdentity {
-            local: face.from(&self.caller),
-            remote: face.to(called, &to_host),
-            contact: face.contact(Some(self.caller.user())),
-            sent_by: face.sent_by(),
-            allow: profile.allow.into(),
-            supported: profile.supported.into(),
-            agent: AGENT.into(),
-            local_id: face.local,
-            session_expires: None,
-        };
-        let (call_id, local_tag) = (cx.identifiers)();
-        let target = Target { transport, local: face.local, remote, name: Some(name), flow: None };
-        let name = self.routes.place_name(hop.place());
-        self.story.attempt(format!("{name} {remote}"), cx.wall);
-        self.story.callee(&self.routes, hop, &call_id, self.caller.user(), called);
-        let sent = Sent { transport, remote, at: cx.now };
-        if let Some(current) = &mut self.attempts.current {
-            current.sent = Some(sent);
-        }
-        let silent = when_silent(hop, face.local, sent, cx);
-        self.attempts.timers.set(Timer::Silence, silent);
-        let at = self.legs.len();
-        cx.out.push(Do::Dialog { tag: local_tag.clone(), leg: leg_number(at) });
-        let mut outbox = VecDeque::new();
-        let outgoing = Outgoing {
-            identity,
-            call_id,
-            local_tag,
-            request_uri,
-            offer: Some(offer.into()),
-            extra: if profile.trusted { face.asserted(&self.caller) } else { Vec::new() },
-            max_forwards: self.max_forwards,
-            hop: sip_stack::leg::Hop::Target(target),
-        };
-        let leg = Leg::outgoing(outgoing, &mut outbox);
-        let (end, peer) = (Some(hop.end()), remote.ip());
-        self.legs.push(CallLeg { leg, side: CALLEE, profile, end, peer });
-        self.speakers[CALLEE] = Some(at);
-        self.pass_on(at, outbox, cx);
-    }
-
-    /// The callee's port lies in the pool of the hop's network; another network takes another port. Keys, port and
-    /// offer stay from one attempt to the next otherwise.
-    fn take_port(
-        &mut self,
-        hop: Hop,
-        profile: &Profile,
-        remote: SocketAddr,
-        cx: &mut Context<'_>,
-    ) -> bool {
-        let before = self.media.side(CALLEE).port;
-        let Some(port) = cx.ports.for_hop(&self.routes, hop, remote, before, cx.now) else {
-            return false;
-        };
-        let sources = port::sources(&self.routes, hop.end());
-        let side = self.media.side(CALLEE);
-        if port == before && side.rules() == profile.media && side.sources == sources {
-            return true;
-        }
-        let address = cx.ports.address(port);
-        let side = MediaSide::new(port, address, profile.media, sources, cx.random);
-        self.media.replace(CALLEE, side);
-        true
-    }
-
     /// What is due among the timers of the attempts.
     pub(super) fn attempt_timeout(&mut self, cx: &mut Context<'_>) {
         while let Some(timer) = self.attempts.timers.take_due(cx.now) {
@@ -240,14 +148,17 @@ impl Call {
                 Timer::Silence => self.attempt_silent(cx),
                 Timer::Search => self.search_over(cx),
                 Timer::Progress => self.progress(cx),
-                Timer::Ring => self.conclude("gateway", Cause::NoAnswer, None, cx),
+                Timer::Ring => {
+                    self.give_up_attempt(cx);
+                    self.attempts_over("gateway", Cause::NoAnswer, None, cx);
+                }
             }
         }
     }
 
     /// An attempt said nothing in time, unless its connection has opened only lately.
     fn attempt_silent(&mut self, cx: &mut Context<'_>) {
-        let Some(at) = self.speakers[CALLEE] else { return };
+        let Some(at) = self.attempt() else { return };
         let local = self.legs[at].leg.identity().local_id;
         if let Some(Current { hop, sent: Some(sent), .. }) = &self.attempts.current {
             let due = when_silent(*hop, local, *sent, cx);
@@ -262,17 +173,17 @@ impl Call {
 
     /// All the time there is for a first sign of life has passed.
     fn search_over(&mut self, cx: &mut Context<'_>) {
-        if self.speakers[CALLEE].is_some() {
+        if self.attempt().is_some() {
             self.give_up_attempt(cx);
         }
         let cause = self.attempts.last;
-        self.conclude("gateway", cause, None, cx);
+        self.attempts_over("gateway", cause, None, cx);
     }
 
     fn give_up_attempt(&mut self, cx: &mut Context<'_>) {
         self.attempts.last = Cause::Silent;
         self.story.attempt_result(408);
-        if let Some(at) = self.speakers[CALLEE].take() {
+        if let Some(at) = self.set_attempt(None) {
             self.on_leg(at, cx, |leg, now, out| leg.cancel(None, now, out));
         }
     }
@@ -298,7 +209,7 @@ impl Call {
         why: Rejection,
         cx: &mut Context<'_>,
     ) {
-        self.speakers[CALLEE] = None;
+        self.set_attempt(None);
         let (cause, elsewhere) = match why {
             Rejection::Response => (Cause::Peer(status), self.tries_elsewhere(status)),
             Rejection::Timeout => (Cause::Silent, true),
@@ -328,7 +239,7 @@ impl Call {
         if elsewhere && !self.attempts.rang {
             self.next_hop(cx);
         } else {
-            self.conclude("callee", cause, message, cx);
+            self.attempts_over("callee", cause, message, cx);
         }
     }
 
@@ -356,9 +267,39 @@ impl Call {
 
     /// Where the INVITE of this leg went, while it is the one being tried.
     pub fn tried(&self, leg: usize) -> Option<Place> {
-        let current =
-            self.attempts.current.as_ref().filter(|_| self.speakers[CALLEE] == Some(leg))?;
+        let current = self.attempts.current.as_ref().filter(|_| self.attempt() == Some(leg))?;
         Some(current.hop.place())
+    }
+
+    /// The leg of the attempt that is alive.
+    const fn attempt(&self) -> Option<usize> {
+        match &self.transfer {
+            Some(transfer) => transfer.leg,
+            None => self.speakers[CALLEE],
+        }
+    }
+
+    /// Names another one; the one before.
+    pub(super) const fn set_attempt(&mut self, leg: Option<usize>) -> Option<usize> {
+        let place = match &mut self.transfer {
+            Some(transfer) => &mut transfer.leg,
+            None => &mut self.speakers[CALLEE],
+        };
+        std::mem::replace(place, leg)
+    }
+
+    /// Nobody is reached: the end of the call, or of the transfer.
+    fn attempts_over(
+        &mut self,
+        by: &'static str,
+        cause: Cause,
+        message: Option<&Message>,
+        cx: &mut Context<'_>,
+    ) {
+        match self.transfer.take() {
+            Some(transfer) => self.transfer_failed(&transfer, cause, cx),
+            None => self.conclude(by, cause, message, cx),
+        }
     }
 
     /// The configuration under which the call lives.
@@ -377,7 +318,7 @@ impl Call {
     }
 }
 
-fn when_silent(
+pub(super) fn when_silent(
     hop: Hop,
     local: sip_stack::transport::LocalId,
     sent: Sent,
@@ -394,16 +335,6 @@ pub fn retry_after(message: &Message) -> Option<Duration> {
     let end = value.iter().position(|b| !b.is_ascii_digit()).unwrap_or(value.len());
     let seconds: u64 = std::str::from_utf8(&value[..end]).ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds)).filter(|wait| !wait.is_zero())
-}
-
-/// The profile by which a hop is spoken to.
-fn profile(routes: &Routes, hop: Hop, transport: Transport, ipv6: bool) -> Profile {
-    match hop {
-        Hop::Proxy { tenant, edge, .. } => {
-            teams::profile(routes.config(), edge, tenant_name(routes, tenant, edge))
-        }
-        Hop::Peer { trunk, .. } => trunk::profile(routes.config(), trunk, transport, ipv6),
-    }
 }
 
 /// The name of a tenant at an edge.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sip_stack::leg::{EndedBy, Event as LegEvent, Extra};
-use sip_stack::message::{Draft, HeaderId, Message};
+use sip_stack::message::{Draft, HeaderId, Message, Method};
 
 use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, Exchange, FIGURES, Phase};
 use crate::event::Event;
@@ -11,9 +11,12 @@ use crate::failure::{Cause, RETRY_AFTER, reason_header};
 impl Call {
     /// Reacts to what happened on a leg.
     pub(super) fn on_event(&mut self, at: usize, event: LegEvent, cx: &mut Context<'_>) {
+        if self.transfer.as_ref().is_some_and(|transfer| transfer.leg == Some(at)) {
+            return self.on_target(at, event, cx);
+        }
         if !self.speakers.contains(&Some(at)) {
-            // An attempt that was given up: it ends by itself.
-            return;
+            // An attempt that was given up, or a leg that was replaced: it ends by itself.
+            return self.on_parted(at, event, cx);
         }
         match event {
             LegEvent::Provisional { message, sdp } => self.provisional(&message, sdp.as_ref(), cx),
@@ -30,6 +33,9 @@ impl Call {
             LegEvent::Offer { sdp, .. } => self.offered(at, sdp.as_ref(), cx),
             LegEvent::OfferWithdrawn => self.offer_withdrawn(at),
             LegEvent::OfferRefused { status } => self.offer_refused(at, status, cx),
+            LegEvent::Request { server, message } if *message.method() == Method::Refer => {
+                self.referred(at, server, &message, cx);
+            }
             LegEvent::Request { server, message } => {
                 let draft = Draft::response(&message, 405);
                 self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
@@ -182,7 +188,7 @@ impl Call {
         }
     }
 
-    fn offer_to(&mut self, at: usize, cx: &mut Context<'_>) {
+    pub(super) fn offer_to(&mut self, at: usize, cx: &mut Context<'_>) {
         let offer = Bytes::from(self.media.offer(self.legs[at].side, cx.random));
         self.on_leg(at, cx, |leg, now, out| leg.offer(offer, now, out));
     }
@@ -197,7 +203,7 @@ impl Call {
         }
     }
 
-    fn refuse(&mut self, at: usize, status: u16, cx: &mut Context<'_>) {
+    pub(super) fn refuse(&mut self, at: usize, status: u16, cx: &mut Context<'_>) {
         self.media.drop_offer(self.legs[at].side);
         self.on_leg(at, cx, |leg, now, out| leg.refuse_offer(status, now, out));
     }
@@ -206,6 +212,10 @@ impl Call {
         let role = if self.legs[at].side == CALLER { "caller" } else { "callee" };
         if let Some(message) = message {
             self.note_correlation(at, message);
+        }
+        let leaves = |transfer: &super::Transfer| transfer.side == self.legs[at].side;
+        if self.transfer.as_ref().is_some_and(leaves) {
+            return self.referrer_left(at, cx);
         }
         match by {
             EndedBy::Remote => self.conclude(role, Cause::Normal, message, cx),
@@ -237,6 +247,9 @@ impl Call {
         }
         self.story.ended(by, cause, answered, reason.as_deref(), cx.wall);
         let own_reason = || Bytes::from(reason_header(cause));
+        if answered {
+            self.transfer = None;
+        }
         if let Some(at) = self.speakers[CALLEE] {
             let extra = reason.clone().or_else(|| (by == "gateway").then(own_reason));
             let extra: Vec<Extra> = extra.map(|r| (HeaderId::Reason, r)).into_iter().collect();
@@ -244,7 +257,8 @@ impl Call {
         }
         let mut extra: Vec<Extra> = vec![(HeaderId::Reason, reason.unwrap_or_else(own_reason))];
         if answered {
-            if let Some(at) = self.speakers[CALLER] {
+            // The speaker for the caller, the target of a transfer, and who was replaced and has stayed.
+            for at in 0..self.legs.len() {
                 self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
             }
         } else {
@@ -288,9 +302,9 @@ impl Call {
     }
 
     pub(super) fn note_correlation(&mut self, at: usize, message: &Message) {
-        let CallLeg { profile, side, .. } = &self.legs[at];
+        let CallLeg { profile, leg, .. } = &self.legs[at];
         if let Some(id) = profile.correlation.and_then(|read| read(message)) {
-            self.story.correlation(*side == CALLER, id);
+            self.story.correlation(leg.call_id(), id);
         }
     }
 }

@@ -20,6 +20,8 @@ pub use owned::Owned;
 pub use side::MediaSide;
 pub use snapshot::SideSnapshot;
 
+use sip_stack::sdp::Direction;
+
 use self::description::StreamLine;
 use crate::failure::Cause;
 use crate::random::Random;
@@ -60,12 +62,14 @@ pub enum Holds {
 pub struct CallMedia {
     session: SessionId,
     sides: [MediaSide; 2],
+    /// Of the target of a transfer, until it answers.
+    third: Option<MediaSide>,
 }
 
 impl CallMedia {
     /// A call's media with both ports reserved.
     pub const fn new(session: SessionId, caller: MediaSide, callee: MediaSide) -> Self {
-        Self { session, sides: [caller, callee] }
+        Self { session, sides: [caller, callee], third: None }
     }
 
     /// The relay's name for it.
@@ -81,6 +85,40 @@ impl CallMedia {
     /// Takes another port and other rules for one side, before anything was agreed with it.
     pub fn replace(&mut self, at: usize, side: MediaSide) -> MediaSide {
         std::mem::replace(&mut self.sides[at], side)
+    }
+
+    /// The side of who may take another one's place.
+    pub const fn third(&self) -> Option<&MediaSide> {
+        self.third.as_ref()
+    }
+
+    /// Somebody is to be asked to take a side's place, with this port.
+    pub fn begin_third(&mut self, side: MediaSide) {
+        self.third = Some(side);
+    }
+
+    /// Our offer to the third: what side `from` has agreed to as it stands, open both ways.
+    pub fn offer_third(&mut self, from: usize, random: &mut Random) -> Vec<u8> {
+        let Some(third) = &mut self.third else { return Vec::new() };
+        third.offer_of(self.sides[from].agreed(), Direction::SendRecv, random)
+    }
+
+    /// The third has answered, and takes the place of side `at`.
+    pub fn put_third(&mut self, at: usize, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
+        let mut third = self.third.take().ok_or(Cause::Internal)?;
+        third.take_answer(sdp, owned)?;
+        self.sides[at] = third;
+        Ok(())
+    }
+
+    /// Nobody takes anybody's place.
+    pub fn drop_third(&mut self) {
+        self.third = None;
+    }
+
+    /// The peer of side `at` has left: nothing goes there, nothing is taken from there, until another one has its place.
+    pub const fn vacate(&mut self, at: usize) {
+        self.sides[at].vacant = true;
     }
 
     /// Takes an offer of side `at`. What was agreed before stays until it is answered.
@@ -179,9 +217,15 @@ impl CallMedia {
         self.sides[at].speak_g711()
     }
 
-    /// From now on side `at` hears this in place of the other side, in G.711 as it was agreed.
-    pub fn begin_ringback(&mut self, at: usize, clip: Arc<Clip>) {
-        self.sides[at].ringback = Some(clip);
+    /// From now on side `at` hears this in place of the other side, in G.711 as it was agreed; if it `yields`, until the other
+    /// side speaks.
+    pub fn begin_ringback(&mut self, at: usize, clip: Arc<Clip>, yields: bool) {
+        self.sides[at].ringback = Some((clip, yields));
+    }
+
+    /// Whether side `at` hears ringback.
+    pub const fn rings(&self, at: usize) -> bool {
+        self.sides[at].ringback.is_some()
     }
 
     /// That is over.
@@ -215,7 +259,8 @@ fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
         // Before there are keys nothing can be known to be this peer's.
         plan.sources.clear();
     }
-    let (Some(ours), Some(theirs), true) = (side.local(), side.agreed(), side.is_safe()) else {
+    let there = side.is_safe() && !side.vacant;
+    let (Some(ours), Some(theirs), true) = (side.local(), side.agreed(), there) else {
         plan.send = false;
         plan.receive = false;
         return plan;

@@ -142,7 +142,21 @@ impl PortBook<'_> {
         if fits(before) {
             return Some(before);
         }
-        let port = self.ports.reserve_in(before.shard, self.pools.want(pool, ipv6), now)?;
+        self.another(routes, hop, remote, before.shard, now)
+    }
+
+    /// A further port for a hop, of this shard.
+    pub fn another(
+        &mut self,
+        routes: &Routes,
+        hop: Hop,
+        remote: SocketAddr,
+        shard: u8,
+        now: Instant,
+    ) -> Option<Port> {
+        let pool = self.pools.of_hop(routes, hop);
+        let want = self.pools.want(pool, remote.is_ipv6());
+        let port = self.ports.reserve_in(shard, want, now)?;
         self.held.push(port);
         Some(port)
     }

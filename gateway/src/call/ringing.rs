@@ -12,18 +12,27 @@
 //! so that what the caller is told before anybody has answered is what the callee agrees to. Without G.711, or an offer,
 //! `generate` is `first`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use config::EarlyMedia;
+use media_relay::audio::Clip;
 use sip_stack::message::Message;
 
 use super::{CALLEE, CALLER, Call, Context, Phase};
 
 impl Call {
+    /// The ringback of a side.
+    pub(super) fn ringback_of(&self, side: usize) -> Arc<Clip> {
+        let end = self.speakers[side].and_then(|leg| self.legs[leg].end);
+        self.routes.ringback(end)
+    }
+
     /// Decides whether the caller will hear ringback of ours; its offer was read.
     pub(super) fn plan_ringback(&mut self) {
         let generates = self.legs[CALLER].profile.early_media == EarlyMedia::Generate;
         if generates && self.media.speak_g711(CALLER) {
-            self.ringback = self.legs[CALLER].end.map(|end| self.routes.ringback(end));
+            self.ringback = Some(self.ringback_of(CALLER));
         }
     }
 
@@ -83,7 +92,7 @@ impl Call {
         }
         let sdp = self.told.clone().filter(|_| early || rings);
         if let Some(clip) = ringback {
-            self.media.begin_ringback(CALLER, clip);
+            self.media.begin_ringback(CALLER, clip, true);
         }
         let status = if rings && sdp.is_some() { 183 } else { status };
         let ring = (status, sdp.is_some());

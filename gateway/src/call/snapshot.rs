@@ -17,6 +17,7 @@ use super::attempt::Attempts;
 use super::attempt_timers::Timers;
 use super::limits::{Bounds, Limits};
 use super::media_plan::{CallMedia, SideSnapshot};
+use super::transfer::Parting;
 use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, Exchange, Phase, Story, leg_number, port};
 use crate::cdr::Record;
 use crate::failure::Cause;
@@ -231,6 +232,9 @@ impl Call {
             relayed: false,
             figures_deadline: None,
             bounds: Bounds::new(limits, now, wall),
+            transfer: None,
+            transfers: 0,
+            parting: Parting::default(),
             saved: Saved::default(),
         })
     }

@@ -92,6 +92,30 @@ impl Story {
         self.record.legs.push(leg);
     }
 
+    /// The leg to the target of a transfer, which takes the place of one that was tried before.
+    pub(super) fn target(
+        &mut self,
+        routes: &Routes,
+        hop: Hop,
+        call_id: &[u8],
+        caller: &str,
+        target: &str,
+        again: bool,
+    ) {
+        let mut leg = leg_record(routes, hop.end());
+        leg.role = TARGET.to_owned();
+        if again {
+            self.record.legs.pop();
+        }
+        if let Hop::Proxy { edge, .. } = hop {
+            leg.edge = Some(routes.config().edges[edge.0].name.clone());
+        }
+        leg.call_id = String::from_utf8_lossy(call_id).into_owned();
+        caller.clone_into(&mut leg.caller);
+        target.clone_into(&mut leg.called);
+        self.record.legs.push(leg);
+    }
+
     pub(super) fn rings(&mut self, wall: SystemTime) {
         self.record.t_ring.get_or_insert_with(|| timestamp(wall));
     }
@@ -113,9 +137,10 @@ impl Story {
             .unwrap_or_default()
     }
 
-    pub(super) fn correlation(&mut self, caller: bool, id: String) {
-        let leg = if caller { self.record.legs.first_mut() } else { self.record.legs.get_mut(1) };
-        if let Some(leg) = leg {
+    /// The peer's own name for the leg with this Call-ID.
+    pub(super) fn correlation(&mut self, call_id: &[u8], id: String) {
+        let mut legs = self.record.legs.iter_mut();
+        if let Some(leg) = legs.find(|leg| leg.call_id.as_bytes() == call_id) {
             leg.correlation_id = Some(id);
         }
     }
@@ -208,6 +233,9 @@ impl Story {
         );
     }
 }
+
+/// The role of the leg to the target of a transfer.
+const TARGET: &str = "target";
 
 /// In milliseconds, to the microsecond.
 fn millis(time: Duration) -> f64 {

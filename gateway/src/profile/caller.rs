@@ -60,6 +60,11 @@ impl Caller {
         Self { display: shown.display, user: shown.user, asserted: number }
     }
 
+    /// Somebody of whom only the number is known.
+    pub fn of_number(number: &str) -> Self {
+        Self { user: Some(number.to_owned()), ..Self::default() }
+    }
+
     /// The number or name in Contact and logs.
     pub fn user(&self) -> &str {
         self.user.as_deref().unwrap_or("anonymous")

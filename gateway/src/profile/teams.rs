@@ -6,8 +6,8 @@
 //! - Media are SRTP with SDES keys; hold is `inactive` only; our offers name AES_CM_128_HMAC_SHA1_80 alone (other
 //!   suites first confuse some of its media processors).
 //! - A call of its own that hears neither 18x nor a final response for 10 s goes to the next trunk.
-//! - REFER and NOTIFY in Allow of a dialog make it transfer by REFER: they are listed in answers to OPTIONS, where
-//!   their absence marks a gateway as broken, and in dialogs only once transfers work.
+//! - REFER and NOTIFY in Allow make it transfer by REFER; without them it falls back to other means, and in answers to
+//!   OPTIONS their absence marks a gateway as broken.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
             offer_mux: true,
             holds: Holds::InactiveOnly,
         },
-        allow: "INVITE, ACK, BYE, CANCEL, OPTIONS",
+        allow: ALLOW,
         supported: "timer",
         caller_id: CallerId::From,
         trusted: false,
@@ -101,7 +101,7 @@ pub const fn local_id(edge: EdgeId) -> LocalId {
 
 fn describe(draft: &mut Draft, face: &Face) {
     draft.push(HeaderId::Contact, face.contact(None));
-    draft.push(HeaderId::Allow, OPTIONS_ALLOW);
+    draft.push(HeaderId::Allow, ALLOW);
     draft.push(HeaderId::Supported, "replaces, timer");
     draft.push(HeaderId::Accept, "application/sdp");
 }
@@ -111,7 +111,7 @@ fn after<'a>(text: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
     Some(&text[at + mark.len()..])
 }
 
-const OPTIONS_ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, REFER, NOTIFY";
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, REFER, NOTIFY";
 const OFFERED_SUITES: &[media_relay::srtp::Suite] =
     &[media_relay::srtp::Suite::AesCm128HmacSha1_80];
 /// FailoverTimeSeconds of a gateway that nobody has changed: without a 18x by then the call goes to the next trunk.

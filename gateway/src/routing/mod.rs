@@ -128,10 +128,11 @@ impl Routes {
     }
 
     /// What an end hears while the other one rings.
-    pub fn ringback(&self, end: End) -> Arc<Clip> {
+    pub fn ringback(&self, end: Option<End>) -> Arc<Clip> {
         let country = match end {
-            End::Tenant(id) => self.config.tenants[id.0].country,
-            End::Trunk(id) => self.config.trunks[id.0].country,
+            Some(End::Tenant(id)) => self.config.tenants[id.0].country,
+            Some(End::Trunk(id)) => self.config.trunks[id.0].country,
+            None => None,
         };
         self.ringbacks.get(&country).cloned().unwrap_or_else(|| ringback(country))
     }

@@ -39,6 +39,7 @@ mod action;
 mod bye;
 mod fork;
 mod in_dialog;
+mod notify;
 mod offer_answer;
 mod outside;
 mod random;

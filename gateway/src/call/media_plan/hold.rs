@@ -53,9 +53,9 @@ impl MediaSide {
 
 /// The ringback that `side` hears, if it may be sent anything.
 pub(super) fn ringback(side: &MediaSide, sends: bool) -> Option<Play> {
-    let clip = side.ringback.as_ref().filter(|_| sends).map(Arc::clone)?;
+    let (clip, yields) = side.ringback.clone().filter(|_| sends)?;
     let (law, payload) = side.g711()?;
-    Some(Play { clip, law, payload, looped: true, yields: true })
+    Some(Play { clip, law, payload, looped: true, yields })
 }
 
 /// What `side` hears in place of `other`, if it may be sent anything.

@@ -50,7 +50,9 @@ pub struct MediaSide {
     /// What the peer hears while the other side holds (see `hold.rs`).
     pub music: Option<Arc<Clip>>,
     /// What the peer hears while the other side rings.
-    pub(super) ringback: Option<Arc<Clip>>,
+    pub(super) ringback: Option<(Arc<Clip>, bool)>,
+    /// The peer has left, and nobody has its place yet.
+    pub(super) vacant: bool,
     pub(super) rules: MediaRules,
     /// The address we tell the peer.
     pub(super) address: IpAddr,
@@ -87,6 +89,7 @@ impl MediaSide {
             sources,
             music: None,
             ringback: None,
+            vacant: false,
             rules,
             address,
             // Below 2^62, so that every reader's integer holds it.
@@ -265,6 +268,17 @@ impl MediaSide {
     /// Our offer: what `other` described, or G.711 and telephone events when nothing is known yet.
     pub(super) fn offer(&mut self, other: &Self, random: &mut Random) -> Vec<u8> {
         let described = other.described();
+        let shown = described.map_or(Direction::SendRecv, |d| self.hears(other, d));
+        self.offer_of(described, shown, random)
+    }
+
+    /// Our offer of what somebody has `described`, as it is to be `shown`.
+    pub(super) fn offer_of(
+        &mut self,
+        described: Option<&Description>,
+        shown: Direction,
+        random: &mut Random,
+    ) -> Vec<u8> {
         let mut formats = described.map_or_else(own_choice, |d| d.formats.clone());
         for format in &mut formats {
             // A payload type that was agreed for an encoding keeps it (RFC 3264 §8.3.2).
@@ -274,7 +288,6 @@ impl MediaSide {
             }
         }
         let formats = unique(formats);
-        let shown = described.map_or(Direction::SendRecv, |d| self.hears(other, d));
         let suites: Vec<_> = match self.rules.secure {
             Secure::Required => (1..).zip(self.rules.offered_suites.iter().copied()).collect(),
             Secure::Off => Vec::new(),

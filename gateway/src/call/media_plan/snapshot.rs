@@ -100,6 +100,7 @@ impl SideSnapshot {
             sources,
             music: None,
             ringback: None,
+            vacant: false,
             rules: MediaRules { secure, ..rules },
             address: self.address,
             session_id: self.session_id,
@@ -145,7 +146,7 @@ impl CallMedia {
 
     /// The media of a call that was restored.
     pub const fn restored(session: SessionId, sides: [MediaSide; 2]) -> Self {
-        Self { session, sides }
+        Self { session, sides, third: None }
     }
 }
 

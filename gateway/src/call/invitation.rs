@@ -1,0 +1,190 @@
+//! The INVITE of an attempt: whom it asks for, in whose name, with which media.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use sip_stack::leg::{Extra, Leg, LegIdentity, Outgoing};
+use sip_stack::locate::Address;
+use sip_stack::transport::{Target, Transport};
+
+use super::attempt::{Sent, tenant_name, when_silent};
+use super::attempt_timers::Timer;
+use super::media_plan::MediaSide;
+use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, leg_number, port};
+use crate::failure::Cause;
+use crate::profile::{AGENT, Caller, Profile, teams, trunk};
+use crate::routing::{Hop, Routes};
+
+/// Who is asked for, and in whose name.
+pub(super) struct Parties {
+    pub(super) request_uri: Bytes,
+    /// To, without a tag.
+    pub(super) to: Bytes,
+    pub(super) caller: Caller,
+    pub(super) extra: Vec<Extra>,
+    pub(super) max_forwards: u32,
+}
+
+impl Call {
+    /// Sends the INVITE of one attempt.
+    pub(super) fn invite(&mut self, hop: Hop, address: Address, cx: &mut Context<'_>) {
+        let Address { transport, addr: remote, name } = address;
+        let profile = profile(&self.routes, hop, transport, remote.is_ipv6());
+        let side = self.transfer.as_ref().map_or(CALLEE, |transfer| transfer.side);
+        let has_port = match self.transfer {
+            Some(_) => self.take_third_port(hop, &profile, remote, cx),
+            None => self.take_port(hop, &profile, remote, cx),
+        };
+        if !has_port {
+            self.attempts.last = Cause::NoPorts;
+            self.next_hop(cx);
+            return;
+        }
+        self.attempts.made += 1;
+        let (parties, offer) = match &self.transfer {
+            Some(transfer) => {
+                let parties = self.parties_of_transfer(transfer);
+                (parties, self.media.offer_third(1 - side, cx.random))
+            }
+            None => {
+                let ends = [self.legs[CALLER].end, Some(hop.end())];
+                self.media.set_music(self.routes.hold_music(ends));
+                let parties = self.parties_of_call(hop, &profile);
+                (parties, self.media.offer(CALLEE, cx.random))
+            }
+        };
+        let face = &profile.face;
+        let identity = LegIdentity {
+            local: face.from(&parties.caller),
+            remote: parties.to,
+            contact: face.contact(Some(parties.caller.user())),
+            sent_by: face.sent_by(),
+            allow: profile.allow.into(),
+            supported: profile.supported.into(),
+            agent: AGENT.into(),
+            local_id: face.local,
+            session_expires: None,
+        };
+        let (call_id, local_tag) = (cx.identifiers)();
+        let target = Target { transport, local: face.local, remote, name: Some(name), flow: None };
+        let name = self.routes.place_name(hop.place());
+        self.story.attempt(format!("{name} {remote}"), cx.wall);
+        let shown = parties.caller.user();
+        match &self.transfer {
+            Some(transfer) => {
+                let (asked, again) = (transfer.asked_for(), self.attempts.made > 1);
+                self.story.target(&self.routes, hop, &call_id, shown, asked, again);
+            }
+            None => {
+                self.story.callee(&self.routes, hop, &call_id, shown, self.called.as_str());
+            }
+        }
+        let sent = Sent { transport, remote, at: cx.now };
+        if let Some(current) = &mut self.attempts.current {
+            current.sent = Some(sent);
+        }
+        let silent = when_silent(hop, face.local, sent, cx);
+        self.attempts.timers.set(Timer::Silence, silent);
+        let at = self.legs.len();
+        cx.out.push(Do::Dialog { tag: local_tag.clone(), leg: leg_number(at) });
+        let mut outbox = VecDeque::new();
+        let outgoing = Outgoing {
+            identity,
+            call_id,
+            local_tag,
+            request_uri: parties.request_uri,
+            offer: Some(offer.into()),
+            extra: parties.extra,
+            max_forwards: parties.max_forwards,
+            hop: sip_stack::leg::Hop::Target(target),
+        };
+        let leg = Leg::outgoing(outgoing, &mut outbox);
+        let (end, peer) = (Some(hop.end()), remote.ip());
+        self.legs.push(CallLeg { leg, side, profile, end, peer });
+        self.set_attempt(Some(at));
+        self.pass_on(at, outbox, cx);
+    }
+
+    fn parties_of_call(&self, hop: Hop, profile: &Profile) -> Parties {
+        let called = self.called.as_str();
+        let config = self.routes.config();
+        let (request_uri, host) = match hop {
+            Hop::Proxy { edge, proxy, .. } => {
+                let edge = &config.edges[edge.0];
+                let uri = teams::request_uri(called, &edge.proxies[proxy], edge.port);
+                (uri, profile.face.host.clone())
+            }
+            Hop::Peer { trunk, peer } => {
+                let peer = &config.trunks[trunk.0].peers[peer];
+                (trunk::request_uri(called, peer), peer.host.to_string())
+            }
+        };
+        let extra = if profile.trusted { profile.face.asserted(&self.caller) } else { Vec::new() };
+        Parties {
+            request_uri,
+            to: profile.face.to(called, &host),
+            caller: self.caller.clone(),
+            extra,
+            max_forwards: self.max_forwards,
+        }
+    }
+
+    /// The callee's port lies in the pool of the hop's network; another network takes another port. Keys, port and
+    /// offer stay from one attempt to the next otherwise.
+    fn take_port(
+        &mut self,
+        hop: Hop,
+        profile: &Profile,
+        remote: SocketAddr,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let before = self.media.side(CALLEE).port;
+        let Some(port) = cx.ports.for_hop(&self.routes, hop, remote, before, cx.now) else {
+            return false;
+        };
+        let sources = port::sources(&self.routes, hop.end());
+        let side = self.media.side(CALLEE);
+        if port == before && side.rules() == profile.media && side.sources == sources {
+            return true;
+        }
+        let address = cx.ports.address(port);
+        let side = MediaSide::new(port, address, profile.media, sources, cx.random);
+        self.media.replace(CALLEE, side);
+        true
+    }
+
+    /// The target of a transfer has a port and keys of its own, beside those of who asked for it.
+    fn take_third_port(
+        &mut self,
+        hop: Hop,
+        profile: &Profile,
+        remote: SocketAddr,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let shard = self.media.side(CALLER).port.shard;
+        let port = match self.media.third() {
+            Some(third) => cx.ports.for_hop(&self.routes, hop, remote, third.port, cx.now),
+            None => cx.ports.another(&self.routes, hop, remote, shard, cx.now),
+        };
+        let Some(port) = port else { return false };
+        if self.media.third().is_some_and(|third| third.port == port) {
+            return true;
+        }
+        let address = cx.ports.address(port);
+        let sources = port::sources(&self.routes, hop.end());
+        let side = MediaSide::new(port, address, profile.media, sources, cx.random);
+        self.media.begin_third(side);
+        true
+    }
+}
+
+/// The profile by which a hop is spoken to.
+fn profile(routes: &Routes, hop: Hop, transport: Transport, ipv6: bool) -> Profile {
+    match hop {
+        Hop::Proxy { tenant, edge, .. } => {
+            teams::profile(routes.config(), edge, tenant_name(routes, tenant, edge))
+        }
+        Hop::Peer { trunk, .. } => trunk::profile(routes.config(), trunk, transport, ipv6),
+    }
+}

@@ -1,0 +1,371 @@
+//! Transfer by REFER (RFC 3515, RFC 3892, RFC 5589): a side of an answered call asks that somebody else takes its place.
+//!
+//! The REFER ends here, and so does everything that comes of it: who asked (the referrer) is told by NOTIFY how the INVITE
+//! to the target fares; the other side (the survivor) hears ringback, and then the target, in the session that it has. The
+//! INVITE goes by the edge of the referrer, whomever its Refer-To names: a phone number, too, is Teams' to route.
+//!
+//! ```text
+//! input                 | no transfer              | the target is asked             | the target has answered
+//! ----------------------+--------------------------+---------------------------------+------------------------
+//! REFER                 | 202, NOTIFY 100, INVITE  | 491                             | as with none
+//! 18x of the target     | -                        | NOTIFY, ringback to the survivor| -
+//! 2xx of the target     | -                        | its place, NOTIFY 200           | -
+//! failure of the target | -                        | NOTIFY; back as it was, or BYE  | -
+//!                       |                          | to the survivor if it is alone  |
+//! BYE of the referrer   | ends the call            | its place is vacant             | 200
+//! BYE of the survivor   | ends the call            | CANCEL, BYE: ends the call      | ends the call
+//! 32 s                  | -                        | -                               | BYE to the referrer
+//! ```
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sip_stack::endpoint::ServerId;
+use sip_stack::leg::{Event as LegEvent, Extra};
+use sip_stack::message::{Draft, HeaderId, Message, NameAddr, default_phrase};
+use sip_stack::uri::{Scheme, Uri};
+
+use super::attempt::Attempts;
+use super::attempt_timers::Timers;
+use super::invitation::Parties;
+use super::{CALLER, Call, Context, Exchange, Phase};
+use crate::failure::{Cause, reason_header};
+use crate::locals::{self, Side};
+use crate::numbers::Masked;
+use crate::profile::Caller;
+use crate::routing::{End, Hop};
+
+/// A transfer under way.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    /// The side whose place is to be taken.
+    pub(super) side: usize,
+    /// The leg that asked.
+    referrer: usize,
+    /// The attempt that is alive.
+    pub(super) leg: Option<usize>,
+    order: Order,
+    /// The Event of our NOTIFYs.
+    event: Bytes,
+    /// What the referrer was told last.
+    told: u16,
+}
+
+/// What a REFER asks for.
+#[derive(Debug)]
+struct Order {
+    /// Refer-To byte for byte, less its headers (RFC 3261 §19.1.5): a Replaces in them is not for us to send.
+    target: Bytes,
+    /// The same without parameters.
+    to: Bytes,
+    /// Referred-By byte for byte: it holds tokens whose case matters.
+    referred_by: Option<Bytes>,
+}
+
+/// Legs that have been replaced, and when they are hung up on.
+#[derive(Debug, Default)]
+pub(super) struct Parting(Vec<(usize, Instant)>);
+
+impl Transfer {
+    /// Who is asked for, as the record shows it: the user part, else the URI.
+    pub(super) fn asked_for(&self) -> &str {
+        let text = std::str::from_utf8(&self.order.target).unwrap_or_default();
+        let user = Uri::parse(text.as_bytes()).ok().and_then(|uri| uri.user());
+        user.and_then(|user| std::str::from_utf8(user).ok()).unwrap_or(text)
+    }
+}
+
+impl Parting {
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.0.iter().map(|(_, due)| *due).min()
+    }
+}
+
+impl Call {
+    /// A leg is asked to be replaced.
+    pub(super) fn referred(
+        &mut self,
+        at: usize,
+        server: ServerId,
+        refer: &Message,
+        cx: &mut Context<'_>,
+    ) {
+        let begun = self.order(at, refer).and_then(|order| {
+            let hops = self.hops_of_referrer(at);
+            if hops.is_empty() { Err(603) } else { Ok((order, hops)) }
+        });
+        let (order, hops) = match begun {
+            Ok(begun) => begun,
+            Err(status) => {
+                tracing::info!(call = self.story.id(), status, "transfer refused");
+                let draft = Draft::response(refer, status);
+                return self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
+            }
+        };
+        let draft = Draft::response(refer, 202);
+        self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
+        self.transfers += 1;
+        let (side, cseq) = (self.legs[at].side, refer.cseq());
+        // RFC 3515 §2.4.6: the first of a dialog needs no name.
+        let event = if self.transfers == 1 { "refer".into() } else { format!("refer;id={cseq}") };
+        let event = Bytes::from(event);
+        let transfer = Transfer { side, referrer: at, leg: None, order, event, told: 0 };
+        let hidden = self.routes.config().log.mask_numbers;
+        let to = Masked::new(transfer.asked_for(), hidden);
+        tracing::info!(call = self.story.id(), %to, "transfer");
+        self.tell(&transfer, 100, cx);
+        self.transfer = Some(transfer);
+        self.attempts = Attempts::new(hops, Timers::begin(None, cx.now));
+        self.next_hop(cx);
+    }
+
+    /// What is asked for, or the status that refuses it.
+    fn order(&self, at: usize, refer: &Message) -> Result<Order, u16> {
+        if self.phase != Phase::Talking || self.transfers >= MOST_TRANSFERS {
+            return Err(603);
+        }
+        if self.transfer.is_some() || !self.speakers.contains(&Some(at)) {
+            return Err(491);
+        }
+        let mut targets = refer.values(HeaderId::ReferTo);
+        let (Some(target), None) = (targets.next(), targets.next()) else { return Err(400) };
+        let address = NameAddr::parse(target).map_err(|_| 400_u16)?;
+        let uri = Uri::parse(address.uri).map_err(|_| 400_u16)?;
+        if uri.scheme() != Scheme::Sip {
+            return Err(416);
+        }
+        let end = address.uri.iter().position(|b| *b == b'?').unwrap_or(address.uri.len());
+        let target = &address.uri[..end];
+        let bare = match target.iter().rposition(|b| *b == b'@') {
+            Some(user) => {
+                user + target[user..].iter().position(|b| *b == b';').unwrap_or(end - user)
+            }
+            None => target.iter().position(|b| *b == b';').unwrap_or(end),
+        };
+        let to = [b"<", &target[..bare], b">"].concat();
+        let referred_by = refer.value(HeaderId::ReferredBy).map(Bytes::copy_from_slice);
+        Ok(Order { target: Bytes::copy_from_slice(target), to: to.into(), referred_by })
+    }
+
+    /// The proxies of the edge by which the referrer is spoken to; none where it is no tenant.
+    fn hops_of_referrer(&self, at: usize) -> Vec<Hop> {
+        let config = self.routes.config();
+        let side = locals::side(config, self.legs[at].leg.identity().local_id);
+        match (self.legs[at].end, side) {
+            (Some(End::Tenant(tenant)), Side::Edge(edge)) => {
+                let proxies = 0..config.edges[edge.0].proxies.len();
+                proxies.map(|proxy| Hop::Proxy { tenant, edge, proxy }).collect()
+            }
+            (Some(End::Tenant(_) | End::Trunk(_)) | None, Side::Edge(_) | Side::Realm(_)) => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// The INVITE to the target: in the name of the survivor.
+    pub(super) fn parties_of_transfer(&self, transfer: &Transfer) -> Parties {
+        let Order { target, to, referred_by } = &transfer.order;
+        let caller = if transfer.side == CALLER {
+            Caller::of_number(self.called.as_str())
+        } else {
+            self.caller.clone()
+        };
+        let referred_by = referred_by.clone().map(|value| (HeaderId::ReferredBy, value));
+        Parties {
+            request_uri: target.clone(),
+            to: to.clone(),
+            caller,
+            extra: referred_by.into_iter().collect(),
+            max_forwards: MAX_FORWARDS,
+        }
+    }
+
+    /// Something happened on the leg to the target.
+    pub(super) fn on_target(&mut self, at: usize, event: LegEvent, cx: &mut Context<'_>) {
+        match event {
+            LegEvent::Provisional { message, .. } => {
+                let status = message.status();
+                self.attempt_alive(status > 100, cx.now);
+                if status > 100 {
+                    self.note_correlation(at, &message);
+                    self.survivor_rings(cx);
+                    self.tell_again(status, cx);
+                }
+            }
+            LegEvent::Answered { message, sdp } => {
+                self.note_correlation(at, &message);
+                self.target_answered(at, sdp.as_ref(), cx);
+            }
+            LegEvent::Rejected { status, message, why } => {
+                if let Some(message) = &message {
+                    self.note_correlation(at, message);
+                }
+                self.attempt_failed(status, message.as_ref(), why, cx);
+            }
+            LegEvent::Request { server, message } => {
+                let draft = Draft::response(&message, 481);
+                self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
+            }
+            LegEvent::Confirmed
+            | LegEvent::Answer { .. }
+            | LegEvent::Offer { .. }
+            | LegEvent::OfferWithdrawn
+            | LegEvent::OfferRefused { .. }
+            | LegEvent::Ended { .. }
+            | LegEvent::Cancelled { .. } => {}
+        }
+    }
+
+    /// A leg that speaks for nobody any more: its peer is asked for nothing, and gets no answer but that.
+    pub(super) fn on_parted(&mut self, at: usize, event: LegEvent, cx: &mut Context<'_>) {
+        match event {
+            LegEvent::Offer { .. } => {
+                self.on_leg(at, cx, |leg, now, out| leg.refuse_offer(488, now, out));
+            }
+            LegEvent::Request { server, message } => {
+                let draft = Draft::response(&message, 481);
+                self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
+            }
+            LegEvent::Ended { .. } => self.parting.0.retain(|(leg, _)| *leg != at),
+            LegEvent::Provisional { .. }
+            | LegEvent::Answered { .. }
+            | LegEvent::Rejected { .. }
+            | LegEvent::Confirmed
+            | LegEvent::Answer { .. }
+            | LegEvent::OfferWithdrawn
+            | LegEvent::OfferRefused { .. }
+            | LegEvent::Cancelled { .. } => {}
+        }
+    }
+
+    fn target_answered(&mut self, at: usize, sdp: Option<&Bytes>, cx: &mut Context<'_>) {
+        let Some(transfer) = self.transfer.take() else { return };
+        let side = transfer.side;
+        self.attempts.timers.stop_all();
+        let put = match sdp {
+            Some(sdp) => self.media.put_third(side, sdp, cx.owned),
+            None => Err(Cause::BadOffer),
+        };
+        if let Err(cause) = put {
+            self.story.attempt_result(cause.status());
+            let extra = reason(cause);
+            self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
+            return self.transfer_failed(&transfer, cause, cx);
+        }
+        self.story.attempt_result(200);
+        tracing::info!(call = self.story.id(), "transferred");
+        self.drop_exchange_of(transfer.referrer, cx);
+        self.speakers[side] = Some(at);
+        self.media.end_ringback(1 - side);
+        let ends = self.speakers.map(|leg| leg.and_then(|leg| self.legs[leg].end));
+        self.media.set_music(self.routes.hold_music(ends));
+        self.apply(cx);
+        self.tell(&transfer, 200, cx);
+        if !self.legs[transfer.referrer].leg.is_ended() {
+            self.parting.0.push((transfer.referrer, cx.now + PARTING));
+        }
+        if self.exchange == Exchange::Idle
+            && !self.media.agrees(side)
+            && let Some(survivor) = self.speakers[1 - side]
+        {
+            self.exchange = Exchange::Resync;
+            self.offer_to(survivor, cx);
+        }
+    }
+
+    /// The target is not reached. The call goes on as it was, if the referrer is still there.
+    pub(super) fn transfer_failed(
+        &mut self,
+        transfer: &Transfer,
+        cause: Cause,
+        cx: &mut Context<'_>,
+    ) {
+        tracing::info!(call = self.story.id(), cause = cause.label(), "transfer failed");
+        self.attempts.timers.stop_all();
+        self.media.drop_third();
+        self.media.end_ringback(1 - transfer.side);
+        self.tell(transfer, cause.status(), cx);
+        if self.speakers[transfer.side].is_none() {
+            return self.conclude("gateway", cause, None, cx);
+        }
+        self.apply(cx);
+    }
+
+    /// The referrer has left before the target answered: nobody is there for the survivor but ringback.
+    pub(super) fn referrer_left(&mut self, at: usize, cx: &mut Context<'_>) {
+        let side = self.legs[at].side;
+        tracing::debug!(call = self.story.id(), "the referrer has left");
+        self.drop_exchange_of(at, cx);
+        self.speakers[side] = None;
+        self.media.vacate(side);
+        self.media.begin_ringback(1 - side, self.ringback_of(1 - side), false);
+        self.apply(cx);
+    }
+
+    fn survivor_rings(&mut self, cx: &mut Context<'_>) {
+        let Some(survivor) = self.transfer.as_ref().map(|transfer| 1 - transfer.side) else {
+            return;
+        };
+        if !self.media.rings(survivor) {
+            self.media.begin_ringback(survivor, self.ringback_of(survivor), false);
+            self.apply(cx);
+        }
+    }
+
+    /// An offer that this leg made, or waits for, leads nowhere any more.
+    fn drop_exchange_of(&mut self, at: usize, cx: &mut Context<'_>) {
+        match self.exchange {
+            // The other side has its offer already: what that answers is put right afterwards.
+            Exchange::For(waiting) if waiting == at => {
+                self.exchange = Exchange::Withdrawn(at);
+                self.on_leg(at, cx, |leg, now, out| leg.refuse_offer(488, now, out));
+            }
+            Exchange::For(waiting) => {
+                self.exchange = Exchange::Idle;
+                self.refuse(waiting, 491, cx);
+            }
+            Exchange::InAck(leg) if leg == at => self.exchange = Exchange::Idle,
+            Exchange::Idle | Exchange::Withdrawn(_) | Exchange::Resync | Exchange::InAck(_) => {}
+        }
+    }
+
+    fn tell_again(&mut self, status: u16, cx: &mut Context<'_>) {
+        let Some(mut transfer) = self.transfer.take() else { return };
+        if transfer.told != status {
+            transfer.told = status;
+            self.tell(&transfer, status, cx);
+        }
+        self.transfer = Some(transfer);
+    }
+
+    /// NOTIFY to the referrer (RFC 3515 §2.4.5): a final status ends the subscription.
+    fn tell(&mut self, transfer: &Transfer, status: u16, cx: &mut Context<'_>) {
+        let phrase = default_phrase(status);
+        let line = Bytes::from(format!("SIP/2.0 {status} {phrase}\r\n"));
+        let state = if status < 200 { ACTIVE } else { TERMINATED };
+        let event = transfer.event.clone();
+        self.on_leg(transfer.referrer, cx, |leg, _, out| leg.notify(event, state, line, out));
+    }
+
+    /// Hangs up on referrers that have stayed.
+    pub(super) fn parting_timeout(&mut self, cx: &mut Context<'_>) {
+        while let Some(place) = self.parting.0.iter().position(|(_, due)| *due <= cx.now) {
+            let (at, _) = self.parting.0.swap_remove(place);
+            let extra = reason(Cause::Normal);
+            self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
+        }
+    }
+}
+
+fn reason(cause: Cause) -> [Extra; 1] {
+    [(HeaderId::Reason, Bytes::from(reason_header(cause)))]
+}
+
+/// Of one call: more of them are a loop.
+const MOST_TRANSFERS: u32 = 8;
+/// A transferred call begins its way anew, and can come round no more often than [`MOST_TRANSFERS`].
+const MAX_FORWARDS: u32 = 69;
+/// How long the referrer may keep its leg after the transfer.
+const PARTING: Duration = Duration::from_secs(32);
+const ACTIVE: &str = "active;expires=180";
+const TERMINATED: &str = "terminated;reason=noresource";
