@@ -185,6 +185,12 @@ impl CallMedia {
             && other.was_told(side, agreed)
     }
 
+    /// Whether side `at` was told of less than a stream that is open both ways.
+    pub fn is_told_of_a_hold(&self, at: usize) -> bool {
+        let told = self.sides[at].local();
+        told.is_some_and(|told| told.direction != Direction::SendRecv)
+    }
+
     /// Forgets an offer of side `at` that was refused.
     pub fn drop_offer(&mut self, at: usize) {
         self.sides[at].drop_offer();

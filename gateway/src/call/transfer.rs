@@ -208,6 +208,7 @@ impl Call {
             }
             LegEvent::Confirmed
             | LegEvent::Answer { .. }
+            | LegEvent::Refreshed { .. }
             | LegEvent::Offer { .. }
             | LegEvent::OfferWithdrawn
             | LegEvent::OfferRefused { .. }
@@ -232,6 +233,7 @@ impl Call {
             | LegEvent::Rejected { .. }
             | LegEvent::Confirmed
             | LegEvent::Answer { .. }
+            | LegEvent::Refreshed { .. }
             | LegEvent::OfferWithdrawn
             | LegEvent::OfferRefused { .. }
             | LegEvent::Cancelled { .. } => {}
@@ -265,7 +267,7 @@ impl Call {
             self.parting.0.push((transfer.referrer, cx.now + PARTING));
         }
         if self.exchange == Exchange::Idle
-            && !self.media.agrees(side)
+            && (!self.media.agrees(side) || self.media.is_told_of_a_hold(1 - side))
             && let Some(survivor) = self.speakers[1 - side]
         {
             self.exchange = Exchange::Resync;

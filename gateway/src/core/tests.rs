@@ -31,6 +31,7 @@ mod reload;
 mod restore;
 mod ringing;
 mod sessions;
+mod transfer;
 
 const CARRIER: &str = "127.0.0.50:5070";
 const PROXY: &str = "127.0.0.20:5061";
