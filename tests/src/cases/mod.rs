@@ -22,6 +22,7 @@ mod names;
 mod options;
 mod peers_alone;
 mod ports;
+mod refer;
 mod rekeys;
 mod relay;
 mod reload;
