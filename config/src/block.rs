@@ -225,6 +225,7 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
             maybe(&trunk::MATCH, (!matches.is_empty()).then(|| inline(keys))),
             set(&trunk::SRTP, text(of.srtp.word())),
             set(&trunk::EARLY_MEDIA, text(of.early_media.word())),
+            set(&trunk::REFER, text(of.refer.word())),
             set(&trunk::CALLER_ID, text(of.caller_id.word())),
             set(&trunk::TRUSTED, of.trusted.to_string()),
             match of.numbers.is_empty() {

@@ -251,6 +251,8 @@ pub struct Trunk {
     pub srtp: Srtp,
     /// What its callers hear until the answer.
     pub early_media: EarlyMedia,
+    /// What becomes of its REFER.
+    pub refer: Refer,
     /// Where its callers' numbers stand.
     pub caller_id: CallerId,
     /// It is told numbers that are to be shown to nobody (RFC 3325).
@@ -334,6 +336,17 @@ pub enum EarlyMedia {
     Pass,
     /// Ringback of ours, until the other side sends audio.
     Generate,
+}
+
+/// What becomes of a REFER by which a trunk wants to transfer a call (RFC 3515).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refer {
+    /// 405: REFER does not stand in Allow.
+    Refuse,
+    /// We call the target, and join it to the other side.
+    Local,
+    /// The other side is asked to call it, if that is a trunk; else as `Local`.
+    Pass,
 }
 
 /// Whether a trunk's media are encrypted with SDES keys (RFC 4568).

@@ -11,9 +11,11 @@ mod invitation;
 mod limits;
 pub mod media_plan;
 mod port;
+mod referral;
 mod ringing;
 mod snapshot;
 mod story;
+mod takeover;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -33,11 +35,13 @@ pub use attempt::{Trouble, retry_after, tenant_name};
 pub use port::{Pools, PortBook, sources};
 pub use snapshot::Snapshot;
 pub use story::{Story, leg_record};
+pub use takeover::Newcomer;
 
 use self::attempt::Attempts;
 use self::attempt_timers::Timers;
 use self::limits::Bounds;
 use self::media_plan::{CallMedia, Owned};
+use self::referral::Referral;
 use self::snapshot::Saved;
 use self::transfer::{Parting, Transfer};
 use crate::event::Event;
@@ -45,7 +49,7 @@ use crate::failure::Cause;
 use crate::numbers::Number;
 use crate::profile::{Caller, Profile};
 use crate::random::Random;
-use crate::routing::{End, PlaceName, Routes};
+use crate::routing::{End, Place, PlaceName, Routes};
 
 /// Names a call within this process; counts up from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,6 +103,8 @@ pub struct Context<'a> {
     pub random: &'a mut Random,
     /// Fresh identifiers: a Call-ID and a tag.
     pub identifiers: &'a mut dyn FnMut() -> (Bytes, Bytes),
+    /// How likely a place fails: what is higher is tried later.
+    pub rank: &'a dyn Fn(Place) -> u8,
     /// Since when a connection to that address is open, if one is.
     pub opened: &'a dyn Fn(LocalId, SocketAddr) -> Option<Instant>,
     /// Our own media addresses.
@@ -194,6 +200,8 @@ pub struct Call {
     /// How many were begun.
     transfers: u32,
     parting: Parting,
+    /// Somebody's REFER was passed to the other side.
+    referral: Option<Referral>,
     /// What was told of it as data.
     saved: Saved,
 }
@@ -260,6 +268,7 @@ impl Call {
             transfer: None,
             transfers: 0,
             parting: Parting::default(),
+            referral: None,
             saved: Saved::default(),
         };
         let tag = call.legs[CALLER].leg.local_tag().clone();

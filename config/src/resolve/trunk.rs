@@ -107,6 +107,7 @@ fn one(
         media_networks,
         matches: matches(raw.matches.as_ref()),
         early_media: raw.early_media,
+        refer: raw.refer,
         caller_id: raw.caller_id,
         trusted: raw.trusted,
         srtp: match &raw.srtp {

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::country::Country;
 use crate::fault::Findings;
 use crate::key::{Key, Later, Section};
-use crate::model::{CallerId, EarlyMedia, Peer, Srtp};
+use crate::model::{CallerId, EarlyMedia, Peer, Refer, Srtp};
 use crate::numbers::NumberRange;
 use crate::read::{Node, Table, Value};
 use crate::section::failover::{PeerInterval, StatusMap};
@@ -51,7 +51,12 @@ pub(crate) static SRTP: Key<Srtp> = Key::computed(
 pub(crate) static EARLY_MEDIA: Key<EarlyMedia> = Key::default(
     "early_media",
     "\"first\"",
-    "What its callers hear until the answer. \"first\": they get the first 180, or 183 with SDP, and no other. \"pass\": they get each. \"generate\": ringback of the trunk's country from the gateway until the other side sends audio.",
+    "What its callers hear until the answer. \"first\": they get the first 180, or 183 with SDP, and no other. \"pass\": they get each. \"generate\": ringback of the trunk's country from the gateway until the other side speaks.",
+);
+pub(crate) static REFER: Key<Refer> = Key::default(
+    "refer",
+    "\"refuse\"",
+    "What becomes of its REFER, by which it wants to transfer a call. \"refuse\": 405. \"local\": the gateway calls the target, as a call of this trunk goes, and joins it to the other side. \"pass\": the other side is asked to call it, if that is a trunk; else as \"local\".",
 );
 pub(crate) static CALLER_ID: Key<CallerId> = Key::default(
     "caller_id",
@@ -108,6 +113,7 @@ pub(crate) static TRUNK: Section = Section {
         &MATCH,
         &SRTP,
         &EARLY_MEDIA,
+        &REFER,
         &CALLER_ID,
         &TRUSTED,
         &NUMBERS,
@@ -154,6 +160,7 @@ pub(crate) struct RawTrunk {
     pub(crate) matches: Option<At<RawMatch>>,
     pub(crate) srtp: Option<At<Srtp>>,
     pub(crate) early_media: EarlyMedia,
+    pub(crate) refer: Refer,
     pub(crate) caller_id: CallerId,
     pub(crate) trusted: bool,
     /// As written.
@@ -207,6 +214,7 @@ impl Value for RawTrunk {
             matches: table.optional(&MATCH),
             srtp: table.optional(&SRTP),
             early_media: table.value(&EARLY_MEDIA).value,
+            refer: table.value(&REFER).value,
             caller_id: table.value(&CALLER_ID).value,
             trusted: table.value(&TRUSTED).value,
             entries: table.optional(&NUMBERS).map(|at| at.value).unwrap_or_default(),

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use crate::country::Country;
 use crate::fault::{Draft, Findings};
-use crate::model::{CallerId, EarlyMedia, LogFormat, LogLevel, Srtp};
+use crate::model::{CallerId, EarlyMedia, LogFormat, LogLevel, Refer, Srtp};
 use crate::numbers::{Number, NumberRange};
 use crate::read::{Bad, Choice, Node, Text, Value};
 
@@ -270,6 +270,12 @@ impl Choice for EarlyMedia {
     const WHAT: &'static str = "a way with early media";
     const WORDS: &'static [(&'static str, Self)] =
         &[("first", Self::First), ("pass", Self::Pass), ("generate", Self::Generate)];
+}
+
+impl Choice for Refer {
+    const WHAT: &'static str = "a way with REFER";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("refuse", Self::Refuse), ("local", Self::Local), ("pass", Self::Pass)];
 }
 
 impl Choice for LogLevel {

@@ -1,6 +1,7 @@
 //! What passes from one leg to the other: answers, offers, ends.
 
 use bytes::Bytes;
+use sip_stack::endpoint::ServerId;
 use sip_stack::leg::{EndedBy, Event as LegEvent, Extra};
 use sip_stack::message::{Draft, HeaderId, Message, Method};
 
@@ -34,12 +35,13 @@ impl Call {
             LegEvent::OfferWithdrawn => self.offer_withdrawn(at),
             LegEvent::OfferRefused { status } => self.offer_refused(at, status, cx),
             LegEvent::Request { server, message } if *message.method() == Method::Refer => {
-                self.referred(at, server, &message, cx);
+                self.refer(at, server, &message, cx);
             }
-            LegEvent::Request { server, message } => {
-                let draft = Draft::response(&message, 405);
-                self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
+            LegEvent::Request { server, message } if *message.method() == Method::Notify => {
+                self.notified(at, server, &message, cx);
             }
+            LegEvent::Request { server, message } => self.respond(at, server, &message, 405, cx),
+            LegEvent::Referred { status } => self.referral_answered(status, cx),
             LegEvent::Ended { by, message } => self.ended(at, by, message.as_ref(), cx),
             LegEvent::Cancelled { message } => {
                 self.conclude("caller", Cause::CallerGaveUp, Some(&message), cx);
@@ -138,14 +140,11 @@ impl Call {
             (Exchange::Idle | Exchange::Resync, Err(cause)) => {
                 tracing::warn!(call = self.story.id(), %cause, "an answer cannot be taken");
             }
-            (Exchange::InAck(_), Ok(())) if !self.media.agrees(self.legs[at].side) => {
+            (Exchange::InAck(_), Ok(())) => {
                 self.apply(cx);
-                if let Some(other) = self.other(at) {
-                    self.exchange = Exchange::Resync;
-                    self.offer_to(other, cx);
-                }
+                self.bring_together(self.legs[at].side, cx);
             }
-            (Exchange::InAck(_) | Exchange::Idle | Exchange::Resync, Ok(())) => self.apply(cx),
+            (Exchange::Idle | Exchange::Resync, Ok(())) => self.apply(cx),
         }
     }
 
@@ -297,7 +296,20 @@ impl Call {
         cx.out.push(Do::Media(media_relay::Command::Apply(Box::new(plan))));
     }
 
-    fn other(&self, at: usize) -> Option<usize> {
+    /// Answers a request that is not about the session.
+    pub(super) fn respond(
+        &mut self,
+        at: usize,
+        server: ServerId,
+        request: &Message,
+        status: u16,
+        cx: &mut Context<'_>,
+    ) {
+        let draft = Draft::response(request, status);
+        self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
+    }
+
+    pub(super) fn other(&self, at: usize) -> Option<usize> {
         self.speakers[1 - self.legs[at].side]
     }
 

@@ -13,6 +13,7 @@ use super::attempt_timers::Timer;
 use super::media_plan::MediaSide;
 use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, leg_number, port};
 use crate::failure::Cause;
+use crate::numbers::Number;
 use crate::profile::{AGENT, Caller, Profile, teams, trunk};
 use crate::routing::{Hop, Routes};
 
@@ -44,13 +45,13 @@ impl Call {
         self.attempts.made += 1;
         let (parties, offer) = match &self.transfer {
             Some(transfer) => {
-                let parties = self.parties_of_transfer(transfer);
+                let parties = self.parties_of_transfer(transfer, hop, &profile);
                 (parties, self.media.offer_third(1 - side, cx.random))
             }
             None => {
                 let ends = [self.legs[CALLER].end, Some(hop.end())];
                 self.media.set_music(self.routes.hold_music(ends));
-                let parties = self.parties_of_call(hop, &profile);
+                let parties = self.parties(&self.called, self.caller.clone(), hop, &profile);
                 (parties, self.media.offer(CALLEE, cx.random))
             }
         };
@@ -106,8 +107,15 @@ impl Call {
         self.pass_on(at, outbox, cx);
     }
 
-    fn parties_of_call(&self, hop: Hop, profile: &Profile) -> Parties {
-        let called = self.called.as_str();
+    /// A number is asked for by this hop, in the name of a caller.
+    pub(super) fn parties(
+        &self,
+        called: &Number,
+        caller: Caller,
+        hop: Hop,
+        profile: &Profile,
+    ) -> Parties {
+        let called = called.as_str();
         let config = self.routes.config();
         let (request_uri, host) = match hop {
             Hop::Proxy { edge, proxy, .. } => {
@@ -120,11 +128,11 @@ impl Call {
                 (trunk::request_uri(called, peer), peer.host.to_string())
             }
         };
-        let extra = if profile.trusted { profile.face.asserted(&self.caller) } else { Vec::new() };
+        let extra = if profile.trusted { profile.face.asserted(&caller) } else { Vec::new() };
         Parties {
             request_uri,
             to: profile.face.to(called, &host),
-            caller: self.caller.clone(),
+            caller,
             extra,
             max_forwards: self.max_forwards,
         }

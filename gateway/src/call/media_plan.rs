@@ -103,12 +103,29 @@ impl CallMedia {
         third.offer_of(self.sides[from].agreed(), Direction::SendRecv, random)
     }
 
-    /// The third has answered, and takes the place of side `at`.
-    pub fn put_third(&mut self, at: usize, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
-        let mut third = self.third.take().ok_or(Cause::Internal)?;
-        third.take_answer(sdp, owned)?;
-        self.sides[at] = third;
-        Ok(())
+    /// Our answer to the offer by which the third comes, of what side `from` has agreed to, open both ways.
+    pub fn answer_third(
+        &mut self,
+        from: usize,
+        offer: &[u8],
+        owned: &Owned,
+        random: &mut Random,
+    ) -> Result<Vec<u8>, Cause> {
+        let third = self.third.as_mut().ok_or(Cause::Internal)?;
+        third.take_offer(offer, owned)?;
+        third.answer_of(self.sides[from].agreed(), random)
+    }
+
+    /// The third has answered our offer.
+    pub fn take_third(&mut self, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
+        self.third.as_mut().ok_or(Cause::Internal)?.take_answer(sdp, owned)
+    }
+
+    /// The third takes the place of side `at`.
+    pub fn put_third(&mut self, at: usize) {
+        if let Some(third) = self.third.take() {
+            self.sides[at] = third;
+        }
     }
 
     /// Nobody takes anybody's place.
@@ -185,10 +202,11 @@ impl CallMedia {
             && other.was_told(side, agreed)
     }
 
-    /// Whether side `at` was told of less than a stream that is open both ways.
-    pub fn is_told_of_a_hold(&self, at: usize) -> bool {
-        let told = self.sides[at].local();
-        told.is_some_and(|told| told.direction != Direction::SendRecv)
+    /// Whether side `at` wants nothing but speech both ways, and the other side was told of less.
+    pub fn wants_more(&self, at: usize) -> bool {
+        let whole = |direction| direction == Direction::SendRecv;
+        let wants = self.sides[at].agreed().is_some_and(|agreed| whole(agreed.direction));
+        wants && self.sides[1 - at].local().is_some_and(|told| !whole(told.direction))
     }
 
     /// Forgets an offer of side `at` that was refused.

@@ -145,6 +145,14 @@ impl PortBook<'_> {
         self.another(routes, hop, remote, before.shard, now)
     }
 
+    /// A further port like this one: of its shard, pool and family.
+    pub fn beside(&mut self, port: Port, now: Instant) -> Option<Port> {
+        let want = self.pools.want(port.pool, self.pools.address(port).is_ipv6());
+        let beside = self.ports.reserve_in(port.shard, want, now)?;
+        self.held.push(beside);
+        Some(beside)
+    }
+
     /// A further port for a hop, of this shard.
     pub fn another(
         &mut self,

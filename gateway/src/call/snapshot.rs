@@ -235,6 +235,7 @@ impl Call {
             transfer: None,
             transfers: 0,
             parting: Parting::default(),
+            referral: None,
             saved: Saved::default(),
         })
     }

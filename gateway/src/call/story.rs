@@ -116,6 +116,11 @@ impl Story {
         self.record.legs.push(leg);
     }
 
+    /// Somebody has come in place of one of the others, by an INVITE of its own.
+    pub(super) fn joined(&mut self, leg: LegRecord) {
+        self.record.legs.push(LegRecord { role: TARGET.to_owned(), ..leg });
+    }
+
     pub(super) fn rings(&mut self, wall: SystemTime) {
         self.record.t_ring.get_or_insert_with(|| timestamp(wall));
     }

@@ -1,8 +1,10 @@
 //! Transfer by REFER (RFC 3515, RFC 3892, RFC 5589): a side of an answered call asks that somebody else takes its place.
 //!
 //! The REFER ends here, and so does everything that comes of it: who asked (the referrer) is told by NOTIFY how the INVITE
-//! to the target fares; the other side (the survivor) hears ringback, and then the target, in the session that it has. The
-//! INVITE goes by the edge of the referrer, whomever its Refer-To names: a phone number, too, is Teams' to route.
+//! to the target fares; the other side (the survivor) hears ringback, and then the target, in the session that it has. A
+//! tenant's goes by the edge of the referrer, whomever its Refer-To names: a phone number, too, is the phone system's to
+//! route. A trunk's asks for a number, which is routed as a call of that trunk (`refer` of the trunk; where that is "pass",
+//! [`super::referral`] comes first).
 //!
 //! ```text
 //! input                 | no transfer              | the target is asked             | the target has answered
@@ -20,20 +22,22 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use config::Refer;
 use sip_stack::endpoint::ServerId;
 use sip_stack::leg::{Event as LegEvent, Extra};
-use sip_stack::message::{Draft, HeaderId, Message, NameAddr, default_phrase};
+use sip_stack::message::{HeaderId, Message, NameAddr, default_phrase};
 use sip_stack::uri::{Scheme, Uri};
 
 use super::attempt::Attempts;
 use super::attempt_timers::Timers;
 use super::invitation::Parties;
+use super::referral::Referral;
 use super::{CALLER, Call, Context, Exchange, Phase};
 use crate::failure::{Cause, reason_header};
 use crate::locals::{self, Side};
-use crate::numbers::Masked;
-use crate::profile::Caller;
-use crate::routing::{End, Hop};
+use crate::numbers::{Masked, Number};
+use crate::profile::{Caller, Profile};
+use crate::routing::{End, Hop, TenantId};
 
 /// A transfer under way.
 #[derive(Debug)]
@@ -54,12 +58,23 @@ pub(super) struct Transfer {
 /// What a REFER asks for.
 #[derive(Debug)]
 struct Order {
-    /// Refer-To byte for byte, less its headers (RFC 3261 §19.1.5): a Replaces in them is not for us to send.
-    target: Bytes,
-    /// The same without parameters.
-    to: Bytes,
+    whom: Whom,
     /// Referred-By byte for byte: it holds tokens whose case matters.
     referred_by: Option<Bytes>,
+}
+
+/// Who is asked for.
+#[derive(Debug)]
+enum Whom {
+    /// Whoever the referrer's phone system has there.
+    Uri {
+        /// Refer-To byte for byte, less its headers (RFC 3261 §19.1.5): a Replaces in them is not for us to send.
+        target: Bytes,
+        /// The same without parameters.
+        to: Bytes,
+    },
+    /// A number of our own plan.
+    Number(Number),
 }
 
 /// Legs that have been replaced, and when they are hung up on.
@@ -69,9 +84,14 @@ pub(super) struct Parting(Vec<(usize, Instant)>);
 impl Transfer {
     /// Who is asked for, as the record shows it: the user part, else the URI.
     pub(super) fn asked_for(&self) -> &str {
-        let text = std::str::from_utf8(&self.order.target).unwrap_or_default();
-        let user = Uri::parse(text.as_bytes()).ok().and_then(|uri| uri.user());
-        user.and_then(|user| std::str::from_utf8(user).ok()).unwrap_or(text)
+        match &self.order.whom {
+            Whom::Number(number) => number.as_str(),
+            Whom::Uri { target, .. } => {
+                let text = std::str::from_utf8(target).unwrap_or_default();
+                let user = Uri::parse(text.as_bytes()).ok().and_then(|uri| uri.user());
+                user.and_then(|user| std::str::from_utf8(user).ok()).unwrap_or(text)
+            }
+        }
     }
 }
 
@@ -90,25 +110,15 @@ impl Call {
         refer: &Message,
         cx: &mut Context<'_>,
     ) {
-        let begun = self.order(at, refer).and_then(|order| {
-            let hops = self.hops_of_referrer(at);
-            if hops.is_empty() { Err(603) } else { Ok((order, hops)) }
-        });
-        let (order, hops) = match begun {
+        let (order, hops) = match self.order(at, refer, cx) {
             Ok(begun) => begun,
             Err(status) => {
                 tracing::info!(call = self.story.id(), status, "transfer refused");
-                let draft = Draft::response(refer, status);
-                return self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
+                return self.respond(at, server, refer, status, cx);
             }
         };
-        let draft = Draft::response(refer, 202);
-        self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
-        self.transfers += 1;
-        let (side, cseq) = (self.legs[at].side, refer.cseq());
-        // RFC 3515 §2.4.6: the first of a dialog needs no name.
-        let event = if self.transfers == 1 { "refer".into() } else { format!("refer;id={cseq}") };
-        let event = Bytes::from(event);
+        self.respond(at, server, refer, 202, cx);
+        let (side, event) = (self.legs[at].side, self.next_event(refer));
         let transfer = Transfer { side, referrer: at, leg: None, order, event, told: 0 };
         let hidden = self.routes.config().log.mask_numbers;
         let to = Masked::new(transfer.asked_for(), hidden);
@@ -119,64 +129,104 @@ impl Call {
         self.next_hop(cx);
     }
 
-    /// What is asked for, or the status that refuses it.
-    fn order(&self, at: usize, refer: &Message) -> Result<Order, u16> {
+    /// The Event of the NOTIFYs for a REFER: the first of a dialog needs no name (RFC 3515 §2.4.6).
+    pub(super) fn next_event(&mut self, refer: &Message) -> Bytes {
+        self.transfers += 1;
+        if self.transfers == 1 {
+            return Bytes::from_static(b"refer");
+        }
+        format!("refer;id={}", refer.cseq()).into()
+    }
+
+    /// The target of a REFER of a leg that may ask for one, or the status that refuses it.
+    pub(super) fn refer_to<'m>(&self, at: usize, refer: &'m Message) -> Result<NameAddr<'m>, u16> {
         if self.phase != Phase::Talking || self.transfers >= MOST_TRANSFERS {
             return Err(603);
         }
-        if self.transfer.is_some() || !self.speakers.contains(&Some(at)) {
+        let open = self.referral.as_ref().is_some_and(Referral::is_open);
+        let busy = self.transfer.is_some() || open;
+        if busy || !self.speakers.contains(&Some(at)) {
             return Err(491);
         }
         let mut targets = refer.values(HeaderId::ReferTo);
         let (Some(target), None) = (targets.next(), targets.next()) else { return Err(400) };
         let address = NameAddr::parse(target).map_err(|_| 400_u16)?;
-        let uri = Uri::parse(address.uri).map_err(|_| 400_u16)?;
-        if uri.scheme() != Scheme::Sip {
-            return Err(416);
-        }
-        let end = address.uri.iter().position(|b| *b == b'?').unwrap_or(address.uri.len());
-        let target = &address.uri[..end];
-        let bare = match target.iter().rposition(|b| *b == b'@') {
-            Some(user) => {
-                user + target[user..].iter().position(|b| *b == b';').unwrap_or(end - user)
-            }
-            None => target.iter().position(|b| *b == b';').unwrap_or(end),
-        };
-        let to = [b"<", &target[..bare], b">"].concat();
-        let referred_by = refer.value(HeaderId::ReferredBy).map(Bytes::copy_from_slice);
-        Ok(Order { target: Bytes::copy_from_slice(target), to: to.into(), referred_by })
+        Uri::parse(address.uri).map_err(|_| 400_u16)?;
+        Ok(address)
     }
 
-    /// The proxies of the edge by which the referrer is spoken to; none where it is no tenant.
-    fn hops_of_referrer(&self, at: usize) -> Vec<Hop> {
+    /// What is asked for, and by which hops; or the status that refuses it.
+    fn order(
+        &self,
+        at: usize,
+        refer: &Message,
+        cx: &Context<'_>,
+    ) -> Result<(Order, Vec<Hop>), u16> {
+        let target = self.refer_to(at, refer)?.uri;
+        let uri = Uri::parse(target).map_err(|_| 400_u16)?;
+        let referred_by = refer.value(HeaderId::ReferredBy).map(Bytes::copy_from_slice);
+        let (whom, hops) = match self.legs[at].end.ok_or(603_u16)? {
+            End::Tenant(tenant) => {
+                if uri.scheme() != Scheme::Sip {
+                    return Err(416);
+                }
+                (whom(target), self.proxies(at, tenant))
+            }
+            End::Trunk(trunk) => {
+                // There is no call to it that the survivor could be put into.
+                let replaces = target.contains(&b'?');
+                if self.routes.config().trunks[trunk.0].refer == Refer::Refuse || replaces {
+                    return Err(603);
+                }
+                let end = End::Trunk(trunk);
+                let number = uri.user().and_then(|it| Number::read(it, self.routes.country(end)));
+                let number = number.ok_or(484_u16)?;
+                let plan = self.routes.plan(end, &number, cx.rank).map_err(Cause::status)?;
+                (Whom::Number(number), plan.hops)
+            }
+        };
+        if hops.is_empty() { Err(603) } else { Ok((Order { whom, referred_by }, hops)) }
+    }
+
+    /// The proxies of the edge by which a leg's tenant is spoken to.
+    fn proxies(&self, at: usize, tenant: TenantId) -> Vec<Hop> {
         let config = self.routes.config();
-        let side = locals::side(config, self.legs[at].leg.identity().local_id);
-        match (self.legs[at].end, side) {
-            (Some(End::Tenant(tenant)), Side::Edge(edge)) => {
+        match locals::side(config, self.legs[at].leg.identity().local_id) {
+            Side::Edge(edge) => {
                 let proxies = 0..config.edges[edge.0].proxies.len();
                 proxies.map(|proxy| Hop::Proxy { tenant, edge, proxy }).collect()
             }
-            (Some(End::Tenant(_) | End::Trunk(_)) | None, Side::Edge(_) | Side::Realm(_)) => {
-                Vec::new()
-            }
+            Side::Realm(_) => Vec::new(),
         }
     }
 
     /// The INVITE to the target: in the name of the survivor.
-    pub(super) fn parties_of_transfer(&self, transfer: &Transfer) -> Parties {
-        let Order { target, to, referred_by } = &transfer.order;
+    pub(super) fn parties_of_transfer(
+        &self,
+        transfer: &Transfer,
+        hop: Hop,
+        profile: &Profile,
+    ) -> Parties {
         let caller = if transfer.side == CALLER {
             Caller::of_number(self.called.as_str())
         } else {
             self.caller.clone()
         };
-        let referred_by = referred_by.clone().map(|value| (HeaderId::ReferredBy, value));
-        Parties {
-            request_uri: target.clone(),
-            to: to.clone(),
-            caller,
-            extra: referred_by.into_iter().collect(),
-            max_forwards: MAX_FORWARDS,
+        match &transfer.order.whom {
+            Whom::Number(number) => {
+                Parties { max_forwards: MAX_FORWARDS, ..self.parties(number, caller, hop, profile) }
+            }
+            Whom::Uri { target, to } => {
+                let referred_by = transfer.order.referred_by.clone();
+                let extra = referred_by.map(|value| (HeaderId::ReferredBy, value));
+                Parties {
+                    request_uri: target.clone(),
+                    to: to.clone(),
+                    caller,
+                    extra: extra.into_iter().collect(),
+                    max_forwards: MAX_FORWARDS,
+                }
+            }
         }
     }
 
@@ -202,16 +252,14 @@ impl Call {
                 }
                 self.attempt_failed(status, message.as_ref(), why, cx);
             }
-            LegEvent::Request { server, message } => {
-                let draft = Draft::response(&message, 481);
-                self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
-            }
+            LegEvent::Request { server, message } => self.respond(at, server, &message, 481, cx),
             LegEvent::Confirmed
             | LegEvent::Answer { .. }
             | LegEvent::Refreshed { .. }
             | LegEvent::Offer { .. }
             | LegEvent::OfferWithdrawn
             | LegEvent::OfferRefused { .. }
+            | LegEvent::Referred { .. }
             | LegEvent::Ended { .. }
             | LegEvent::Cancelled { .. } => {}
         }
@@ -223,10 +271,7 @@ impl Call {
             LegEvent::Offer { .. } => {
                 self.on_leg(at, cx, |leg, now, out| leg.refuse_offer(488, now, out));
             }
-            LegEvent::Request { server, message } => {
-                let draft = Draft::response(&message, 481);
-                self.on_leg(at, cx, |leg, _, out| leg.respond(server, draft, out));
-            }
+            LegEvent::Request { server, message } => self.respond(at, server, &message, 481, cx),
             LegEvent::Ended { .. } => self.parting.0.retain(|(leg, _)| *leg != at),
             LegEvent::Provisional { .. }
             | LegEvent::Answered { .. }
@@ -236,6 +281,7 @@ impl Call {
             | LegEvent::Refreshed { .. }
             | LegEvent::OfferWithdrawn
             | LegEvent::OfferRefused { .. }
+            | LegEvent::Referred { .. }
             | LegEvent::Cancelled { .. } => {}
         }
     }
@@ -244,11 +290,11 @@ impl Call {
         let Some(transfer) = self.transfer.take() else { return };
         let side = transfer.side;
         self.attempts.timers.stop_all();
-        let put = match sdp {
-            Some(sdp) => self.media.put_third(side, sdp, cx.owned),
+        let taken = match sdp {
+            Some(sdp) => self.media.take_third(sdp, cx.owned),
             None => Err(Cause::BadOffer),
         };
-        if let Err(cause) = put {
+        if let Err(cause) = taken {
             self.story.attempt_result(cause.status());
             let extra = reason(cause);
             self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
@@ -257,21 +303,33 @@ impl Call {
         self.story.attempt_result(200);
         tracing::info!(call = self.story.id(), "transferred");
         self.drop_exchange_of(transfer.referrer, cx);
+        self.seat(at, cx);
+        self.tell(&transfer, 200, cx);
+        if !self.legs[transfer.referrer].leg.is_ended() {
+            self.parting.0.push((transfer.referrer, cx.now + PARTING));
+        }
+        self.bring_together(side, cx);
+    }
+
+    /// A leg takes its side's place, in signalling and in media.
+    pub(super) fn seat(&mut self, at: usize, cx: &mut Context<'_>) {
+        let side = self.legs[at].side;
+        self.media.put_third(side);
         self.speakers[side] = Some(at);
         self.media.end_ringback(1 - side);
         let ends = self.speakers.map(|leg| leg.and_then(|leg| self.legs[leg].end));
         self.media.set_music(self.routes.hold_music(ends));
         self.apply(cx);
-        self.tell(&transfer, 200, cx);
-        if !self.legs[transfer.referrer].leg.is_ended() {
-            self.parting.0.push((transfer.referrer, cx.now + PARTING));
-        }
+    }
+
+    /// The other side is told, where it was told of something else: of a hold by who was here before, of other codecs.
+    pub(super) fn bring_together(&mut self, side: usize, cx: &mut Context<'_>) {
         if self.exchange == Exchange::Idle
-            && (!self.media.agrees(side) || self.media.is_told_of_a_hold(1 - side))
-            && let Some(survivor) = self.speakers[1 - side]
+            && (!self.media.agrees(side) || self.media.wants_more(side))
+            && let Some(other) = self.speakers[1 - side]
         {
             self.exchange = Exchange::Resync;
-            self.offer_to(survivor, cx);
+            self.offer_to(other, cx);
         }
     }
 
@@ -340,23 +398,50 @@ impl Call {
         self.transfer = Some(transfer);
     }
 
-    /// NOTIFY to the referrer (RFC 3515 §2.4.5): a final status ends the subscription.
     fn tell(&mut self, transfer: &Transfer, status: u16, cx: &mut Context<'_>) {
+        self.notify(transfer.referrer, &transfer.event, status, status >= 200, cx);
+    }
+
+    /// NOTIFY to a referrer (RFC 3515 §2.4.5); the last one ends the subscription.
+    pub(super) fn notify(
+        &mut self,
+        referrer: usize,
+        event: &Bytes,
+        status: u16,
+        last: bool,
+        cx: &mut Context<'_>,
+    ) {
         let phrase = default_phrase(status);
         let line = Bytes::from(format!("SIP/2.0 {status} {phrase}\r\n"));
-        let state = if status < 200 { ACTIVE } else { TERMINATED };
-        let event = transfer.event.clone();
-        self.on_leg(transfer.referrer, cx, |leg, _, out| leg.notify(event, state, line, out));
+        let state = if last { TERMINATED } else { ACTIVE };
+        self.on_leg(referrer, cx, |leg, _, out| leg.notify(event.clone(), state, line, out));
     }
 
     /// Hangs up on referrers that have stayed.
     pub(super) fn parting_timeout(&mut self, cx: &mut Context<'_>) {
         while let Some(place) = self.parting.0.iter().position(|(_, due)| *due <= cx.now) {
             let (at, _) = self.parting.0.swap_remove(place);
-            let extra = reason(Cause::Normal);
+            let extra = normal();
             self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
         }
     }
+}
+
+/// The Reason of a BYE to who was replaced.
+pub(super) fn normal() -> [Extra; 1] {
+    reason(Cause::Normal)
+}
+
+/// A Refer-To as it is asked for.
+fn whom(refer_to: &[u8]) -> Whom {
+    let end = refer_to.iter().position(|b| *b == b'?').unwrap_or(refer_to.len());
+    let target = &refer_to[..end];
+    let bare = match target.iter().rposition(|b| *b == b'@') {
+        Some(user) => user + target[user..].iter().position(|b| *b == b';').unwrap_or(end - user),
+        None => target.iter().position(|b| *b == b';').unwrap_or(end),
+    };
+    let to = [b"<", &target[..bare], b">"].concat();
+    Whom::Uri { target: Bytes::copy_from_slice(target), to: to.into() }
 }
 
 fn reason(cause: Cause) -> [Extra; 1] {
@@ -364,7 +449,7 @@ fn reason(cause: Cause) -> [Extra; 1] {
 }
 
 /// Of one call: more of them are a loop.
-const MOST_TRANSFERS: u32 = 8;
+pub(super) const MOST_TRANSFERS: u32 = 8;
 /// A transferred call begins its way anew, and can come round no more often than [`MOST_TRANSFERS`].
 const MAX_FORWARDS: u32 = 69;
 /// How long the referrer may keep its leg after the transfer.

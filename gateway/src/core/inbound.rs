@@ -41,7 +41,11 @@ impl Core {
             return self.on_dialog_request(server, source, message, now);
         }
         let served = [Method::Options, Method::Invite].contains(message.method());
-        let refusal = served.then(|| refusal_outside(message, SUPPORTED)).flatten();
+        let supported = match locals::side(self.routes.config(), source.local) {
+            Side::Edge(_) => teams::SUPPORTED,
+            Side::Realm(_) => trunk::SUPPORTED,
+        };
+        let refusal = served.then(|| refusal_outside(message, supported.as_bytes())).flatten();
         if let Some(mut draft) = refusal {
             draft.push(HeaderId::Server, AGENT);
             if *message.method() == Method::Invite {
@@ -153,9 +157,6 @@ impl Core {
         if self.endpoint.has_passed(message) {
             return Err(Cause::Looped.into());
         }
-        if message.value(HeaderId::Replaces).is_some() {
-            return Err(Refused::With(Box::new(Draft::response(message, 501))));
-        }
         let entry = enter(&routes, source, message)?;
         let from_value = message.value(HeaderId::From).unwrap_or_default();
         let mut identity = LegIdentity {
@@ -173,6 +174,14 @@ impl Core {
             refusal.set_to_tag(&self.endpoint.new_tag());
             return Err(Refused::With(Box::new(refusal)));
         }
+        if let Some(replaced) = self.replaced(source, message, &entry) {
+            let replaced = replaced
+                .map_err(|status| Refused::With(Box::new(Draft::response(message, status))))?;
+            let record = self.caller_record(message, &entry);
+            let place = (source, message);
+            self.take_over(replaced, server, place, (entry, identity, record), now);
+            return Ok(());
+        }
         let user = Uri::parse(message.uri()).ok().and_then(|uri| uri.user().map(<[u8]>::to_vec));
         let dialled = user.ok_or(Cause::IncompleteNumber)?;
         let called = Number::read(&dialled, routes.country(entry.from));
@@ -187,18 +196,8 @@ impl Core {
         let first = *plan.hops.first().ok_or(Cause::NoRoute)?;
 
         let wall = self.wall(now);
-        let record = LegRecord {
-            edge: match entry.side {
-                Side::Edge(edge) => Some(routes.config().edges[edge.0].name.clone()),
-                Side::Realm(_) => None,
-            },
-            call_id: String::from_utf8_lossy(message.call_id()).into_owned(),
-            caller: user_of(from_value),
-            asserted: Caller::asserted_in(message, country),
-            called: String::from_utf8_lossy(&dialled).into_owned(),
-            correlation_id: entry.profile.correlation.and_then(|read| read(message)),
-            ..leg_record(&routes, entry.from)
-        };
+        let asserted = Caller::asserted_in(message, country);
+        let record = LegRecord { asserted, ..self.caller_record(message, &entry) };
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);
         let begun = Arc::new(story.record().clone());
@@ -240,6 +239,22 @@ impl Core {
         };
         self.begin(key, now, |cx| Call::start(new, cx));
         Ok(())
+    }
+
+    /// What an INVITE says of who sent it, for the record.
+    fn caller_record(&self, message: &Message, entry: &Entry) -> LegRecord {
+        let routes = &self.routes;
+        LegRecord {
+            edge: match entry.side {
+                Side::Edge(edge) => Some(routes.config().edges[edge.0].name.clone()),
+                Side::Realm(_) => None,
+            },
+            call_id: String::from_utf8_lossy(message.call_id()).into_owned(),
+            caller: user_of(message.value(HeaderId::From).unwrap_or_default()),
+            called: user_of(message.uri()),
+            correlation_id: entry.profile.correlation.and_then(|read| read(message)),
+            ..leg_record(routes, entry.from)
+        }
     }
 
     /// The media ports of both sides of a call that is to be, held by its slot.
@@ -301,10 +316,10 @@ impl From<Cause> for Refused {
 }
 
 /// Who calls, and how we appear to them.
-struct Entry {
-    from: End,
+pub(super) struct Entry {
+    pub(super) from: End,
     side: Side,
-    profile: Profile,
+    pub(super) profile: Profile,
 }
 
 /// Identifies the caller: at an edge by the Request-URI's host, in a realm by listener and source.
@@ -386,6 +401,4 @@ fn call_uuid(wall: std::time::SystemTime, random: [u8; 10]) -> String {
     uuid.to_string()
 }
 
-/// The option tags of every profile.
-const SUPPORTED: &[u8] = b"timer";
 const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS";

@@ -16,6 +16,7 @@ mod reload;
 mod restore;
 mod slots;
 mod stray;
+mod takeover;
 mod trace;
 
 use std::collections::{HashMap, VecDeque};

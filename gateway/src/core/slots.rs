@@ -279,11 +279,14 @@ impl Core {
             PortBook { ports: &mut self.ports, pools: &self.pools, held: &mut slot.ports };
         let flows = &self.flows;
         let opened = |local, remote| flows.opened_at(local, remote);
+        let health = &self.health;
+        let rank = |place| health.rank(place, now);
         let mut context = Context {
             now,
             wall,
             random: &mut self.random,
             identifiers: &mut identifiers,
+            rank: &rank,
             opened: &opened,
             owned: &self.owned,
             ports: &mut ports,

@@ -31,7 +31,7 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
             holds: Holds::InactiveOnly,
         },
         allow: ALLOW,
-        supported: "timer",
+        supported: SUPPORTED,
         caller_id: CallerId::From,
         trusted: false,
         vouches: true,
@@ -102,7 +102,7 @@ pub const fn local_id(edge: EdgeId) -> LocalId {
 fn describe(draft: &mut Draft, face: &Face) {
     draft.push(HeaderId::Contact, face.contact(None));
     draft.push(HeaderId::Allow, ALLOW);
-    draft.push(HeaderId::Supported, "replaces, timer");
+    draft.push(HeaderId::Supported, SUPPORTED);
     draft.push(HeaderId::Accept, "application/sdp");
 }
 
@@ -111,6 +111,8 @@ fn after<'a>(text: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
     Some(&text[at + mark.len()..])
 }
 
+/// Without `replaces` it reports consultative transfers as failed, however they end.
+pub const SUPPORTED: &str = "replaces, timer";
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, REFER, NOTIFY";
 const OFFERED_SUITES: &[media_relay::srtp::Suite] =
     &[media_relay::srtp::Suite::AesCm128HmacSha1_80];

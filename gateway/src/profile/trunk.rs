@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use config::{Config, Peer, Srtp};
+use config::{Config, Peer, Refer, Srtp};
 use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::Transport;
 
@@ -27,8 +27,11 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
             offer_mux: false,
             holds: Holds::AsOffered,
         },
-        allow: "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE",
-        supported: "timer",
+        allow: match trunk.refer {
+            Refer::Refuse => ALLOW,
+            Refer::Local | Refer::Pass => ALLOW_REFER,
+        },
+        supported: SUPPORTED,
         caller_id: trunk.caller_id,
         trusted: trunk.trusted,
         vouches: trunk.trusted,
@@ -84,8 +87,8 @@ pub fn options_answer(face: &Face, request: &Message, tag: &[u8]) -> Draft {
     let mut draft = Draft::response(request, 200);
     draft.set_to_tag(tag);
     draft.push(HeaderId::Contact, face.contact(None));
-    draft.push(HeaderId::Allow, "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE");
-    draft.push(HeaderId::Supported, "timer");
+    draft.push(HeaderId::Allow, ALLOW);
+    draft.push(HeaderId::Supported, SUPPORTED);
     draft.push(HeaderId::Accept, "application/sdp");
     draft.push(HeaderId::Server, AGENT);
     draft
@@ -120,6 +123,11 @@ fn uri(user: &str, peer: &Peer) -> String {
     format!("sip:{user}{}{port}{transport}", peer.host)
 }
 
+/// The option tags of a trunk.
+pub const SUPPORTED: &str = "timer";
+/// NOTIFY tells how a REFER fares that was passed to it.
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, NOTIFY";
+const ALLOW_REFER: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, NOTIFY, REFER";
 /// One suite, so that an offer of ours is also valid as the answer to a refresh.
 const OFFERED_SUITES: &[media_relay::srtp::Suite] =
     &[media_relay::srtp::Suite::AesCm128HmacSha1_80];

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use config::{
     CallerId, Config, Dns, EarlyMedia, Edge, Gateway, Host, Key, Listener, Log, LogFormat,
-    LogLevel, Match, MediaAddress, MediaNetworks, MediaPool, Numbers, Peer, Realm, Roots, Srtp,
-    Tenant, TenantName, Transport, Trunk,
+    LogLevel, Match, MediaAddress, MediaNetworks, MediaPool, Numbers, Peer, Realm, Refer, Roots,
+    Srtp, Tenant, TenantName, Transport, Trunk,
 };
 
 use super::*;
@@ -128,6 +128,7 @@ fn trunk(
         matches: Match::default(),
         srtp: Srtp::Off,
         early_media: EarlyMedia::First,
+        refer: Refer::Refuse,
         caller_id: CallerId::Asserted,
         trusted: false,
         numbers: self::numbers(numbers),

@@ -163,6 +163,11 @@ pub enum Event {
         /// The request.
         message: Message,
     },
+    /// Our REFER got its final response.
+    Referred {
+        /// The status, or the one that stands for it: 408 time-out, 503 transport.
+        status: u16,
+    },
     /// The session is over; the leg's last event.
     Ended {
         /// Why.
@@ -253,6 +258,7 @@ impl fmt::Debug for Event {
             Self::Request { server, message } => {
                 write!(f, "Request({} {})", server.0, message.method())
             }
+            Self::Referred { status } => write!(f, "Referred({status})"),
             Self::Ended { by, .. } => write!(f, "Ended({by:?})"),
             Self::Cancelled { message } => write!(f, "Cancelled({})", message.method()),
         }

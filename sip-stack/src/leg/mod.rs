@@ -43,6 +43,7 @@ mod notify;
 mod offer_answer;
 mod outside;
 mod random;
+mod refer;
 mod refusal;
 mod reinvite;
 mod reply;
@@ -124,6 +125,8 @@ pub struct Leg {
     forked: bool,
     /// BYEs without a final response.
     byes: Vec<Token>,
+    /// Our REFER without a final response.
+    referral: Option<Token>,
     /// Requests that the owner has not answered yet.
     waiting: Vec<(ServerId, Message)>,
 }
@@ -171,6 +174,7 @@ impl Leg {
             answered: None,
             forked: false,
             byes: Vec::new(),
+            referral: None,
             waiting: Vec::new(),
         }
     }
@@ -260,6 +264,8 @@ impl Leg {
             self.reinvite_response(source, message, now, out);
         } else if self.byes.contains(&token) {
             self.bye_response(token, message.status());
+        } else if self.referral == Some(token) {
+            self.referred(message.status(), out);
         } else if (200..300).contains(&message.status()) {
             self.repeat_ack(token, message, out);
         }
@@ -272,6 +278,8 @@ impl Leg {
             self.invite_failed(why, out);
         } else if self.offers.is_sent(token) {
             self.reinvite_failed(why, now, out);
+        } else if self.referral == Some(token) {
+            self.referred(refer::status_of(why), out);
         } else {
             self.byes.retain(|bye| *bye != token);
         }

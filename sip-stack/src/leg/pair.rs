@@ -173,6 +173,7 @@ impl World {
             Event::Answer { .. }
             | Event::Refreshed { .. }
             | Event::OfferRefused { .. }
+            | Event::Referred { .. }
             | Event::Provisional { .. }
             | Event::Answered { .. }
             | Event::Confirmed

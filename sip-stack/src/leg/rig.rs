@@ -333,6 +333,7 @@ fn event_word(event: &Event) -> String {
         Event::OfferRefused { status } => format!("OfferRefused {status}"),
         Event::Request { message, .. } => format!("Request {}", message.method()),
         Event::Ended { by, .. } => format!("Ended {}", ended(*by)),
+        Event::Referred { status } => format!("Referred {status}"),
         Event::Cancelled { .. } => "Cancelled".to_owned(),
     }
 }

@@ -79,7 +79,8 @@ impl Score {
                         | Event::Refreshed { .. }
                         | Event::Offer { .. }
                         | Event::OfferWithdrawn
-                        | Event::OfferRefused { .. } => {}
+                        | Event::OfferRefused { .. }
+                        | Event::Referred { .. } => {}
                     }
                 }
                 Action::Respond { .. }

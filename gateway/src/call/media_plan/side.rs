@@ -314,7 +314,25 @@ impl MediaSide {
     /// leaves none, everything stays as it was.
     pub(super) fn answer(&mut self, other: &Self, random: &mut Random) -> Result<Vec<u8>, Cause> {
         let described = other.described();
-        let offered = self.described().cloned().ok_or(Cause::BadOffer)?;
+        let formats = self.in_common(described)?;
+        let speaks = hold::g711(&formats).is_some();
+        let shown = described.map_or(Direction::SendRecv, |d| self.hears_if(speaks, other, d));
+        self.answer_with(formats, described, shown, random)
+    }
+
+    /// Our answer of what somebody has `described`, open both ways.
+    pub(super) fn answer_of(
+        &mut self,
+        described: Option<&Description>,
+        random: &mut Random,
+    ) -> Result<Vec<u8>, Cause> {
+        let formats = self.in_common(described)?;
+        self.answer_with(formats, described, Direction::SendRecv, random)
+    }
+
+    /// What the peer's open offer and a description have in common; at least one codec of speech.
+    fn in_common(&self, described: Option<&Description>) -> Result<Vec<Format>, Cause> {
+        let offered = self.described().ok_or(Cause::BadOffer)?;
         let formats: Vec<Format> = match described {
             None => offered.formats.clone(),
             Some(described) => described
@@ -326,11 +344,18 @@ impl MediaSide {
                 })
                 .collect(),
         };
-        if !formats.iter().any(Format::is_speech) {
-            return Err(Cause::NothingInCommon);
-        }
-        let speaks = hold::g711(&formats).is_some();
-        let shown = described.map_or(Direction::SendRecv, |d| self.hears_if(speaks, other, d));
+        let speech = formats.iter().any(Format::is_speech);
+        speech.then_some(formats).ok_or(Cause::NothingInCommon)
+    }
+
+    fn answer_with(
+        &mut self,
+        formats: Vec<Format>,
+        described: Option<&Description>,
+        shown: Direction,
+        random: &mut Random,
+    ) -> Result<Vec<u8>, Cause> {
+        let offered = self.described().cloned().ok_or(Cause::BadOffer)?;
         let direction = self.held(Direction::of(
             offered.direction.receives() && shown.sends(),
             offered.direction.sends() && shown.receives(),

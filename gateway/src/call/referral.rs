@@ -1,0 +1,134 @@
+//! REFER of a trunk that is passed on (RFC 3515): where its `refer` is "pass" and the other side is a trunk as well, that
+//! one is asked to call the target by itself. Its answer and its NOTIFYs come back in words of our own; any other REFER is
+//! [`super::transfer`]'s.
+//!
+//! ```text
+//! input                    | none          | asked                  | accepted
+//! -------------------------+---------------+------------------------+----------------------------------
+//! REFER                    | to the other  | 491                    | to the other: a new one
+//! 2xx to ours              | -             | 2xx, → accepted        | -
+//! failure of ours          | -             | the same, → none       | -
+//! NOTIFY of the other side | 481           | 481                    | 200; NOTIFY with a new status;
+//!                          |               |                        | the last one → none
+//! ```
+//!
+//! Who hangs up ends the call, as always: after a transfer that came about, the referrer does.
+
+use bytes::Bytes;
+use config::Refer;
+use sip_stack::endpoint::ServerId;
+use sip_stack::leg::Extra;
+use sip_stack::message::{HeaderId, Message};
+
+use super::{Call, Context};
+use crate::routing::End;
+
+/// A REFER that was passed on.
+#[derive(Debug)]
+pub(super) struct Referral {
+    /// The leg that asked.
+    referrer: usize,
+    /// Its REFER, while that is not answered.
+    open: Option<(ServerId, Message)>,
+    /// The Event of our NOTIFYs.
+    event: Bytes,
+    /// What it was told last.
+    told: u16,
+}
+
+impl Referral {
+    /// Whether the other side has not answered yet.
+    pub(super) const fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+}
+
+impl Call {
+    /// A leg wants the other side to talk to somebody else.
+    pub(super) fn refer(
+        &mut self,
+        at: usize,
+        server: ServerId,
+        refer: &Message,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(other) = self.other(at).filter(|other| self.passes(at, *other)) else {
+            return self.referred(at, server, refer, cx);
+        };
+        let target = match self.refer_to(at, refer) {
+            Ok(target) => [b"<", target.uri, b">"].concat(),
+            Err(status) => return self.respond(at, server, refer, status, cx),
+        };
+        let mut headers: Vec<Extra> = vec![(HeaderId::ReferTo, target.into())];
+        let by = refer.value(HeaderId::ReferredBy).map(Bytes::copy_from_slice);
+        headers.extend(by.map(|by| (HeaderId::ReferredBy, by)));
+        let mut sent = false;
+        self.on_leg(other, cx, |leg, _, out| sent = leg.refer(&headers, out));
+        if !sent {
+            return self.respond(at, server, refer, 491, cx);
+        }
+        tracing::info!(call = self.story.id(), "transfer passed on");
+        let event = self.next_event(refer);
+        let open = Some((server, refer.clone()));
+        self.referral = Some(Referral { referrer: at, open, event, told: 0 });
+    }
+
+    /// The other side's answer to it.
+    pub(super) fn referral_answered(&mut self, status: u16, cx: &mut Context<'_>) {
+        let Some(referral) = &mut self.referral else { return };
+        let Some((server, refer)) = referral.open.take() else { return };
+        let (referrer, accepted) = (referral.referrer, status < 300);
+        if !accepted {
+            self.referral = None;
+        }
+        self.respond(referrer, server, &refer, if accepted { 202 } else { status }, cx);
+    }
+
+    /// How the other side's call fares. There are no other subscriptions (RFC 6665 §4.1.3).
+    pub(super) fn notified(
+        &mut self,
+        at: usize,
+        server: ServerId,
+        notify: &Message,
+        cx: &mut Context<'_>,
+    ) {
+        let other = self.other(at);
+        let referral = self.referral.as_mut();
+        let Some(referral) = referral.filter(|it| it.open.is_none() && other == Some(it.referrer))
+        else {
+            return self.respond(at, server, notify, 481, cx);
+        };
+        let state = notify.value(HeaderId::SubscriptionState).unwrap_or_default();
+        let last = state.len() >= ENDED.len() && state[..ENDED.len()].eq_ignore_ascii_case(ENDED);
+        let status = status_in(notify.body()).unwrap_or(if last { 503 } else { 100 });
+        let news = referral.told != status || last;
+        referral.told = status;
+        let (referrer, event) = (referral.referrer, referral.event.clone());
+        if last {
+            self.referral = None;
+        }
+        self.respond(at, server, notify, 200, cx);
+        if news {
+            self.notify(referrer, &event, status, last, cx);
+        }
+    }
+
+    /// Whether a REFER of this leg is for the other side.
+    fn passes(&self, at: usize, other: usize) -> bool {
+        match (self.legs[at].end, self.legs[other].end) {
+            (Some(End::Trunk(trunk)), Some(End::Trunk(_))) => {
+                self.routes.config().trunks[trunk.0].refer == Refer::Pass
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The status in a message/sipfrag (RFC 3420).
+fn status_in(fragment: &[u8]) -> Option<u16> {
+    let digits = fragment.strip_prefix(b"SIP/2.0 ")?.get(..3)?;
+    let status: u16 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (100..700).contains(&status).then_some(status)
+}
+
+const ENDED: &[u8] = b"terminated";
