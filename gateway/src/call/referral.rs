@@ -100,7 +100,11 @@ impl Call {
         };
         let state = notify.value(HeaderId::SubscriptionState).unwrap_or_default();
         let last = state.len() >= ENDED.len() && state[..ENDED.len()].eq_ignore_ascii_case(ENDED);
-        let status = status_in(notify.body()).unwrap_or(if last { 503 } else { 100 });
+        let status = match status_in(&notify.body()) {
+            Some(status) => status,
+            None if last => 503,
+            None => referral.told,
+        };
         let news = referral.told != status || last;
         referral.told = status;
         let (referrer, event) = (referral.referrer, referral.event.clone());

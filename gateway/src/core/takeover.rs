@@ -1,10 +1,12 @@
 //! INVITE with Replaces (RFC 3891): the dialog that it names, and its call.
 //!
 //! It is found as any dialog is, by our own tag; Call-ID and the peer's tag have to agree, and the INVITE has to come from
-//! the end whose leg it is. It needs no permit: the call has one, and stays what it is.
+//! the end whose leg it is. It needs no permit: the call has one, and stays what it is. A trunk that may not transfer calls
+//! (`refer`) may not take them over either.
 
 use std::time::Instant;
 
+use config::Refer;
 use sip_stack::endpoint::ServerId;
 use sip_stack::leg::{Leg, LegIdentity};
 use sip_stack::message::{HeaderId, Message, Replaces};
@@ -14,6 +16,7 @@ use super::inbound::Entry;
 use super::{Core, owner};
 use crate::call::{CallKey, Newcomer};
 use crate::cdr::LegRecord;
+use crate::routing::End;
 
 impl Core {
     /// The leg that an INVITE may replace, or the status that refuses it; none when it wants nothing replaced.
@@ -25,6 +28,11 @@ impl Core {
     ) -> Option<Result<(CallKey, u8), u16>> {
         let mut values = message.values(HeaderId::Replaces);
         let value = values.next()?;
+        if let End::Trunk(trunk) = entry.from
+            && self.routes.config().trunks[trunk.0].refer == Refer::Refuse
+        {
+            return Some(Err(501));
+        }
         let named = Replaces::parse(value).filter(|_| values.next().is_none());
         let Some(named) = named else { return Some(Err(400)) };
         let found = self.dialogs.get(named.to_tag).copied();

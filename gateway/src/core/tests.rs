@@ -29,8 +29,10 @@ mod ports;
 mod rekey;
 mod reload;
 mod restore;
+mod referral;
 mod ringing;
 mod sessions;
+mod takeover;
 mod transfer;
 
 const CARRIER: &str = "127.0.0.50:5070";

@@ -7,8 +7,8 @@ use super::*;
 const TARGET: &str =
     "sip:sip.teams.test:5061;transport=tls;x-m=8:orgid:0f1e2d3c-aaaa-bbbb-cccc-000000000001";
 const BY: &str = "<sip:sip.teams.test:5061;x-m=8:orgid:9A8b;x-t=T-1;x-ti=cOrr;x-tt=aHR0cHM6Ly9hUEkuZmxpZ2h0cHJveHkuQ29t%3D%3d>";
-const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd";
-const KEY_B: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd";
+pub(super) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd";
+pub(super) const KEY_B: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd";
 
 /// A REFER of Teams in the dialog that `invite` began.
 fn refer(invite: &str, cseq: u32, to: &str) -> String {
@@ -16,7 +16,7 @@ fn refer(invite: &str, cseq: u32, to: &str) -> String {
     in_dialog(invite, "REFER", cseq, "t1", &extra, "")
 }
 
-fn ok(world: &mut World, request: &str) {
+pub(super) fn ok(world: &mut World, request: &str) {
     world.hear(PROXY, &reply(request, "200 OK", "", "", "").replace(";tag=\n", "\n"));
 }
 
@@ -47,7 +47,7 @@ fn answered_by_target(world: &mut World, invite: &str) -> String {
     sdp
 }
 
-fn plan(world: &World) -> &Plan {
+pub(super) fn plan(world: &World) -> &Plan {
     let applied = world.media.iter().rev().find_map(|command| match command {
         Command::Apply(plan) => Some(&**plan),
         Command::Resume { .. }
@@ -59,7 +59,7 @@ fn plan(world: &World) -> &Plan {
     applied.expect("a plan")
 }
 
-fn hears(world: &World, side: usize) -> Vec<u8> {
+pub(super) fn hears(world: &World, side: usize) -> Vec<u8> {
     let keys = plan(world).sides[side].security.as_ref().expect("keys");
     keys.receive.iter().map(|key| key.key_salt()[0]).collect()
 }
