@@ -1,0 +1,152 @@
+//! INVITE with Replaces on virtual time: a phone system puts another leg in place of one that it has.
+
+use super::transfer::{KEY, KEY_B, hears, plan};
+use super::*;
+
+/// An INVITE of Teams that wants to replace the leg that `invite` began; `tenant` is whom it speaks for.
+fn replacing(invite: &str, tenant: &str, params: &str, sdp: &str) -> String {
+    let from = value(invite, "From");
+    let tag = from.split_once(";tag=").expect("a tag").1;
+    let replaces = format!("{};to-tag={tag};{params}", value(invite, "Call-ID"));
+    let head = format!(
+        "INVITE sip:+442071234567@{tenant}.sbc.test:5061;user=phone;transport=tls SIP/2.0\n\
+         VIA: SIP/2.0/TLS 127.0.0.21:5061;branch=z9hG4bKr{}\nMAX-FORWARDS: 70\n\
+         FROM: <sip:+442079460007@sip.teams.test>;tag=n\nTO: <sip:+442071234567@{tenant}.sbc.test>\n\
+         CALL-ID: n1\nCSEQ: 1 INVITE\nCONTACT: <sip:api-new.pstnhub.test:443;x-i=1>\n\
+         SUPPORTED: replaces\nREQUIRE: replaces\nREPLACES: {replaces}\n",
+        params.len()
+    );
+    with_body(&head, sdp)
+}
+
+/// Media of another place with another key.
+fn elsewhere() -> String {
+    SECURE.replace(KEY, KEY_B).replace("audio 40000", "audio 42000")
+}
+
+fn within(ok: &str, method: &str, cseq: u32, body: &str) -> String {
+    let head = format!(
+        "{method} sip:x@t001.sbc.test:5061 SIP/2.0\n\
+         VIA: SIP/2.0/TLS 127.0.0.21:5061;branch=z9hG4bKn{method}{cseq}\nMAX-FORWARDS: 70\n\
+         FROM: {}\nTO: {}\nCALL-ID: n1\nCSEQ: {cseq} {method}\n",
+        value(ok, "From"),
+        value(ok, "To"),
+    );
+    with_body(&head, body)
+}
+
+const SECOND: &str = "127.0.0.21:5061";
+
+/// TR-060: the newcomer is answered, the leg that it names is hung up on, and the carrier notices nothing.
+#[test]
+fn tr_060_a_leg_is_taken_over_and_the_old_one_is_hung_up_on() {
+    let mut world = World::new();
+    let (invite, _) = answered(&mut world);
+    world.sent.clear();
+    let before = plan(&world).sides[1].port;
+    world.hear(SECOND, &replacing(&invite, "t001", "from-tag=t1", &elsewhere()));
+    let ok = world.expect(SECOND, "SIP/2.0 200");
+    assert!(ok.contains("a=sendrecv\r\n") && ok.contains("RTP/SAVP 8 101\r\n"), "{ok}");
+    assert!(value(&ok, "Contact").contains("t001.sbc.test:5061;transport=tls>"), "{ok}");
+    world.hear(SECOND, &within(&ok, "ACK", 1, ""));
+    let bye = world.expect(PROXY, "BYE ");
+    assert_eq!(value(&bye, "Call-ID"), value(&invite, "Call-ID"));
+    super::transfer::ok(&mut world, &bye);
+    let side = &plan(&world).sides[1];
+    assert_eq!((hears(&world, 1), side.rtp), (vec![1], Some("127.0.0.20:42000".parse().unwrap())));
+    assert!(side.port != before && side.send && side.receive);
+    world.wait(Duration::from_secs(60));
+    world.nothing_but(CARRIER, &["OPTIONS"]);
+    assert!(world.records.is_empty());
+    world.hear(SECOND, &within(&ok, "BYE", 2, ""));
+    world.expect(SECOND, "SIP/2.0 200");
+    let bye = world.expect(CARRIER, "BYE ");
+    world.hear(CARRIER, &reply(&bye, "200 OK", "", "", "").replace(";tag=\n", "\n"));
+    let [record] = &world.records[..] else { panic!("{:?}", world.records) };
+    let roles: Vec<&str> = record.legs.iter().map(|leg| leg.role.as_str()).collect();
+    assert_eq!(roles, ["caller", "callee", "target"]);
+    assert_eq!((&*record.legs[2].call_id, &*record.legs[2].caller), ("n1", "+442079460007"));
+    world.wait(Duration::from_secs(70));
+    assert_eq!((world.core.calls(), world.core.unfinished()), (0, 0));
+    assert_eq!(world.core.gauges().free_port_pairs, 100);
+}
+
+/// TR-060: what is not this tenant's to take over is unknown to it, and nothing moves.
+#[test]
+fn tr_060_an_unknown_dialog_or_that_of_another_tenant_is_481() {
+    let mut world = World::new();
+    let (invite, ok) = answered(&mut world);
+    let before = format!("{:?}", plan(&world));
+    let other_call = invite.replace("Call-ID: ", "Call-ID: x");
+    let other_tag = invite.replace(";tag=", ";tag=x");
+    for (n, (request, status)) in [
+        (replacing(&invite, "t002", "from-tag=t1", SECURE), 481),
+        (replacing(&invite, "t001", "from-tag=t2", SECURE), 481),
+        (replacing(&other_call, "t001", "from-tag=t1", SECURE), 481),
+        (replacing(&other_tag, "t001", "from-tag=t1", SECURE), 481),
+        (replacing(&invite, "t001", "from-tag=t1;early-only", SECURE), 486),
+        (replacing(&invite, "t001", "nothing=t1", SECURE), 400),
+        (replacing(&invite, "t001", "from-tag=t1,x;to-tag=1;from-tag=2", SECURE), 400),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request = request.replace("CALL-ID: n1", &format!("CALL-ID: n{n}"));
+        let request = request.replace("branch=z9hG4bKr", &format!("branch=z9hG4bKr{n}x"));
+        world.hear(SECOND, &request);
+        world.expect(SECOND, &format!("SIP/2.0 {status} "));
+        assert_eq!(world.records.len(), n + 1, "each has its record");
+    }
+    assert_eq!(format!("{:?}", plan(&world)), before);
+    world.nothing_but(CARRIER, &["OPTIONS"]);
+    // A carrier has no such right unless its trunk may transfer calls.
+    let own = format!("Replaces: c1;to-tag=x;from-tag=ca\n{}", "Max-Forwards: 70\n");
+    let invite = second_invite().replacen("Max-Forwards: 70\n", &own, 1);
+    world.hear(CARRIER, &invite);
+    world.expect(CARRIER, "SIP/2.0 501");
+    world.records.clear();
+    super::reload::ends_well(&mut world, &ok);
+}
+
+/// Nobody is replaced who has not answered yet, or who has left.
+#[test]
+fn tr_060_neither_an_early_dialog_nor_one_that_is_over_is_taken_over() {
+    let mut world = World::new();
+    world.hear(CARRIER, &carrier_invite("+442079460001", PLAIN));
+    let invite = world.expect(PROXY, "INVITE ");
+    world.hear(PROXY, &reply(&invite, "180 Ringing", "t1", TEAMS_CONTACT, ""));
+    world.hear(SECOND, &replacing(&invite, "t001", "from-tag=t1", SECURE));
+    world.expect(SECOND, "SIP/2.0 481");
+    world.hear(PROXY, &reply(&invite, "200 OK", "t1", TEAMS_CONTACT, SECURE));
+    let ok = world.expect(CARRIER, "SIP/2.0 200");
+    world.hear(CARRIER, &carrier_ack(&ok));
+    world.hear(CARRIER, &carrier_bye(&ok));
+    let late = replacing(&invite, "t001", "from-tag=t1", SECURE).replace("branch=z9hG4bK", "branch=z9hG4bKl");
+    world.hear(SECOND, &late.replace("CALL-ID: n1", "CALL-ID: n2"));
+    world.expect(SECOND, "SIP/2.0 603");
+}
+
+/// The carrier was held by the leg that is replaced: it is talked to again. The newcomer offered nothing: it is asked.
+#[test]
+fn tr_060_a_carrier_that_was_held_is_resumed_and_a_newcomer_without_offer_gets_ours() {
+    let mut world = World::new();
+    let (invite, _) = answered(&mut world);
+    let hold = SECURE.replace("o=- 1 1", "o=- 1 2") + "a=inactive\n";
+    world.hear(PROXY, &in_dialog(&invite, "INVITE", 2, "t1", TEAMS_CONTACT, &hold));
+    let held = world.expect(CARRIER, "INVITE ");
+    let own = PLAIN.replace("o=- 1 1", "o=- 1 2") + "a=inactive\n";
+    world.hear(CARRIER, &reply(&held, "200 OK", "", "", &own).replace(";tag=\n", "\n"));
+    world.expect(PROXY, "SIP/2.0 200");
+    world.hear(PROXY, &in_dialog(&invite, "ACK", 2, "t1", "", ""));
+    world.hear(SECOND, &replacing(&invite, "t001", "from-tag=t1", ""));
+    let ok = world.expect(SECOND, "SIP/2.0 200");
+    assert!(ok.contains("a=sendrecv\r\n") && ok.contains("a=crypto:1 "), "{ok}");
+    world.hear(SECOND, &within(&ok, "ACK", 1, &elsewhere()));
+    let resumed = world.expect(CARRIER, "INVITE ");
+    assert!(resumed.contains("a=sendrecv\r\n"), "{resumed}");
+    let own = PLAIN.replace("o=- 1 1", "o=- 1 3");
+    world.hear(CARRIER, &reply(&resumed, "200 OK", "", "", &own).replace(";tag=\n", "\n"));
+    let [carrier, teams] = &plan(&world).sides;
+    assert!(carrier.send && carrier.receive && teams.send && teams.receive);
+    assert_eq!(hears(&world, 1), [1]);
+}
