@@ -26,10 +26,10 @@ mod limits;
 mod names;
 mod options;
 mod ports;
+mod referral;
 mod rekey;
 mod reload;
 mod restore;
-mod referral;
 mod ringing;
 mod sessions;
 mod takeover;
@@ -230,13 +230,12 @@ impl World {
 
     /// The newest plan that the relay was told.
     fn plan(&self) -> &media_relay::Plan {
-        let told = |command| match command {
+        let plan = self.media.iter().rev().find_map(|command| match command {
             Command::Apply(plan) | Command::Resume { plan, .. } => Some(&**plan),
             Command::Kept(_) | Command::Tap { .. } | Command::Release(_) | Command::Cool { .. } => {
                 None
             }
-        };
-        let plan = self.media.iter().rev().find_map(told);
+        });
         plan.expect("a plan")
     }
 

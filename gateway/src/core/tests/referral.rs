@@ -48,6 +48,15 @@ fn notified(world: &mut World) -> String {
     format!("{state} {}", body(&notify).trim_end())
 }
 
+/// The carrier hangs up, and the centre is told.
+fn ends_well(world: &mut World, ok: &str) {
+    let cseq = "CSeq: 90 BYE";
+    world.hear(CARRIER, &carrier_bye(ok).replace("CSeq: 2 BYE", cseq));
+    world.expect(CARRIER, "SIP/2.0 200");
+    world.expect(CENTRE, "BYE ");
+    assert_eq!(world.records.len(), 1);
+}
+
 const TO: &str = "Refer-To: <sip:0033123456789@127.0.0.10>\nReferred-By: <sip:agent@127.0.0.52>\n";
 
 /// "local": the gateway calls the number, by the trunks of who asked, in the name of who is left.
@@ -86,7 +95,7 @@ fn what_a_trunk_may_not_do_is_refused() {
     assert!(!value(&invite, "Allow").contains("REFER"));
     world.hear(CENTRE, &centre(&invite, "REFER", 2, TO));
     world.expect(CENTRE, "SIP/2.0 405");
-    super::reload::ends_well(&mut world, &ok);
+    ends_well(&mut world, &ok);
     let (mut world, ok, invite) = call(Refer::Local);
     for (cseq, (to, status)) in (2..).zip([
         ("<sip:alice@127.0.0.10>", 484),
@@ -98,7 +107,7 @@ fn what_a_trunk_may_not_do_is_refused() {
         world.expect(CENTRE, &format!("SIP/2.0 {status}"));
     }
     world.nothing_but(OTHER, &[]);
-    super::reload::ends_well(&mut world, &ok);
+    ends_well(&mut world, &ok);
 }
 
 /// "pass": the other trunk is asked, and what it says of that comes back: each status once, and no NOTIFY of strangers.
@@ -130,7 +139,12 @@ fn a_refer_is_passed_to_a_trunk_and_its_notifies_come_back() {
         (4, "active;expires=60", "SIP/2.0 100 Trying\n", None),
         (5, "active", "SIP/2.0 180 R\u{fc}\n", Some("active SIP/2.0 180 Ringing")),
         (6, "active", "nonsense", None),
-        (7, "Terminated;reason=noresource", "SIP/2.0 486 x\n", Some("terminated SIP/2.0 486 Busy Here")),
+        (
+            7,
+            "Terminated;reason=noresource",
+            "SIP/2.0 486 x\n",
+            Some("terminated SIP/2.0 486 Busy Here"),
+        ),
     ] {
         world.hear(CARRIER, &notify(cseq, state, line));
         world.expect(CARRIER, "SIP/2.0 200");
@@ -144,9 +158,12 @@ fn a_refer_is_passed_to_a_trunk_and_its_notifies_come_back() {
     // Refused by the other side: that is what the referrer hears.
     world.hear(CENTRE, &centre(&invite, "REFER", 4, TO));
     let refer = world.expect(CARRIER, "REFER ");
-    world.hear(CARRIER, &reply(&refer, "405 Method Not Allowed", "", "", "").replace(";tag=\n", "\n"));
+    world.hear(
+        CARRIER,
+        &reply(&refer, "405 Method Not Allowed", "", "", "").replace(";tag=\n", "\n"),
+    );
     world.expect(CENTRE, "SIP/2.0 405");
-    super::reload::ends_well(&mut world, &ok);
+    ends_well(&mut world, &ok);
 }
 
 /// TR-038: "pass" ends at a tenant: it never gets a REFER; the gateway calls the target.

@@ -1,7 +1,7 @@
 //! Keys over the life of a call, on virtual time: refreshes, new keys, hours on hold, forks. What signalling says and what
 //! the relay is told.
 
-use media_relay::{Plan, Security};
+use media_relay::Security;
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! INVITE with Replaces on virtual time: a phone system puts another leg in place of one that it has.
 
-use super::transfer::{KEY, KEY_B, hears, plan};
+use super::transfer::{KEY, KEY_B, hears};
 use super::*;
 
 /// An INVITE of Teams that wants to replace the leg that `invite` began; `tenant` is whom it speaks for.
@@ -43,7 +43,7 @@ fn tr_060_a_leg_is_taken_over_and_the_old_one_is_hung_up_on() {
     let mut world = World::new();
     let (invite, _) = answered(&mut world);
     world.sent.clear();
-    let before = plan(&world).sides[1].port;
+    let before = world.plan().sides[1].port;
     world.hear(SECOND, &replacing(&invite, "t001", "from-tag=t1", &elsewhere()));
     let ok = world.expect(SECOND, "SIP/2.0 200");
     assert!(ok.contains("a=sendrecv\r\n") && ok.contains("RTP/SAVP 8 101\r\n"), "{ok}");
@@ -52,7 +52,7 @@ fn tr_060_a_leg_is_taken_over_and_the_old_one_is_hung_up_on() {
     let bye = world.expect(PROXY, "BYE ");
     assert_eq!(value(&bye, "Call-ID"), value(&invite, "Call-ID"));
     super::transfer::ok(&mut world, &bye);
-    let side = &plan(&world).sides[1];
+    let side = &world.plan().sides[1];
     assert_eq!((hears(&world, 1), side.rtp), (vec![1], Some("127.0.0.20:42000".parse().unwrap())));
     assert!(side.port != before && side.send && side.receive);
     world.wait(Duration::from_secs(60));
@@ -76,7 +76,7 @@ fn tr_060_a_leg_is_taken_over_and_the_old_one_is_hung_up_on() {
 fn tr_060_an_unknown_dialog_or_that_of_another_tenant_is_481() {
     let mut world = World::new();
     let (invite, ok) = answered(&mut world);
-    let before = format!("{:?}", plan(&world));
+    let before = format!("{:?}", world.plan());
     let other_call = invite.replace("Call-ID: ", "Call-ID: x");
     let other_tag = invite.replace(";tag=", ";tag=x");
     for (n, (request, status)) in [
@@ -97,7 +97,7 @@ fn tr_060_an_unknown_dialog_or_that_of_another_tenant_is_481() {
         world.expect(SECOND, &format!("SIP/2.0 {status} "));
         assert_eq!(world.records.len(), n + 1, "each has its record");
     }
-    assert_eq!(format!("{:?}", plan(&world)), before);
+    assert_eq!(format!("{:?}", world.plan()), before);
     world.nothing_but(CARRIER, &["OPTIONS"]);
     // A carrier has no such right unless its trunk may transfer calls.
     let own = format!("Replaces: c1;to-tag=x;from-tag=ca\n{}", "Max-Forwards: 70\n");
@@ -121,7 +121,8 @@ fn tr_060_neither_an_early_dialog_nor_one_that_is_over_is_taken_over() {
     let ok = world.expect(CARRIER, "SIP/2.0 200");
     world.hear(CARRIER, &carrier_ack(&ok));
     world.hear(CARRIER, &carrier_bye(&ok));
-    let late = replacing(&invite, "t001", "from-tag=t1", SECURE).replace("branch=z9hG4bK", "branch=z9hG4bKl");
+    let late = replacing(&invite, "t001", "from-tag=t1", SECURE)
+        .replace("branch=z9hG4bK", "branch=z9hG4bKl");
     world.hear(SECOND, &late.replace("CALL-ID: n1", "CALL-ID: n2"));
     world.expect(SECOND, "SIP/2.0 603");
 }
@@ -146,7 +147,7 @@ fn tr_060_a_carrier_that_was_held_is_resumed_and_a_newcomer_without_offer_gets_o
     assert!(resumed.contains("a=sendrecv\r\n"), "{resumed}");
     let own = PLAIN.replace("o=- 1 1", "o=- 1 3");
     world.hear(CARRIER, &reply(&resumed, "200 OK", "", "", &own).replace(";tag=\n", "\n"));
-    let [carrier, teams] = &plan(&world).sides;
+    let [carrier, teams] = &world.plan().sides;
     assert!(carrier.send && carrier.receive && teams.send && teams.receive);
     assert_eq!(hears(&world, 1), [1]);
 }

@@ -1,7 +1,5 @@
 //! Transfers by REFER on virtual time: what the referrer, the target and the survivor see, and what the relay is told.
 
-use media_relay::Plan;
-
 use super::*;
 
 const TARGET: &str =
@@ -47,25 +45,13 @@ fn answered_by_target(world: &mut World, invite: &str) -> String {
     sdp
 }
 
-pub(super) fn plan(world: &World) -> &Plan {
-    let applied = world.media.iter().rev().find_map(|command| match command {
-        Command::Apply(plan) => Some(&**plan),
-        Command::Resume { .. }
-        | Command::Kept(_)
-        | Command::Tap { .. }
-        | Command::Release(_)
-        | Command::Cool { .. } => None,
-    });
-    applied.expect("a plan")
-}
-
 pub(super) fn hears(world: &World, side: usize) -> Vec<u8> {
-    let keys = plan(world).sides[side].security.as_ref().expect("keys");
+    let keys = world.plan().sides[side].security.as_ref().expect("keys");
     keys.receive.iter().map(|key| key.key_salt()[0]).collect()
 }
 
 fn rings(world: &World, side: usize) -> bool {
-    plan(world).sides[side].play.is_some()
+    world.plan().sides[side].play.is_some()
 }
 
 /// The target hangs up; the survivor is told, and the record has all of them.
@@ -90,7 +76,7 @@ fn tr_055_tr_059_a_user_is_reached_through_teams_and_takes_the_place() {
     let mut world = World::new();
     let (invite, _) = answered(&mut world);
     world.sent.clear();
-    let before = plan(&world).sides[1].port;
+    let before = world.plan().sides[1].port;
     let target = begun(&mut world, &invite, 2, TARGET);
     assert!(target.starts_with(&format!("INVITE {TARGET} SIP/2.0\r\n")), "{target}");
     assert_eq!(value(&target, "To"), "<sip:sip.teams.test:5061>");
@@ -116,13 +102,13 @@ fn tr_055_tr_059_a_user_is_reached_through_teams_and_takes_the_place() {
             assert_eq!(line, format!("SIP/2.0 {status}\r\n"));
         }
         assert!(rings(&world, 0) && !rings(&world, 1));
-        assert_eq!((hears(&world, 1), plan(&world).sides[1].port), (vec![0], before));
+        assert_eq!((hears(&world, 1), world.plan().sides[1].port), (vec![0], before));
     }
     answered_by_target(&mut world, &target);
     let (_, state, line) = notified(&mut world);
     assert_eq!((&*state, &*line), ("terminated;reason=noresource", "SIP/2.0 200 OK\r\n"));
     assert!(!rings(&world, 0));
-    let side = &plan(&world).sides[1];
+    let side = &world.plan().sides[1];
     assert_eq!(hears(&world, 1), [1]);
     assert_eq!(side.rtp, Some("127.0.0.20:42000".parse().unwrap()));
     assert!(side.port != before && side.send && side.receive && side.expect);
@@ -175,7 +161,7 @@ fn tr_057_an_early_bye_of_the_referrer_cuts_nobody() {
     world.hear(PROXY, &in_dialog(&invite, "BYE", 3, "t1", "", ""));
     world.expect(PROXY, "SIP/2.0 200");
     assert!(rings(&world, 0));
-    let gone = &plan(&world).sides[1];
+    let gone = &world.plan().sides[1];
     assert!(!gone.send && !gone.receive);
     world.hear(PROXY, &reply(&target, "180 Ringing", "x1", TEAMS_CONTACT, ""));
     world.wait(Duration::from_secs(20));
@@ -192,7 +178,7 @@ fn tr_057_an_early_bye_of_the_referrer_cuts_nobody() {
 fn tr_058_a_target_that_is_busy_leaves_the_call_as_it_was() {
     let mut world = World::new();
     let (invite, ok) = answered(&mut world);
-    let before = format!("{:?}", plan(&world));
+    let before = format!("{:?}", world.plan());
     let target = begun(&mut world, &invite, 2, TARGET);
     world.hear(PROXY, &reply(&target, "180 Ringing", "x1", TEAMS_CONTACT, ""));
     notified(&mut world);
@@ -201,7 +187,7 @@ fn tr_058_a_target_that_is_busy_leaves_the_call_as_it_was() {
     let (event, state, line) = notified(&mut world);
     assert_eq!((&*event, &*state), ("refer", "terminated;reason=noresource"));
     assert_eq!(line, "SIP/2.0 486 Busy Here\r\n");
-    assert_eq!(format!("{:?}", plan(&world)), before);
+    assert_eq!(format!("{:?}", world.plan()), before);
     world.hear(PROXY, &refer(&invite, 7, TARGET));
     world.expect(PROXY, "SIP/2.0 202");
     assert_eq!(notified(&mut world).0, "refer;id=7");
@@ -265,7 +251,7 @@ fn tr_061_who_was_held_before_the_transfer_is_resumed_by_it() {
     assert!(resumed.contains("a=sendrecv\r\n"), "{resumed}");
     let own = PLAIN.replace("o=- 1 1", "o=- 1 3");
     world.hear(CARRIER, &reply(&resumed, "200 OK", "", "", &own).replace(";tag=\n", "\n"));
-    let [carrier, teams] = &plan(&world).sides;
+    let [carrier, teams] = &world.plan().sides;
     assert!(carrier.send && carrier.receive && teams.send && teams.receive);
 }
 
