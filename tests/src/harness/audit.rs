@@ -29,10 +29,7 @@ pub fn towards_teams(msg: &Msg) -> Vec<String> {
         if msg.all("Via").count() != 1 {
             faults.push("more than our own Via".to_owned());
         }
-        if matches!(
-            msg.method(),
-            "UPDATE" | "PRACK" | "INFO" | "REFER" | "SUBSCRIBE" | "MESSAGE" | "NOTIFY"
-        ) {
+        if matches!(msg.method(), "UPDATE" | "PRACK" | "INFO" | "REFER" | "SUBSCRIBE" | "MESSAGE") {
             faults.push(format!("a {} request", msg.method()));
         }
         if msg.get("Replaces").is_some() {
@@ -47,8 +44,16 @@ pub fn towards_teams(msg: &Msg) -> Vec<String> {
     if needs_contact && msg.get("Contact").is_none() {
         faults.push("no Contact".to_owned());
     }
-    if !msg.body.is_empty() && msg.get("Content-Type") != Some("application/sdp") {
+    // How a transfer fares is told by a status line, and by nothing else (RFC 3515 §2.4.5).
+    let (kind, event) = match msg.method() {
+        "NOTIFY" if msg.is_request() => ("message/sipfrag;version=2.0", Some("refer")),
+        _ => ("application/sdp", None),
+    };
+    if !msg.body.is_empty() && msg.get("Content-Type") != Some(kind) {
         faults.push(format!("a body of type {:?}", msg.get("Content-Type")));
+    }
+    if event.is_some() && msg.get("Event").and_then(|event| event.split(';').next()) != event {
+        faults.push(format!("a NOTIFY of {:?}", msg.get("Event")));
     }
     length(msg, &mut faults);
     faults
