@@ -3,9 +3,12 @@
 (UDP or TCP, plain RTP). Reads one JSON command a line on stdin, prints one JSON event a line on stdout.
 
 Commands: {"do": "call", "uri": ...} {"do": "answer", "code": 180} {"do": "hangup", "code": 486} {"do": "hold", "form": "sendonly"}
-          {"do": "resume"} {"do": "dtmf", "digits": "12#"} {"do": "stats"} {"do": "quit"}
+          {"do": "resume"} {"do": "rekey"} {"do": "dtmf", "digits": "12#"} {"do": "stats"} {"do": "quit"}
+          {"do": "transfer", "to": URI} {"do": "transfer", "to_call": "second"}
           A hold has one of three forms: "sendonly" (without "form" too), "inactive", "null" (c=0.0.0.0, RFC 2543).
-Events:   ready, incoming, state, media, stats, error, gone. Every message sent or received stands in --log.
+          There are two calls at most, "first" and "second"; "on" says which a command is for, "first" where it is missing.
+Events:   ready, incoming, state, media, transfer, stats, error, gone; "on" as in commands. Every message sent or received
+          stands in --log.
 """
 import argparse
 import json
@@ -36,12 +39,15 @@ def options():
     p.add_argument("--record", required=True, help="WAV of what was heard")
     p.add_argument("--log", required=True)
     p.add_argument("--answer", type=int, default=200, help="final status for an incoming call; 0: wait for a command")
+    p.add_argument("--calls", type=int, default=1, choices=(1, 2), help="how many calls are taken at a time")
     p.add_argument("--ring", type=int, default=180, help="provisional status before it; 0: none")
     return p.parse_args()
 
 
 a = options()
+# By name; and those that are over, which PJSIP may still touch.
 calls = {}
+over = []
 
 
 def say(event, **more):
@@ -58,11 +64,21 @@ DIRECTIONS = {"sendonly": pj.PJMEDIA_DIR_ENCODING, "inactive": pj.PJMEDIA_DIR_NO
 class Call(pj.Call):
     """One call; connects the player and the recorder whenever its media become active."""
 
+    def name(self):
+        return next((name for name, call in calls.items() if call is self), None)
+
     def onCallState(self, prm):
         i = self.getInfo()
-        say("state", state=i.stateText, code=i.lastStatusCode, reason=i.lastReason, call_id=i.callIdString)
-        if i.state == pj.PJSIP_INV_STATE_DISCONNECTED:
-            calls.pop("call", None)
+        name = self.name()
+        say("state", on=name, state=i.stateText, code=i.lastStatusCode, reason=i.lastReason, call_id=i.callIdString)
+        if i.state == pj.PJSIP_INV_STATE_DISCONNECTED and name:
+            over.append(calls.pop(name))
+
+    def onCallTransferStatus(self, prm):
+        say("transfer", on=self.name(), code=prm.statusCode, final=prm.finalNotify)
+
+    def onCallTransferRequest(self, prm):
+        calls["second"] = prm.newCall = Call(account)
 
     def onCallMediaState(self, prm):
         status = []
@@ -77,25 +93,26 @@ class Call(pj.Call):
                 audio = self.getAudioMedia(n)
                 player.startTransmit(audio)
                 audio.startTransmit(recorder)
-        say("media", status=status[0] if status else "none", streams=status)
+        say("media", on=self.name(), status=status[0] if status else "none", streams=status)
 
     def onDtmfDigit(self, prm):
         say("dtmf", digit=prm.digit)
 
 
 class Account(pj.Account):
-    """Takes one call at a time."""
+    """Takes as many calls at a time as it may."""
 
     def onIncomingCall(self, prm):
         call = Call(self, prm.callId)
-        if "call" in calls:
-            calls.setdefault("refused", []).append(call)
+        free = [name for name in ("first", "second")[:a.calls] if name not in calls]
+        if not free:
+            over.append(call)
             answer(call, 486)
             return
-        calls["call"] = call
+        calls[free[0]] = call
         text = prm.rdata.wholeMsg
         i = call.getInfo()
-        say("incoming", remote=i.remoteUri, local=i.localUri, uri=text.split(None, 2)[1])
+        say("incoming", on=free[0], remote=i.remoteUri, local=i.localUri, uri=text.split(None, 2)[1])
         if a.ring:
             answer(call, a.ring)
         if a.answer:
@@ -113,11 +130,12 @@ def obey(line):
     do = c["do"]
     if do == "quit":
         return False
+    name = c.get("on", "first")
     if do == "call":
-        calls["call"] = Call(account)
-        calls["call"].makeCall(c["uri"], pj.CallOpParam(True))
+        calls[name] = Call(account)
+        calls[name].makeCall(c["uri"], pj.CallOpParam(True))
         return True
-    call = calls.get("call")
+    call = calls.get(name)
     if call is None:
         say("error", error="no call", do=do)
         return True
@@ -135,12 +153,20 @@ def obey(line):
         again.opt.flag = pj.PJSUA_CALL_UNHOLD | pj.PJSUA_CALL_SET_MEDIA_DIR
         again.opt.mediaDir.append(DIRECTIONS["sendrecv" if do == "resume" else c.get("form", "sendonly")])
         call.reinvite(again)
+    elif do == "rekey":
+        again = pj.CallOpParam(True)
+        again.opt.flag = pj.PJSUA_CALL_UNHOLD | pj.PJSUA_CALL_REINIT_MEDIA
+        call.reinvite(again)
+    elif do == "transfer" and "to_call" in c:
+        call.xferReplaces(calls[c["to_call"]], prm)
+    elif do == "transfer":
+        call.xfer(c["to"], prm)
     elif do == "dtmf":
         call.dialDtmf(c["digits"])
     elif do == "stats":
         s = call.getStreamStat(0).rtcp
         i = call.getStreamInfo(0)
-        say("stats", rx=s.rxStat.pkt, tx=s.txStat.pkt, lost=s.rxStat.loss, duplicates=s.rxStat.dup, codec=i.codecName,
+        say("stats", on=name, rx=s.rxStat.pkt, tx=s.txStat.pkt, lost=s.rxStat.loss, duplicates=s.rxStat.dup, codec=i.codecName,
             peer=call.getMedTransportInfo(0).srcRtpName)
     else:
         say("error", error="unknown command", do=do)
@@ -219,17 +245,17 @@ while running:
                 running = obey(line) and running
             except pj.Error as e:
                 say("error", error=e.reason, do=line.decode())
-call = calls.get("call")
-if call is not None:
+for call in list(calls.values()):
     try:
         call.hangup(pj.CallOpParam())
     except pj.Error:
         pass
-    end = time.monotonic() + 1
-    while calls.get("call") and time.monotonic() < end:
-        endpoint.libHandleEvents(5)
+end = time.monotonic() + 1
+while calls and time.monotonic() < end:
+    endpoint.libHandleEvents(5)
 # Closes the WAV and writes the rest of the log; the order keeps PJSIP from touching what is gone.
 calls.clear()
+over.clear()
 call = None
 del player, recorder
 account.shutdown()

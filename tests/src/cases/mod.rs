@@ -23,6 +23,7 @@ mod options;
 mod peers_alone;
 mod ports;
 mod refer;
+mod refer_pjsip;
 mod rekeys;
 mod relay;
 mod reload;

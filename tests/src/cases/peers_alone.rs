@@ -30,6 +30,7 @@ fn pjsip_calls_pjsip_over_tls_by_name_with_srtp_and_hold() {
         dns: Some(place.ip(53)),
         tls: Some((&teams, &ca)),
         answer: 200,
+        calls: 1,
     };
     let mut caller = Pjsip::start(scene.dir(), &setup("caller", 1, "sip:+15550001@sip.teams.test"));
     let mut callee = Pjsip::start(scene.dir(), &setup("callee", 2, "sip:+15550002@sip.teams.test"));
@@ -77,6 +78,7 @@ fn sipp_calls_pjsip_over_udp_and_tcp() {
             dns: None,
             tls: None,
             answer: 200,
+            calls: 1,
         };
         let callee = Pjsip::start(scene.dir(), &setup);
         let capture = Capture::start(scene.dir(), place);
@@ -105,6 +107,7 @@ fn pjsip_calls_sipp() {
         dns: None,
         tls: None,
         answer: 200,
+        calls: 1,
     };
     let mut caller = Pjsip::start(scene.dir(), &setup);
     caller.call("sip:+15550002@callee.test");

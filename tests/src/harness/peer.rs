@@ -79,6 +79,8 @@ pub struct PjsipSetup<'a> {
     /// Client and server certificate, trusted roots; SDES becomes mandatory.
     pub tls: Option<(&'a Identity, &'a Path)>,
     pub answer: u16,
+    /// How many calls it takes at a time, 1 or 2: "first" and "second" in its commands and events.
+    pub calls: u8,
 }
 
 pub struct Pjsip {
@@ -101,7 +103,7 @@ impl Pjsip {
             .arg(peers_dir().join("pjsip_peer.py"))
             .args(["--transport", setup.transport, "--bind", &setup.address.ip().to_string()])
             .args(["--port", &setup.address.port().to_string(), "--id", setup.id])
-            .args(["--answer", &setup.answer.to_string()])
+            .args(["--answer", &setup.answer.to_string(), "--calls", &setup.calls.to_string()])
             .arg("--play")
             .arg(wav)
             .arg("--record")
@@ -162,17 +164,30 @@ impl Pjsip {
 
     /// The next event that has these members; earlier ones are dropped.
     pub fn wait(&self, like: &Value) -> Value {
+        self.wait_all([like]).remove(0)
+    }
+
+    /// The next event like each of these, in any order; others are dropped.
+    pub fn wait_all<const N: usize>(&self, like: [&Value; N]) -> Vec<Value> {
         let end = Instant::now() + SOON;
+        let mut found: [Option<Value>; N] = [const { None }; N];
         let mut waiting = self.events.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             while let Some(event) = waiting.0.pop_front() {
-                let wanted = like.as_object().expect("an object");
-                if wanted.iter().all(|(key, value)| event.get(key) == Some(value)) {
-                    return event;
+                let fits = |like: &Value| {
+                    let wanted = like.as_object().expect("an object");
+                    wanted.iter().all(|(key, value)| event.get(key) == Some(value))
+                };
+                let place = (0..N).find(|n| found[*n].is_none() && fits(like[*n]));
+                if let Some(place) = place {
+                    found[place] = Some(event);
+                }
+                if found.iter().all(Option::is_some) {
+                    return found.into_iter().flatten().collect();
                 }
             }
             let Some(left) = end.checked_duration_since(Instant::now()) else {
-                panic!("PJSIP {}: no {like}; said:\n{}", self.name, waiting.1.join("\n"));
+                panic!("PJSIP {}: no {like:?}; said:\n{}", self.name, waiting.1.join("\n"));
             };
             waiting = self
                 .events
@@ -191,10 +206,20 @@ impl Pjsip {
         self.wait(&json!({"event": "media", "status": status}));
     }
 
+    /// A state of one of its calls.
+    pub fn state_of(&self, call: &str, state: &str) -> Value {
+        self.wait(&json!({"event": "state", "on": call, "state": state}))
+    }
+
     /// Figures of the present stream.
     pub fn stats(&mut self) -> Value {
-        self.command(&json!({"do": "stats"}));
-        self.wait(&json!({"event": "stats"}))
+        self.stats_of("first")
+    }
+
+    /// Figures of the present stream of one of its calls.
+    pub fn stats_of(&mut self, call: &str) -> Value {
+        self.command(&json!({"do": "stats", "on": call}));
+        self.wait(&json!({"event": "stats", "on": call}))
     }
 
     /// Packets received in the present stream.
@@ -204,11 +229,16 @@ impl Pjsip {
 
     /// Waits until it has received that many packets in the present stream, none lost.
     pub fn hears(&mut self, count: u64) {
+        self.hears_on("first", count, 0);
+    }
+
+    /// The same in one of its calls, where so many were missed before: another speaker counts its packets from elsewhere.
+    pub fn hears_on(&mut self, call: &str, count: u64, missed: u64) {
         let end = Instant::now() + SOON;
         loop {
-            let stats = self.stats();
+            let stats = self.stats_of(call);
             if stats["rx"].as_u64() >= Some(count) {
-                assert_eq!(stats["lost"], 0, "PJSIP {}: {stats}", self.name);
+                assert_eq!(stats["lost"], missed, "PJSIP {}: {stats}", self.name);
                 return;
             }
             assert!(Instant::now() < end, "PJSIP {} hears too little: {stats}", self.name);
@@ -237,7 +267,9 @@ impl Pjsip {
         let text = fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let mut out = Vec::new();
-        for part in text.split("--end msg--") {
+        // What follows the last mark is being written.
+        let complete = text.rfind("--end msg--").map_or("", |end| &text[..end]);
+        for part in complete.split("--end msg--") {
             let Some((head, body)) = part
                 .match_indices(" bytes Re")
                 .last()

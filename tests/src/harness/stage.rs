@@ -18,11 +18,13 @@ use super::dns::NameServer;
 use super::gateway::Gateway;
 use super::media::{Crypto, Rtp};
 use super::peer::{Pjsip, PjsipSetup, Sipp};
-use super::place::{CARRIER_A, CARRIER_SIDE, DNS, EDGE, PROXY};
+use super::place::{CARRIER_A, CARRIER_SIDE, DNS, EDGE, OTHER_PROXY, PROXY};
 use super::scene::{FQDN, Scene};
 use super::sip::Msg;
 
 pub const CALLED: &str = "+15550010001";
+/// Where another client of Teams is found.
+pub const OTHER_TEAMS: &str = "sip-other.teams.test";
 pub const HOTLINE: &str = "+442079460001";
 
 /// A gateway with one tenant, PJSIP as its Teams, a capture.
@@ -76,7 +78,10 @@ impl Stage {
         let place = scene.place;
         let dns = NameServer::start(
             place.at(DNS, 53),
-            HashMap::from([("*.sbc.test".to_owned(), place.ip(EDGE))]),
+            HashMap::from([
+                ("*.sbc.test".to_owned(), place.ip(EDGE)),
+                (OTHER_TEAMS.to_owned(), place.ip(OTHER_PROXY)),
+            ]),
         );
         let identity = scene.pki.issue("teams", &Leaf::teams("teams.test")).unwrap();
         let teams = pjsip_as_teams(&scene, &identity);
@@ -99,6 +104,22 @@ impl Stage {
 
     pub fn pjsip_as_carrier(&self) -> Pjsip {
         pjsip_as_carrier(&self.scene, self.transport)
+    }
+
+    /// Another PJSIP on Teams' side, at an address of its own, where it has a number.
+    pub fn another_teams(&self, number: &str) -> Pjsip {
+        let identity = self.scene.pki.issue("teams-2", &Leaf::teams("teams.test")).unwrap();
+        let ca = self.scene.ca();
+        let setup = PjsipSetup {
+            name: "teams-2",
+            address: self.scene.place.at(OTHER_PROXY, 5061),
+            contact: Some(&format!("sip:{OTHER_TEAMS}:5061;transport=tls")),
+            // Whom it is asked to call, it calls by the gateway, whatever transport the URI leaves open.
+            route: Some(&format!("sip:{};transport=tls", self.scene.place.at(EDGE, 5061))),
+            id: &format!("sip:{number}@sip.teams.test"),
+            ..as_teams(&self.scene, &identity, &ca)
+        };
+        Pjsip::start(self.scene.dir(), &setup)
     }
 
     /// PJSIP at a trunk calls a number of the tenant, and both ends talk.
@@ -188,23 +209,33 @@ pub fn pjsip_as_carrier(scene: &Scene, transport: &str) -> Pjsip {
         dns: None,
         tls: None,
         answer: 200,
+        calls: 1,
     };
     Pjsip::start(scene.dir(), &setup)
 }
 
 fn pjsip_as_teams(scene: &Scene, identity: &Identity) -> Pjsip {
+    let ca = scene.ca();
     let setup = PjsipSetup {
+        id: &format!("sip:{CALLED}@sip.teams.test"),
+        ..as_teams(scene, identity, &ca)
+    };
+    Pjsip::start(scene.dir(), &setup)
+}
+
+fn as_teams<'a>(scene: &Scene, identity: &'a Identity, ca: &'a Path) -> PjsipSetup<'a> {
+    PjsipSetup {
         name: "teams",
         transport: "tls",
         address: scene.place.at(PROXY, 5061),
-        id: &format!("sip:{CALLED}@sip.teams.test"),
+        id: "sip:anonymous@sip.teams.test",
         contact: Some("sip:sip.teams.test:5061;transport=tls"),
         route: None,
         dns: Some(scene.place.ip(DNS)),
-        tls: Some((identity, &scene.ca())),
+        tls: Some((identity, ca)),
         answer: 200,
-    };
-    Pjsip::start(scene.dir(), &setup)
+        calls: 2,
+    }
 }
 
 impl Evidence {
