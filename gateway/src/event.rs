@@ -64,6 +64,8 @@ pub enum Event {
     Fault,
     /// A connection was refused.
     Refused(Refusal),
+    /// A transfer was asked for, and what came of it.
+    Transfer(Transfer),
     /// Sides of an answered call that should be heard are not.
     Silent(Silent),
     /// A session's media ended with these figures.
@@ -71,6 +73,34 @@ pub enum Event {
         /// Per side.
         stats: Box<[SideStats; 2]>,
     },
+}
+
+/// What came of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transfer {
+    /// Somebody else has taken a place in the call.
+    Done,
+    /// The target was not reached.
+    Failed,
+    /// What was asked for cannot be done, or not by who asked.
+    Refused,
+    /// The other side was asked.
+    Passed,
+}
+
+impl Transfer {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::Refused, Self::Passed];
+
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Passed => "passed",
+        }
+    }
 }
 
 /// Which sides of a call are silent.

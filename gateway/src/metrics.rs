@@ -19,7 +19,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 pub use self::configuration::{ConfigurationMeters, Reload};
 use self::places::Places;
 use crate::core::Gauges;
-use crate::event::{Dropped, Event, Refusal, Silent};
+use crate::event::{Dropped, Event, Refusal, Silent, Transfer};
 use crate::failure::Cause;
 
 /// Renders what has been counted.
@@ -144,6 +144,7 @@ pub struct Meters {
     media: [Counter; 7],
     score: Histogram,
     silent: [Counter; Silent::ALL.len()],
+    transfers: [Counter; Transfer::ALL.len()],
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
     relay: (Gauge, Gauge, [Counter; 3]),
     places: Places,
@@ -193,6 +194,8 @@ impl Meters {
             score: histogram!("trunkgate_media_mos"),
             silent: Silent::ALL
                 .map(|who| counter!("trunkgate_silent_calls_total", "silent" => who.label())),
+            transfers: Transfer::ALL
+                .map(|it| counter!("trunkgate_transfers_total", "result" => it.label())),
             relay: (
                 gauge!("trunkgate_bound_port_pairs"),
                 gauge!("trunkgate_media_sessions"),
@@ -239,6 +242,7 @@ impl Meters {
                 )
                 .increment(1),
             Event::RefusalUnrecorded => self.unrecorded.increment(1),
+            Event::Transfer(it) => self.transfers[*it as usize].increment(1),
             Event::Silent(who) => self.silent[*who as usize].increment(1),
             Event::Fault => self.faults.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),
@@ -389,6 +393,7 @@ const COUNTERS: &[(&str, &str)] = &[
         "trunkgate_relay_faults_total",
         "Faults of the relay's own code, each of which ended a session or cut a turn short",
     ),
+    ("trunkgate_transfers_total", "Transfers that peers asked for, by what came of them"),
     ("trunkgate_silent_calls_total", "Times that sides of a call that should be heard were not"),
     ("trunkgate_relay_unsent_packets_total", "Media packets that the system did not take"),
     ("trunkgate_relay_stray_packets_total", "Packets to media ports that no session uses"),

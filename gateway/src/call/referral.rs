@@ -20,7 +20,9 @@ use sip_stack::endpoint::ServerId;
 use sip_stack::leg::Extra;
 use sip_stack::message::{HeaderId, Message};
 
+use super::transfer::count;
 use super::{Call, Context};
+use crate::event;
 use crate::routing::End;
 
 /// A REFER that was passed on.
@@ -57,7 +59,10 @@ impl Call {
         };
         let target = match self.refer_to(at, refer) {
             Ok(target) => [b"<", target.uri, b">"].concat(),
-            Err(status) => return self.respond(at, server, refer, status, cx),
+            Err(status) => {
+                count(event::Transfer::Refused, cx);
+                return self.respond(at, server, refer, status, cx);
+            }
         };
         let mut headers: Vec<Extra> = vec![(HeaderId::ReferTo, target.into())];
         let by = refer.value(HeaderId::ReferredBy).map(Bytes::copy_from_slice);
@@ -68,6 +73,7 @@ impl Call {
             return self.respond(at, server, refer, 491, cx);
         }
         tracing::info!(call = self.story.id(), "transfer passed on");
+        count(event::Transfer::Passed, cx);
         let event = self.next_event(refer);
         let open = Some((server, refer.clone()));
         self.referral = Some(Referral { referrer: at, open, event, told: 0 });

@@ -11,9 +11,10 @@ use sip_stack::message::Replaces;
 use sip_stack::transport::LocalId;
 
 use super::media_plan::MediaSide;
-use super::transfer::{MOST_TRANSFERS, normal};
+use super::transfer::{MOST_TRANSFERS, count, normal};
 use super::{Call, CallLeg, Context, Do, Exchange, Phase, leg_number, port};
 use crate::cdr::LegRecord;
+use crate::event;
 use crate::failure::Cause;
 use crate::profile::Profile;
 use crate::routing::End;
@@ -88,6 +89,7 @@ impl Call {
         };
         self.story.joined(record);
         tracing::info!(call = self.story.id(), "taken over");
+        count(event::Transfer::Done, cx);
         if offer.is_none() {
             self.exchange = Exchange::InAck(new);
         }

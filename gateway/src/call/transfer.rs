@@ -32,7 +32,8 @@ use super::attempt::Attempts;
 use super::attempt_timers::Timers;
 use super::invitation::Parties;
 use super::referral::Referral;
-use super::{CALLER, Call, Context, Exchange, Phase};
+use super::{CALLER, Call, Context, Do, Exchange, Phase};
+use crate::event::{self, Event};
 use crate::failure::{Cause, reason_header};
 use crate::locals::{self, Side};
 use crate::numbers::{Masked, Number};
@@ -114,6 +115,7 @@ impl Call {
             Ok(begun) => begun,
             Err(status) => {
                 tracing::info!(call = self.story.id(), status, "transfer refused");
+                count(event::Transfer::Refused, cx);
                 return self.respond(at, server, refer, status, cx);
             }
         };
@@ -147,6 +149,11 @@ impl Call {
         let busy = self.transfer.is_some() || open;
         if busy || !self.speakers.contains(&Some(at)) {
             return Err(491);
+        }
+        let lengths = [HeaderId::ReferTo, HeaderId::ReferredBy]
+            .map(|id| refer.values(id).map(<[u8]>::len).sum::<usize>());
+        if lengths.iter().any(|length| *length > LONGEST) {
+            return Err(513);
         }
         let mut targets = refer.values(HeaderId::ReferTo);
         let (Some(target), None) = (targets.next(), targets.next()) else { return Err(400) };
@@ -302,6 +309,7 @@ impl Call {
         }
         self.story.attempt_result(200);
         tracing::info!(call = self.story.id(), "transferred");
+        count(event::Transfer::Done, cx);
         self.drop_exchange_of(transfer.referrer, cx);
         self.seat(at, cx);
         self.tell(&transfer, 200, cx);
@@ -341,6 +349,7 @@ impl Call {
         cx: &mut Context<'_>,
     ) {
         tracing::info!(call = self.story.id(), cause = cause.label(), "transfer failed");
+        count(event::Transfer::Failed, cx);
         self.attempts.timers.stop_all();
         self.media.drop_third();
         self.media.end_ringback(1 - transfer.side);
@@ -432,6 +441,10 @@ pub(super) fn normal() -> [Extra; 1] {
     reason(Cause::Normal)
 }
 
+pub(super) fn count(transfer: event::Transfer, cx: &mut Context<'_>) {
+    cx.out.push(Do::Event(Event::Transfer(transfer)));
+}
+
 /// A Refer-To as it is asked for.
 fn whom(refer_to: &[u8]) -> Whom {
     let end = refer_to.iter().position(|b| *b == b'?').unwrap_or(refer_to.len());
@@ -450,6 +463,8 @@ fn reason(cause: Cause) -> [Extra; 1] {
 
 /// Of one call: more of them are a loop.
 pub(super) const MOST_TRANSFERS: u32 = 8;
+/// Bytes of Refer-To, of Referred-By; they go on as they are. What is seen in the field stays below 2 kB.
+const LONGEST: usize = 8 * 1024;
 /// A transferred call begins its way anew, and can come round no more often than [`MOST_TRANSFERS`].
 const MAX_FORWARDS: u32 = 69;
 /// How long the referrer may keep its leg after the transfer.

@@ -7,6 +7,7 @@ mod attacks_media;
 mod attacks_parsing;
 mod attacks_sdp;
 mod attacks_strangers;
+mod attacks_transfers;
 mod bad_line;
 mod bleed;
 mod calls;

@@ -14,7 +14,7 @@ pub struct Standing {
     pub teams: Teams,
     pub carrier: Carrier,
     pub scene: Scene,
-    call: Talking,
+    pub call: Talking,
 }
 
 impl Standing {

@@ -252,6 +252,13 @@ impl Dialog {
         self.flow.send(self.text("ACK", self.invite_cseq, &branch, "", ""));
     }
 
+    /// ACK for a final answer to one of several re-INVITEs.
+    pub fn ack_to(&self, answer: &Msg) {
+        let accepted = answer.status() < 300;
+        let branch = if accepted { token("z9hG4bK-") } else { answer.branch().to_owned() };
+        self.flow.send(self.text("ACK", answer.cseq().0, &branch, "", ""));
+    }
+
     /// The next request of this side has a CSeq so much lower; gives where it was.
     pub fn back(&mut self, by: u32) -> u32 {
         let before = self.cseq;
