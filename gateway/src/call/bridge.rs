@@ -106,7 +106,7 @@ impl Call {
         let Some(sdp) = sdp else {
             // RFC 3264: it asks us to offer; its answer comes in the ACK.
             self.exchange = Exchange::InAck(at);
-            let offer = Bytes::from(self.media.offer(own, cx.random));
+            let offer = Bytes::from(self.media.offer_asked_for(own, cx.random));
             return self.on_leg(at, cx, |leg, now, out| leg.accept_offer(offer, now, out));
         };
         if let Err(cause) = self.media.take_offer(own, sdp, cx.owned) {

@@ -174,6 +174,12 @@ impl CallMedia {
         side.offer(other, random)
     }
 
+    /// Our offer to side `at`, which asks for one in mid call.
+    pub fn offer_asked_for(&mut self, at: usize, random: &mut Random) -> Vec<u8> {
+        let (side, other) = self.pair(at);
+        side.offer_asked_for(other, random)
+    }
+
     /// Our answer to the offer of side `at`, made of what the other side agreed to.
     pub fn answer(&mut self, at: usize, random: &mut Random) -> Result<Vec<u8>, Cause> {
         let (side, other) = self.pair(at);

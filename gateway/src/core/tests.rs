@@ -24,6 +24,7 @@ mod isolation;
 mod kin;
 mod limits;
 mod names;
+mod offers;
 mod options;
 mod ports;
 mod referral;

@@ -36,7 +36,7 @@ impl MediaSide {
 
     /// Whether the peer holds, if it describes itself so: it receives nothing, and gives less than what it was shown
     /// asks of it. Who was shown nobody to hear or to talk to only obeys (RFC 3264 §6.1).
-    fn holds(&self, described: &Description) -> bool {
+    pub(super) fn holds(&self, described: &Description) -> bool {
         let direction = described.direction;
         let told = self.before.as_ref().or(self.local());
         let shown = told.map_or(Direction::SendRecv, |told| self.held(told.shown));

@@ -272,6 +272,15 @@ impl MediaSide {
         self.offer_of(described, shown, random)
     }
 
+    /// Our offer to a peer that asks for one: the same, but that `other` is not taken at its word where it only obeys a hold
+    /// of this very peer, which may want to take it back.
+    pub(super) fn offer_asked_for(&mut self, other: &Self, random: &mut Random) -> Vec<u8> {
+        let described = other.described();
+        let held = described.filter(|described| other.holds(described));
+        let shown = held.map_or(Direction::SendRecv, |d| self.hears(other, d));
+        self.offer_of(described, shown, random)
+    }
+
     /// Our offer of what somebody has `described`, as it is to be `shown`.
     pub(super) fn offer_of(
         &mut self,
