@@ -116,6 +116,78 @@ pub enum Lab {
     Teams(Box<LabTeams>),
     /// A fake carrier: UDP or TCP, plain RTP; answers every call with a tone
     Carrier(LabCarrier),
+    /// Play the rules TR-001 to TR-076 against this gateway, or another SBC, and judge each; exit code 1 if one is broken
+    Conformance(Box<LabConformance>),
+}
+
+/// Options of `lab conformance`.
+#[cfg(feature = "lab")]
+#[derive(Debug, Args)]
+pub struct LabConformance {
+    /// Play this rule only (TR-055, or 55); may be repeated
+    #[arg(long = "rule", value_name = "TR-NNN", value_parser = rule_number)]
+    pub rules: Vec<u16>,
+    /// List the rules and play none
+    #[arg(long)]
+    pub list: bool,
+    /// Print the report as JSON
+    #[arg(long, conflicts_with = "list")]
+    pub json: bool,
+    /// Write the report as a page to this file; - is stdout
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "json"])]
+    pub markdown: Option<PathBuf>,
+    /// Another SBC: where it listens for Teams
+    #[arg(long, value_name = "IP:PORT", requires_all = ["base", "teams", "certificate", "key", "roots", "trunks", "carriers", "tenants"])]
+    pub target: Option<SocketAddr>,
+    /// Its own name, that of its OPTIONS
+    #[arg(long, value_name = "FQDN", requires = "target")]
+    pub base: Option<String>,
+    /// Where it listens for a trunk; may be repeated, each with --carrier and --tenant
+    #[arg(long = "trunk", value_name = "IP:PORT", requires = "target")]
+    pub trunks: Vec<SocketAddr>,
+    /// Where the fake carrier of a trunk listens
+    #[arg(long = "carrier", value_name = "IP:PORT", requires = "target")]
+    pub carriers: Vec<SocketAddr>,
+    /// The tenant of a trunk, and the first of 90 numbers of it
+    #[arg(long = "tenant", value_name = "FQDN=NUMBER", requires = "target")]
+    pub tenants: Vec<String>,
+    /// How it speaks with its trunks
+    #[arg(long, value_enum, default_value_t = LabTransport::Udp)]
+    pub transport: LabTransport,
+    /// Addresses of the names sip, sip2 and sip3 of the fake Teams, one to three
+    #[arg(long, value_name = "IP", value_delimiter = ',', requires = "target")]
+    pub teams: Vec<IpAddr>,
+    /// The port of all of them
+    #[arg(long, default_value_t = 5061)]
+    pub port: u16,
+    /// Their domain
+    #[arg(long, value_name = "NAME", default_value = "teams.test")]
+    pub domain: String,
+    /// Certificate chain of the fake Teams (PEM)
+    #[arg(long, value_name = "FILE", requires = "target")]
+    pub certificate: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "target")]
+    pub key: Option<PathBuf>,
+    /// The roots of the SBC's certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "target")]
+    pub roots: Option<PathBuf>,
+    /// The first of 90 numbers that it sends to the trunk of who calls
+    #[arg(long, value_name = "NUMBER", default_value = "+14155550200")]
+    pub outside: String,
+    /// An address of this machine from which it should take no TLS
+    #[arg(long, value_name = "IP", requires = "target")]
+    pub stranger: Option<IpAddr>,
+    /// Seconds to wait for its first OPTIONS
+    #[arg(long, value_name = "SECONDS", default_value_t = 70)]
+    pub patience: u64,
+}
+
+#[cfg(feature = "lab")]
+fn rule_number(text: &str) -> Result<u16, String> {
+    let digits = text.strip_prefix("TR-").unwrap_or(text);
+    let number = digits.parse().ok().filter(|number| (1..=76).contains(number));
+    number.ok_or_else(|| format!("{text} is none of TR-001 to TR-076"))
 }
 
 /// Options of `lab teams`.

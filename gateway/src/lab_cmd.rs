@@ -6,31 +6,33 @@ use std::time::Duration;
 use lab::capture::Transport;
 use lab::cli::{CarrierOptions, LabError, Placed, TeamsOptions, run_carrier, run_teams};
 
-use crate::cli::{EXIT_FAILURE, Lab, LabCall, LabCarrier, LabTeams, LabTransport};
+use crate::cli::{EXIT_FAILURE, LabCall, LabCarrier, LabTeams, LabTransport};
 use crate::run::Signals;
 
-/// Runs it until a signal comes. The exit code.
-pub fn command(end: Lab) -> u8 {
+/// A fake Teams, until a signal comes. The exit code.
+pub fn teams_command(options: LabTeams) -> u8 {
+    until_signal(run_teams(teams(options), &say))
+}
+
+/// A fake carrier, until a signal comes. The exit code.
+pub fn carrier_command(options: LabCarrier) -> u8 {
+    until_signal(run_carrier(carrier(options), &say))
+}
+
+fn until_signal(run: impl Future<Output = Result<(), LabError>>) -> u8 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime.map_err(LabError::from).and_then(|runtime| runtime.block_on(live(end)));
+    let live = async {
+        let mut signals = Signals::open()?;
+        tokio::select! {
+            done = run => done,
+            _ = signals.next() => Ok(()),
+        }
+    };
+    let done = runtime.map_err(LabError::from).and_then(|runtime| runtime.block_on(live));
     let Err(failure) = done else { return 0 };
     // Whoever closed stderr does not want to read it.
     let _ = writeln!(io::stderr(), "trunkgate lab: {failure}");
     EXIT_FAILURE
-}
-
-async fn live(end: Lab) -> Result<(), LabError> {
-    let mut signals = Signals::open()?;
-    let run = async {
-        match end {
-            Lab::Teams(options) => run_teams(teams(*options), &say).await,
-            Lab::Carrier(options) => run_carrier(carrier(options), &say).await,
-        }
-    };
-    tokio::select! {
-        done = run => done,
-        _ = signals.next() => Ok(()),
-    }
 }
 
 fn teams(options: LabTeams) -> TeamsOptions {

@@ -7,7 +7,11 @@ pub mod admission;
 pub mod call;
 pub mod cdr;
 pub mod check;
+#[cfg(feature = "lab")]
+mod child;
 pub mod cli;
+#[cfg(feature = "lab")]
+pub mod conformance_cmd;
 pub mod core;
 #[cfg(feature = "lab")]
 pub mod demo;

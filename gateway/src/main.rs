@@ -27,7 +27,17 @@ fn obey(command: Command) -> u8 {
         #[cfg(feature = "lab")]
         Command::Demo(options) => gateway::demo::command(&options),
         #[cfg(feature = "lab")]
-        Command::Lab(end) => gateway::lab_cmd::command(end),
+        Command::Lab(gateway::cli::Lab::Conformance(options)) => {
+            gateway::conformance_cmd::command(*options)
+        }
+        #[cfg(feature = "lab")]
+        Command::Lab(gateway::cli::Lab::Teams(options)) => {
+            gateway::lab_cmd::teams_command(*options)
+        }
+        #[cfg(feature = "lab")]
+        Command::Lab(gateway::cli::Lab::Carrier(options)) => {
+            gateway::lab_cmd::carrier_command(options)
+        }
         Command::Version => cli::print_version(&mut out),
     }
 }

@@ -15,6 +15,7 @@
 //! | [`media`] | G.711 tones, RTP and SRTP, what was sent against what arrived |
 //! | [`capture`], [`ladder`] | every message with its time; a call drawn from them |
 //! | [`demo`], [`cli`] | the whole play; one end alone |
+//! | [`conformance`] | the rules of Direct Routing, each played and judged |
 //!
 //! What it leaves out on purpose: registration, authentication, DNS, forking towards several
 //! branches, ICE. A fake answers as its script says and never guesses.
@@ -24,6 +25,7 @@ pub mod capture;
 pub mod carrier;
 pub mod cli;
 mod clock;
+pub mod conformance;
 pub mod demo;
 pub mod ladder;
 pub mod media;

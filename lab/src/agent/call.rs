@@ -1,5 +1,12 @@
 //! One call, step by step. Whoever holds it decides; what needs no decision is answered here.
 
+mod callee;
+mod caller;
+mod media;
+mod session;
+mod transfer;
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,38 +15,15 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::agent::core::{Core, Offer};
-use crate::agent::dialect::{Face, Head, accepted_crypto, branch, via};
+use crate::agent::dialect::{Face, Head, branch, via};
 use crate::agent::dialog::Dialog;
+use crate::agent::invite::{Edit, Invite};
 use crate::agent::{Fault, digits};
 use crate::clock;
+use crate::media::Port;
 use crate::media::srtp::Key;
-use crate::media::{Incoming, Law, Outgoing, Port, Tape};
-use crate::sip::{Direction, Message, Sdp};
+use crate::sip::{Message, Sdp, tag_of};
 use crate::wire::{Arrival, Channel};
-
-/// A call to the gateway.
-#[derive(Clone, Debug)]
-pub struct Invite {
-    /// User part of From.
-    pub caller: String,
-    /// User part of the Request-URI.
-    pub called: String,
-    /// Host of the Request-URI: the tenant's FQDN, or the gateway's address.
-    pub host: String,
-    /// Which of our homes it leaves from.
-    pub home: usize,
-    /// Whole header lines to be added.
-    pub extra: Vec<String>,
-}
-
-impl Invite {
-    /// A call without anything special, from the first home.
-    #[must_use]
-    pub fn new(caller: &str, called: &str, host: &str) -> Self {
-        let [caller, called, host] = [caller, called, host].map(str::to_owned);
-        Self { caller, called, host, home: 0, extra: Vec::new() }
-    }
-}
 
 /// One call with its dialog and its media port.
 pub struct Call {
@@ -56,9 +40,20 @@ pub struct Call {
     remote: Option<Sdp>,
     /// Version in the o= line of our next SDP.
     version: u64,
+    /// Changes each SDP of ours.
+    edit: Option<Edit>,
+    /// Our last SDP.
+    said: String,
+    /// Our INVITE had no offer: the SDP goes with the ACK.
+    late: bool,
+    sequence: Option<u16>,
     /// The call stands: the 2xx is acknowledged.
     confirmed: bool,
+    /// Our BYE is under way.
+    leaving: bool,
     ended: Option<Arc<Message>>,
+    /// NOTIFYs that came and were not asked for yet.
+    notices: VecDeque<Arc<Message>>,
 }
 
 enum Side {
@@ -70,17 +65,22 @@ impl Call {
     pub(crate) async fn outgoing(core: &Arc<Core>, invite: Invite) -> Result<Self, Fault> {
         let home = &core.homes[invite.home % core.homes.len()];
         let port = Port::open(home.address.ip()).await?;
-        let names = core.dialect.names(&invite, core.gateway()?, home.address);
+        let mut names = core.dialect.names(&invite, core.gateway()?, home.address);
+        if let Some(from) = &invite.from {
+            names.from.clone_from(from);
+        }
         let channel = core.dial(invite.home, &names.uri).await?;
         let contact = core.dialect.contact(home.address, home.transport, &invite.caller);
         let record_route = core.dialect.record_route(home.address);
-        let key = core.dialect.key();
+        let key = invite.key.clone().or_else(|| core.dialect.key());
         let from = format!("{};tag={}", names.from, clock::token::<4>());
         let dialog = Dialog::caller(clock::token::<12>(), from, names.to, names.uri);
-        let mut extra = invite.extra;
+        let mut extra = invite.extra.clone();
         extra.push(core.dialect.invite_lines().to_owned());
         extra.retain(|line| !line.is_empty());
-        let head = Head {
+        let offer = core.dialect.offer(port.rtp(), key.as_ref(), 0, "sendrecv");
+        let offer = Edit::apply(invite.sdp.as_ref(), offer);
+        let mut head = Head {
             method: "INVITE",
             uri: dialog.target.clone(),
             via: via(&channel, home.address, &branch()),
@@ -91,11 +91,15 @@ impl Call {
             contact: format!("<{contact}>"),
             record_route: record_route.clone(),
             extra: extra.join("\r\n"),
-            sdp: core.dialect.offer(port.rtp(), key.as_ref(), 0, "sendrecv"),
+            sdp: if invite.late { String::new() } else { offer.clone() },
             ..Head::default()
         };
+        if let Some(around) = &invite.around {
+            head.kind.clone_from(&around.kind);
+            head.sdp = format!("{}{offer}{}", around.before, around.after);
+        }
         let mailbox = core.mailbox(&dialog.call_id);
-        let mut call = Self {
+        let call = Self {
             core: Arc::clone(core),
             dialog,
             home: invite.home,
@@ -107,10 +111,25 @@ impl Call {
             key,
             remote: None,
             version: 1,
+            edit: invite.sdp.clone(),
+            said: offer,
+            late: invite.late,
+            sequence: invite.sequence,
             confirmed: false,
+            leaving: false,
             ended: None,
+            notices: VecDeque::new(),
         };
-        call.send_invite(head, channel).await;
+        call.prepare_ack(&head, &channel);
+        let text = call.core.dialect.request(&head);
+        let text = match &invite.text {
+            Some(_) => {
+                let text = String::from_utf8_lossy(&text).into_owned();
+                Edit::apply(invite.text.as_ref(), text).into_bytes()
+            }
+            None => text,
+        };
+        call.core.send_in_parts(&channel, text, invite.parts).await;
         Ok(call)
     }
 
@@ -134,8 +153,14 @@ impl Call {
             core,
             remote: None,
             version: 0,
+            edit: None,
+            said: String::new(),
+            late: false,
+            sequence: None,
             confirmed: false,
+            leaving: false,
             ended: None,
+            notices: VecDeque::new(),
             side: Side::Callee { invite: invite.clone(), tags: vec![tag], cancelled: false },
         };
         call.note(&invite);
@@ -148,6 +173,18 @@ impl Call {
     #[must_use]
     pub fn call_id(&self) -> &str {
         &self.dialog.call_id
+    }
+
+    /// Our Contact.
+    #[must_use]
+    pub fn contact(&self) -> &str {
+        &self.contact
+    }
+
+    /// Which of our homes it is at.
+    #[must_use]
+    pub const fn home(&self) -> usize {
+        self.home
     }
 
     /// The INVITE, if it came in.
@@ -165,156 +202,20 @@ impl Call {
         self.remote.as_ref()
     }
 
-    /// The SRTP suite in use.
-    #[must_use]
-    pub fn suite(&self) -> Option<&'static str> {
-        self.key.as_ref().map(|key| key.suite().name())
-    }
-
     /// The BYE that ended it, if the other side did.
     #[must_use]
     pub fn ended_by(&self) -> Option<&Message> {
         self.ended.as_deref()
     }
 
-    // The caller's steps.
-
-    /// Waits for a 18x and gives its status.
-    pub async fn ringing(&mut self, limit: Duration) -> Result<u16, Fault> {
-        self.until(limit, "18x", |message| {
-            (message.status() > 100 && message.status() < 200).then(|| message.status())
-        })
-        .await
-    }
-
-    /// Waits for a 18x with SDP; its media are heard from now on.
-    pub async fn early(&mut self, limit: Duration) -> Result<u16, Fault> {
-        self.until(limit, "18x with SDP", |message| {
-            let early = message.status() > 100 && message.status() < 200;
-            (early && message.sdp().is_some()).then(|| message.status())
-        })
-        .await
-    }
-
-    /// Waits for the 200 and acknowledges it.
-    pub async fn answered(&mut self, limit: Duration) -> Result<(), Fault> {
-        match self.until(limit, "200 to the INVITE", |_| None::<()>).await {
-            Ok(()) | Err(Fault::Ended(_)) if self.confirmed => Ok(()),
-            Ok(()) => Err(Fault::Silence("200 to the INVITE")),
-            Err(fault) => Err(fault),
-        }
-    }
-
-    /// A refusal that has come already, if any.
-    pub(crate) fn refusal(&mut self) -> Option<Fault> {
-        while let Ok(arrival) = self.mailbox.try_recv() {
-            let (status, phrase) = (arrival.message.status(), arrival.message.phrase());
-            if status >= 300 {
-                return Some(Fault::Refused { status, phrase: phrase.to_owned() });
-            }
-        }
-        None
-    }
-
-    /// Waits for a final answer that refuses, and gives its status.
-    pub async fn refused(&mut self, limit: Duration) -> Result<u16, Fault> {
-        match self.until(limit, "a refusal", |_| None::<()>).await {
-            Err(Fault::Refused { status, .. }) => Ok(status),
-            Err(fault) => Err(fault),
-            Ok(()) => Err(Fault::Silence("a refusal")),
-        }
-    }
-
-    /// Cancels the INVITE and waits for its 487.
-    pub async fn cancel(&mut self, limit: Duration) -> Result<(), Fault> {
-        let Side::Caller { invite, channel } = &self.side else {
-            return Err(Fault::Ended("CANCEL"));
-        };
-        let head = Head {
-            method: "CANCEL",
-            contact: String::new(),
-            record_route: String::new(),
-            extra: self.core.dialect.reason(&self.contact, 16, "Cancelled"),
-            sdp: String::new(),
-            ..(**invite).clone()
-        };
-        self.core.send(channel, self.core.dialect.request(&head)).await;
-        match self.refused(limit).await? {
-            487 => Ok(()),
-            status => Err(Fault::Refused { status, phrase: "instead of 487".to_owned() }),
-        }
-    }
-
-    // The callee's steps.
-
-    /// Rings as one of several endpoints, each with a To-tag of its own.
-    pub async fn ring(&mut self, status: u16, fork: usize) {
-        self.provisional(status, fork, "").await;
-    }
-
-    /// 183 with SDP: media before the answer.
-    pub async fn progress(&mut self, fork: usize) -> Result<(), Fault> {
-        let sdp = self.answer_sdp("sendrecv")?;
-        self.provisional(183, fork, &sdp).await;
-        Ok(())
-    }
-
-    /// 200 with SDP on one of the forks; waits for the ACK.
-    pub async fn answer(&mut self, fork: usize, limit: Duration) -> Result<(), Fault> {
-        let sdp = self.answer_sdp("sendrecv")?;
-        let tag = self.tag(fork);
-        let Side::Callee { invite, cancelled: false, .. } = &self.side else {
-            return Err(Fault::Ended("the answer"));
-        };
-        self.dialog.local = invite.message.header("To").unwrap_or_default().to_owned();
-        self.dialog.local.push_str(";tag=");
-        self.dialog.local.push_str(&tag);
-        let bytes = self.core.dialect.response(
-            &invite.message,
-            200,
-            "OK",
-            &tag,
-            Some(&self.face()),
-            "",
-            &sdp,
-        );
-        self.core.answer(&invite.clone(), bytes).await;
-        self.wait(limit, "ACK", |message| (message.method() == "ACK").then_some(())).await?;
-        self.confirmed = true;
-        Ok(())
-    }
-
-    /// Refuses.
-    pub async fn refuse(&mut self, status: u16, phrase: &str) {
-        if let Side::Callee { invite, .. } = &self.side {
-            self.core.reply(invite, status, phrase).await;
-        }
-    }
-
-    /// Waits until the caller has given up; the 487 is sent here. Gives the CANCEL.
-    pub async fn cancelled(&mut self, limit: Duration) -> Result<Arc<Message>, Fault> {
-        let mut cancel = None;
-        self.wait(limit, "CANCEL and the ACK of its 487", |message| {
-            if message.method() == "CANCEL" {
-                cancel = Some(Arc::clone(message));
-            }
-            (message.method() == "ACK").then_some(())
-        })
-        .await?;
-        cancel.ok_or(Fault::Silence("CANCEL"))
-    }
-
     // Steps of both.
 
     /// Ends the call and waits for the 200.
     pub async fn bye(&mut self, limit: Duration) -> Result<(), Fault> {
+        self.leaving = true;
         let reason = self.core.dialect.reason(&self.contact, 16, "Normal");
-        let cseq = self.request("BYE", &reason, "").await?;
-        let done = |message: &Arc<Message>| {
-            let ours = !message.is_request() && message.method() == "BYE" && message.cseq() == cseq;
-            (ours && message.status() >= 200).then(|| message.status())
-        };
-        match self.wait(limit, "200 to BYE", done).await? {
+        let answer = self.ask("BYE", &reason, "", limit).await?;
+        match answer.status() {
             200 => Ok(()),
             status => Err(Fault::Refused { status, phrase: "to BYE".to_owned() }),
         }
@@ -325,7 +226,10 @@ impl Call {
         if self.ended.is_some() {
             return Ok(());
         }
-        let is_bye = |message: &Arc<Message>| message.is_request() && message.method() == "BYE";
+        let own = self.own_tag();
+        let is_bye = |message: &Arc<Message>| {
+            message.is_request() && message.method() == "BYE" && message.to_tag() == Some(&own)
+        };
         self.wait(limit, "BYE", |message| is_bye(message).then_some(())).await
     }
 
@@ -337,75 +241,27 @@ impl Call {
         }
     }
 
-    /// A re-INVITE with this direction; waits for the answer, acknowledges it and gives it.
-    pub async fn reinvite(&mut self, way: Direction, limit: Duration) -> Result<Sdp, Fault> {
-        let sdp =
-            self.core.dialect.offer(self.port.rtp(), self.key.as_ref(), self.version, way.name());
-        self.version += 1;
-        let cseq = self.request("INVITE", self.core.dialect.invite_lines(), &sdp).await?;
-        let (status, phrase) = self
-            .wait(limit, "answer to re-INVITE", |message| {
-                let ours = !message.is_request() && message.cseq() == cseq;
-                let last = ours && message.status() >= 200;
-                last.then(|| (message.status(), message.phrase().to_owned()))
-            })
-            .await?;
-        if status >= 300 {
-            return Err(Fault::Refused { status, phrase });
-        }
-        self.remote.clone().ok_or(Fault::Media("no answer"))
-    }
-
-    /// Begins to send a tone, or goes on after [`Self::mute`].
-    pub async fn talk(&self, hertz: u32) -> Result<(), Fault> {
-        let remote = self.remote.as_ref().ok_or(Fault::Media("no SDP yet"))?;
-        let payload = remote.g711().ok_or(Fault::Media("no G.711"))?;
-        let outgoing = Outgoing {
-            rtp: remote.rtp,
-            rtcp: remote.rtcp,
-            mux: remote.mux,
-            payload,
-            law: law(remote, payload),
-            hertz,
-            key: self.key.clone(),
-        };
-        self.port.send(outgoing).await;
-        Ok(())
-    }
-
-    /// Sends digits as telephone-events between the voice.
-    pub async fn dial(&self, digits: &str) -> Result<(), Fault> {
-        let events = self.remote.as_ref().and_then(|sdp| sdp.payload("telephone-event", 8000));
-        self.port.dial(digits, events.ok_or(Fault::Media("no telephone-event"))?).await;
-        Ok(())
-    }
-
-    /// Falls silent.
-    pub async fn mute(&self) {
-        self.port.mute().await;
-    }
-
-    /// The tape so far.
-    pub async fn tape(&self) -> Tape {
-        self.port.take().await
+    /// A request inside the dialog; waits for its final answer, whatever that says.
+    pub async fn ask(
+        &mut self,
+        method: &'static str,
+        extra: &str,
+        sdp: &str,
+        limit: Duration,
+    ) -> Result<Arc<Message>, Fault> {
+        let cseq = self.request(method, extra, sdp).await?;
+        self.wait(limit, "final answer", |message| {
+            let ours = !message.is_request() && message.cseq() == cseq;
+            (ours && message.method() == method && message.status() >= 200)
+                .then(|| Arc::clone(message))
+        })
+        .await
     }
 
     // Below: what the steps are made of.
 
-    async fn provisional(&mut self, status: u16, fork: usize, sdp: &str) {
-        let tag = self.tag(fork);
-        let Side::Callee { invite, cancelled: false, .. } = &self.side else {
-            return;
-        };
-        let phrase = match status {
-            180 => "Ringing",
-            181 => "Call Is Being Forwarded",
-            _ => "Session Progress",
-        };
-        let message = &invite.message;
-        let dialect = &self.core.dialect;
-        let bytes = dialect.response(message, status, phrase, &tag, Some(&self.face()), "", sdp);
-        self.core.answer(&invite.clone(), bytes).await;
+    fn own_tag(&self) -> String {
+        tag_of(&self.dialog.local).unwrap_or_default().to_owned()
     }
 
     fn face(&self) -> Face {
@@ -413,24 +269,7 @@ impl Call {
         Face { contact, record_route }
     }
 
-    fn tag(&mut self, fork: usize) -> String {
-        let Side::Callee { tags, .. } = &mut self.side else {
-            return String::new();
-        };
-        while tags.len() <= fork {
-            tags.push(clock::token::<4>());
-        }
-        tags[fork].clone()
-    }
-
-    fn answer_sdp(&self, way: &str) -> Result<String, Fault> {
-        let offer = self.remote.as_ref().ok_or(Fault::Media("no offer"))?;
-        let (rtp, key) = (self.port.rtp(), self.key.as_ref());
-        let answer = self.core.dialect.sdp_answer(offer, rtp, key, self.version, way);
-        answer.ok_or(Fault::Media("no G.711 in the offer"))
-    }
-
-    async fn send_invite(&mut self, head: Head, channel: Channel) {
+    fn prepare_ack(&self, head: &Head, channel: &Channel) {
         let ack = Head {
             method: "ACK",
             to: "{to}".to_owned(),
@@ -438,11 +277,11 @@ impl Call {
             record_route: String::new(),
             extra: String::new(),
             sdp: String::new(),
+            kind: String::new(),
             ..head.clone()
         };
         let branch = head.via.rsplit_once("branch=").map_or("", |(_, branch)| branch);
-        self.core.prepare_ack(branch, &channel, self.core.dialect.request(&ack));
-        self.core.send(&channel, self.core.dialect.request(&head)).await;
+        self.core.prepare_ack(branch, channel, self.core.dialect.request(&ack));
     }
 
     /// A request inside the dialog; gives its CSeq.
@@ -455,10 +294,9 @@ impl Call {
         self.dialog.cseq += 1;
         let (head, channel) = self.head(method, self.dialog.cseq, extra, sdp).await?;
         if method == "INVITE" {
-            self.send_invite(head, channel).await;
-        } else {
-            self.core.send(&channel, self.core.dialect.request(&head)).await;
+            self.prepare_ack(&head, &channel);
         }
+        self.core.send(&channel, self.core.dialect.request(&head)).await;
         Ok(self.dialog.cseq)
     }
 
@@ -474,7 +312,8 @@ impl Call {
         }
         let channel = self.core.dial(self.home, self.dialog.next_hop()).await?;
         let home: SocketAddr = self.core.homes[self.home % self.core.homes.len()].address;
-        let with_contact = method == "INVITE";
+        let recorded = method == "INVITE";
+        let with_contact = matches!(method, "INVITE" | "REFER" | "UPDATE");
         let head = Head {
             method,
             uri: self.dialog.target.clone(),
@@ -485,37 +324,12 @@ impl Call {
             cseq,
             contact: if with_contact { format!("<{}>", self.contact) } else { String::new() },
             routes: self.dialog.routes.clone(),
-            record_route: if with_contact { self.record_route.clone() } else { String::new() },
+            record_route: if recorded { self.record_route.clone() } else { String::new() },
             extra: extra.to_owned(),
             sdp: sdp.to_owned(),
+            kind: String::new(),
         };
         Ok((head, channel))
-    }
-
-    /// Waits for an answer to the first INVITE that `wanted` accepts; a final one ends the wait.
-    async fn until<T>(
-        &mut self,
-        limit: Duration,
-        what: &'static str,
-        mut wanted: impl FnMut(&Message) -> Option<T>,
-    ) -> Result<T, Fault> {
-        let last = Instant::now() + limit;
-        loop {
-            let message = self.next(last, what).await?;
-            if message.is_request() || message.method() != "INVITE" {
-                continue;
-            }
-            if let Some(found) = wanted(&message) {
-                return Ok(found);
-            }
-            match message.status() {
-                0..=199 => {}
-                200..=299 => return Err(Fault::Ended(what)),
-                status => {
-                    return Err(Fault::Refused { status, phrase: message.phrase().to_owned() });
-                }
-            }
-        }
     }
 
     /// Waits for a message that `wanted` accepts, in a call that stands or comes in.
@@ -531,7 +345,7 @@ impl Call {
             if let Some(found) = wanted(&message) {
                 return Ok(found);
             }
-            if self.ended.is_some() && what != "200 to BYE" {
+            if self.ended.is_some() && !self.leaving {
                 return Err(Fault::Ended(what));
             }
         }
@@ -553,105 +367,26 @@ impl Call {
         let message = &arrival.message;
         match message.method() {
             "BYE" => {
-                self.ended = Some(Arc::clone(message));
+                // Another fork's end is not ours.
+                if message.to_tag() == Some(&self.own_tag()) {
+                    self.ended = Some(Arc::clone(message));
+                }
                 self.core.reply(arrival, 200, "OK").await;
             }
-            "CANCEL" => {
-                let Side::Callee { invite, cancelled, .. } = &mut self.side else {
-                    return Ok(());
-                };
-                *cancelled = true;
-                let invite = invite.clone();
-                let tag = self.tag(0);
-                let response = &self.core.dialect;
-                let bytes = response.response(
-                    &invite.message,
-                    487,
-                    "Request Terminated",
-                    &tag,
-                    None,
-                    "",
-                    "",
-                );
-                self.core.answer(&invite, bytes).await;
-            }
+            "CANCEL" => self.given_up().await,
             "INVITE" => return self.reinvited(arrival).await,
             "ACK" => {
                 if let Some(sdp) = message.sdp() {
                     self.apply(&sdp).await?;
                 }
             }
+            "NOTIFY" => {
+                self.notices.push_back(Arc::clone(message));
+                self.core.reply(arrival, 200, "OK").await;
+            }
             "OPTIONS" => self.core.reply(arrival, 200, "OK").await,
             _ => self.core.reply(arrival, 405, "Method Not Allowed").await,
         }
-        Ok(())
-    }
-
-    async fn reinvited(&mut self, arrival: &Arrival) -> Result<(), Fault> {
-        self.dialog.refresh(&arrival.message);
-        let way = match arrival.message.sdp() {
-            Some(sdp) => {
-                self.apply(&sdp).await?;
-                let way = self.remote.as_ref().map(|sdp| sdp.direction);
-                way.unwrap_or(Direction::SendRecv).mirrored()
-            }
-            None => return Err(Fault::Media("a re-INVITE without offer")),
-        };
-        self.version += 1;
-        let sdp = self.answer_sdp(way.name())?;
-        let (dialect, face) = (&self.core.dialect, self.face());
-        let bytes = dialect.response(&arrival.message, 200, "OK", "", Some(&face), "", &sdp);
-        self.core.answer(arrival, bytes).await;
-        Ok(())
-    }
-
-    /// An answer to an INVITE of ours, the first or a later one.
-    async fn responded(&mut self, arrival: &Arrival) -> Result<(), Fault> {
-        let message = &arrival.message;
-        if message.status() >= 300 {
-            return Ok(());
-        }
-        if message.status() >= 200 {
-            if self.confirmed {
-                self.dialog.refresh(message);
-            } else {
-                self.dialog.accepted(message, &self.record_route);
-            }
-            let (head, channel) = self.head("ACK", message.cseq(), "", "").await?;
-            let ack = self.core.dialect.request(&head);
-            self.core.acknowledge(message, &channel, ack).await;
-            self.confirmed = true;
-        }
-        match message.sdp() {
-            Some(sdp) => self.apply(&sdp).await,
-            None if message.status() >= 200 && self.remote.is_none() => {
-                Err(Fault::Media("no answer in the 200"))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Takes an SDP of the other side and listens accordingly.
-    async fn apply(&mut self, sdp: &str) -> Result<(), Fault> {
-        let sdp = Sdp::read(sdp).ok_or(Fault::Media("unreadable"))?;
-        let voice = sdp.g711().ok_or(Fault::Media("no G.711"))?;
-        let theirs = accepted_crypto(&sdp).map(|(_, key)| key);
-        if self.key.is_some() != (sdp.protocol == "RTP/SAVP") {
-            return Err(Fault::Media("the wrong protocol"));
-        }
-        if self.key.is_some() && theirs.is_none() {
-            return Err(Fault::Media("no usable key"));
-        }
-        if self.remote.as_ref().is_some_and(|before| *before == sdp) {
-            return Ok(());
-        }
-        let incoming = Incoming {
-            key: self.key.is_some().then_some(theirs).flatten(),
-            law: law(&sdp, voice),
-            events: sdp.payload("telephone-event", 8000),
-        };
-        self.remote = Some(sdp);
-        self.port.listen(incoming).await;
         Ok(())
     }
 
@@ -673,8 +408,4 @@ impl Call {
             self.core.complain(format!("{}: without our Record-Route", message.start()));
         }
     }
-}
-
-fn law(sdp: &Sdp, payload: u8) -> Law {
-    if sdp.is_alaw(payload) { Law::A } else { Law::Mu }
 }

@@ -9,7 +9,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::agent::{Call, Dialect, Fault, Home, digits, etiquette};
+use crate::agent::moods::{Moods, Wanted};
+use crate::agent::{Call, Dialect, Fault, Home, etiquette};
 use crate::capture::{Log, Transport};
 use crate::clock;
 use crate::sip::{Message, host_of, port_of};
@@ -50,8 +51,10 @@ pub(crate) struct Core {
     pub(crate) wire: Arc<Shared>,
     pub(crate) log: Log,
     pub(crate) stop: Notify,
+    /// What is asked of this end that a good one would not do.
+    pub(crate) moods: Mutex<Moods>,
     gateway: Mutex<Option<SocketAddr>>,
-    pub(crate) expected: Mutex<Vec<(String, oneshot::Sender<Offer>)>>,
+    pub(crate) expected: Mutex<Vec<(Wanted, oneshot::Sender<Offer>)>>,
     pub(crate) strangers: Mutex<Option<mpsc::Sender<Offer>>>,
     pub(crate) pings: Mutex<Vec<Ping>>,
     pub(crate) complaints: Mutex<Vec<String>>,
@@ -78,6 +81,7 @@ impl Core {
             wire,
             log,
             stop: Notify::new(),
+            moods: Mutex::default(),
             gateway: Mutex::new(gateway),
             expected: Mutex::default(),
             strangers: Mutex::default(),
@@ -96,6 +100,7 @@ impl Core {
             tokio::select! {
                 () = self.stop.notified() => return,
                 arrival = wire.next() => match arrival {
+                    Some(arrival) if lock(&self.moods).ignores(&arrival) => {}
                     Some(arrival) if arrival.message.is_request() => self.request(arrival).await,
                     Some(arrival) => self.response(arrival).await,
                     None => return,
@@ -153,6 +158,14 @@ impl Core {
         }
     }
 
+    /// Sends a request once, cut into so many parts where it goes on a stream.
+    pub(crate) async fn send_in_parts(&self, channel: &Channel, bytes: Vec<u8>, parts: usize) {
+        if parts < 2 || channel.transport == Transport::Udp {
+            return self.send(channel, bytes).await;
+        }
+        channel.send_in_parts(&bytes, parts).await;
+    }
+
     /// Answers a request and remembers the answer for its repeats.
     pub(crate) async fn answer(&self, to: &Arrival, bytes: Vec<u8>) {
         let channel = self.way_back(to).await;
@@ -167,8 +180,13 @@ impl Core {
 
     /// Answers with a status alone.
     pub(crate) async fn reply(&self, to: &Arrival, status: u16, phrase: &str) {
-        let tag = clock::token::<4>();
         let extra = if status == 405 { "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS" } else { "" };
+        self.reply_with(to, status, phrase, extra).await;
+    }
+
+    /// Answers with a status and header lines.
+    pub(crate) async fn reply_with(&self, to: &Arrival, status: u16, phrase: &str, extra: &str) {
+        let tag = clock::token::<4>();
         let bytes = self.dialect.response(&to.message, status, phrase, &tag, None, extra, "");
         self.answer(to, bytes).await;
     }
@@ -268,13 +286,12 @@ impl Core {
         }
         let bytes = self.dialect.response(&arrival.message, 100, "Trying", "", None, "", "");
         self.answer(&arrival, bytes).await;
-        let called = digits(arrival.message.called());
         let mailbox = self.mailbox(arrival.message.call_id());
         let offer = Offer { core: Arc::clone(self), invite: arrival, mailbox };
         let waiting = {
             let mut expected = lock(&self.expected);
             expected.retain(|(_, sender)| !sender.is_closed());
-            let at = expected.iter().position(|(number, _)| *number == called);
+            let at = expected.iter().position(|(wanted, _)| wanted.is(&offer.invite.message));
             at.map(|at| expected.remove(at).1)
         };
         let unwanted = match waiting {
@@ -304,7 +321,12 @@ impl Core {
             }
             None => (200, "OK".to_owned()),
         };
-        self.reply(&arrival, status, &phrase).await;
+        let mood = lock(&self.moods).pings.get(&arrival.channel.local).cloned();
+        let (status, phrase, extra) = match mood {
+            Some((status, extra)) => (status, "Refused".to_owned(), extra),
+            None => (status, phrase, String::new()),
+        };
+        self.reply_with(&arrival, status, &phrase, &extra).await;
         let at = {
             let mut pings = lock(&self.pings);
             if pings.len() == LARGEST {
@@ -332,18 +354,23 @@ impl Core {
                 core.complain(format!("OPTIONS to {host} in return: {fault}"));
             }
             if let Some(ping) = lock(&core.pings).get_mut(at) {
-                ping.back = back.ok();
+                ping.back = back.ok().map(|(answer, ..)| answer.status());
             }
         });
     }
 
-    /// Sends one OPTIONS and waits for its answer.
-    pub(crate) async fn ping(&self, home: usize, host: &str) -> Result<u16, Fault> {
+    /// Sends one OPTIONS and waits for its answer: that, its delay, and whether it came the way it was asked for.
+    pub(crate) async fn ping(
+        &self,
+        home: usize,
+        host: &str,
+    ) -> Result<(Arc<Message>, Duration, bool), Fault> {
         let uri = self.dialect.host_uri(host, self.gateway()?);
         let channel = self.dial(home, &uri).await?;
         let (call, tag) = (clock::token::<12>(), clock::token::<4>());
         let mut mailbox = self.mailbox(&call);
         let bytes = self.dialect.options(&channel, &uri, &call, &tag);
+        let sent = clock::now();
         self.send(&channel, bytes).await;
         let answer = timeout(PATIENCE, async {
             loop {
@@ -358,7 +385,9 @@ impl Core {
         if let Some(why) = self.dialect.blame_ping_answer(&answer.message) {
             self.complain(format!("answer to OPTIONS {uri}: {why}"));
         }
-        Ok(answer.message.status())
+        let (delay, same) =
+            (answer.at.saturating_duration_since(sent), answer.channel.local == channel.local);
+        Ok((answer.message, delay, same))
     }
 
     async fn response(&self, arrival: Arrival) {

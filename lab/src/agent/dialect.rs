@@ -37,6 +37,8 @@ pub(crate) struct Head {
     /// Whole header lines.
     pub(crate) extra: String,
     pub(crate) sdp: String,
+    /// Content-Type of the body; empty: SDP.
+    pub(crate) kind: String,
 }
 
 /// What an answer that makes a dialog says of its end.
@@ -58,7 +60,11 @@ impl Dialect {
     /// A request.
     pub(crate) fn request(&self, head: &Head) -> Vec<u8> {
         let cseq = head.cseq.to_string();
-        let kind = if head.sdp.is_empty() { "" } else { "application/sdp" };
+        let kind = match (head.sdp.as_str(), head.kind.as_str()) {
+            ("", _) => "",
+            (_, "") => "application/sdp",
+            (_, kind) => kind,
+        };
         let values = [
             ("method", head.method),
             ("uri", &head.uri),
@@ -291,7 +297,8 @@ impl Dialect {
         }
     }
 
-    fn cased(&self, name: &str) -> String {
+    /// A header's name as this kind writes it.
+    pub(crate) fn cased(&self, name: &str) -> String {
         match self {
             Self::Teams(_) => name.to_ascii_uppercase(),
             Self::Carrier => name.to_owned(),

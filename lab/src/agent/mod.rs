@@ -9,6 +9,9 @@ mod core;
 pub(crate) mod dialect;
 mod dialog;
 mod etiquette;
+mod invite;
+mod moods;
+pub(crate) mod pair;
 pub(crate) mod robot;
 
 use std::io;
@@ -20,13 +23,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::capture::{Log, Transport};
+use crate::sip::Message;
 use crate::wire::{Handshake, Tls, Wire, lock};
 
-pub use self::call::{Call, Invite};
+pub use self::call::Call;
 pub use self::core::{Offer, Ping};
 pub(crate) use self::dialect::Dialect;
+pub use self::invite::{Around, Edit, Invite};
 
 use self::core::Core;
+use self::moods::Wanted;
 
 /// Why a step of a call did not go as it should.
 #[derive(Debug, thiserror::Error)]
@@ -109,9 +115,48 @@ impl Agent {
     /// The next call to this number (digits; a `+` does not count) belongs to the caller of this.
     #[must_use]
     pub fn expect(&self, called: &str) -> Expected {
+        self.awaited(Wanted::Number(digits(called)))
+    }
+
+    /// The next call to a Request-URI with this in it, in any case, belongs to the caller of this.
+    #[must_use]
+    pub fn expect_token(&self, token: &str) -> Expected {
+        self.awaited(Wanted::Token(token.to_owned()))
+    }
+
+    fn awaited(&self, wanted: Wanted) -> Expected {
         let (sender, offer) = oneshot::channel();
-        lock(&self.core.expected).push((digits(called), sender));
+        lock(&self.core.expected).push((wanted, sender));
         Expected { offer }
+    }
+
+    /// From now on an INVITE to this number gets no answer at all, not even 100.
+    pub fn ignore(&self, called: &str) {
+        lock(&self.core.moods).silent.push(digits(called));
+    }
+
+    /// Whether one of our homes hears anything.
+    pub fn deafen(&self, home: usize, deaf: bool) {
+        let ip = self.core.homes[home].address.ip();
+        let mut moods = lock(&self.core.moods);
+        moods.deaf.retain(|known| *known != ip);
+        if deaf {
+            moods.deaf.push(ip);
+        }
+    }
+
+    /// From now on OPTIONS that come to one of our homes are refused with this, or answered again.
+    pub fn refuse_pings(&self, home: usize, with: Option<(u16, &str)>) {
+        let address = self.core.homes[home].address;
+        let mut moods = lock(&self.core.moods);
+        match with {
+            Some((status, extra)) => {
+                moods.pings.insert(address, (status, extra.to_owned()));
+            }
+            None => {
+                moods.pings.remove(&address);
+            }
+        }
     }
 
     /// Calls that nobody expected; without this they get 404.
@@ -124,6 +169,16 @@ impl Agent {
 
     /// One OPTIONS to `host` at the gateway; the status of the answer.
     pub async fn ping(&self, home: usize, host: &str) -> Result<u16, Fault> {
+        Ok(self.core.ping(home, host).await?.0.status())
+    }
+
+    /// One OPTIONS to `host` at the gateway: its answer, how long that took, and whether it came on
+    /// the connection of the request.
+    pub(crate) async fn ask_options(
+        &self,
+        home: usize,
+        host: &str,
+    ) -> Result<(Arc<Message>, Duration, bool), Fault> {
         self.core.ping(home, host).await
     }
 

@@ -3,9 +3,10 @@
 //! [`prepare`] makes certificates and configuration and starts the fakes; then the gateway is
 //! started with [`Scene::config`]; [`run`] plays the calls and judges them by what was captured.
 
+pub(crate) mod network;
 mod play;
 mod report;
-mod scene;
+pub(crate) mod scene;
 
 pub use play::run;
 pub use report::{Outcome, Report};

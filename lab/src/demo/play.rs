@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::agent::{Agent, Call, Fault, Invite};
+use crate::agent::{Agent, Call, Fault, Invite, pair};
 use crate::clock;
 use crate::demo::report::{Outcome, Report};
 use crate::demo::scene::{CARRIERS, Scene, TEAMS, TENANTS};
-use crate::media::judge;
 use crate::sip::{Message, host_of};
 
 /// Plays all calls against the gateway that runs with the scene's configuration, and judges them.
@@ -200,11 +199,9 @@ fn legs(
 }
 
 async fn join(caller: &mut Call, callee: &mut Call, fork: usize) -> Result<(), Fault> {
-    let (answered, acked) = tokio::join!(caller.answered(LIMIT), callee.answer(fork, LIMIT));
-    answered.and(acked)
+    pair::join(caller, callee, fork, LIMIT).await
 }
 
-/// A tone each way for a while, then silence, so that nothing is under way when it is judged.
 async fn converse(
     caller: &mut Call,
     callee: &mut Call,
@@ -212,34 +209,22 @@ async fn converse(
     notes: &mut Notes,
 ) -> Result<(), Fault> {
     notes.suite = caller.suite().or(callee.suite());
-    caller.talk(500).await?;
-    callee.talk(700).await?;
-    let (one, other) = tokio::join!(caller.stay(TALK), callee.stay(TALK));
-    caller.mute().await;
-    callee.mute().await;
-    sleep(SETTLE).await;
-    let (there, back) = (caller.tape().await, callee.tape().await);
+    let flows = pair::converse(caller, callee, TALK).await?;
     let [from, to] = names;
-    let now = clock::now();
-    notes.flows.push((format!("{from} to {to}"), judge(&there, &back, now)));
-    notes.flows.push((format!("{to} to {from}"), judge(&back, &there, now)));
-    one.and(other)
+    let [there, back] = flows;
+    notes.flows.push((format!("{from} to {to}"), there));
+    notes.flows.push((format!("{to} to {from}"), back));
+    Ok(())
 }
 
 /// A tone from one side only.
 async fn hear(from: &Call, to: &Call, name: &str, notes: &mut Notes) -> Result<(), Fault> {
-    from.talk(900).await?;
-    sleep(EARLY).await;
-    from.mute().await;
-    sleep(SETTLE).await;
-    let (sent, heard) = (from.tape().await, to.tape().await);
-    notes.flows.push((name.to_owned(), judge(&sent, &heard, clock::now())));
+    notes.flows.push((name.to_owned(), pair::hear(from, to, EARLY).await?));
     Ok(())
 }
 
 async fn end(by: &mut Call, of: &mut Call) -> Result<(), Fault> {
-    let (byed, ended) = tokio::join!(by.bye(LIMIT), of.ended(LIMIT));
-    byed.and(ended)
+    pair::end(by, of, LIMIT).await
 }
 
 /// A call of the play takes seven; twice this and the pairing stay under thirty.
@@ -249,4 +234,3 @@ const RING: Duration = Duration::from_millis(300);
 /// Longer than the 4.5 s after which the gateway's own RTCP is due.
 const TALK: Duration = Duration::from_millis(5000);
 const EARLY: Duration = Duration::from_secs(1);
-const SETTLE: Duration = Duration::from_millis(150);

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::agent::robot;
 use crate::capture::{Log, Transport};
 use crate::carrier::{self, FakeCarrier};
-use crate::clock;
+use crate::demo::network::Network;
 use crate::pki::{Leaf, Pki, PkiError};
 use crate::teams::{self, FakeTeams};
 use crate::wire::Trust;
@@ -60,7 +60,7 @@ const DOMAIN: &str = "teams.test";
 /// Makes certificates and configuration in `dir` and starts a fake Teams and two fake carriers, the
 /// first over UDP, the second over TCP. Must be called inside a Tokio runtime.
 pub async fn prepare(dir: &Path) -> Result<Scene, DemoError> {
-    let net = Network::choose().ok_or(DemoError::NoPorts)?;
+    let net = Network::choose(&[10, 50, 51], &[11, 20, 21, 22]).ok_or(DemoError::NoPorts)?;
     let pki = Pki::create(&dir.join("certs"))?;
     let sbc = pki.issue("sbc", &Leaf::gateway(BASE))?;
     let identity = pki.issue("teams", &Leaf::teams(DOMAIN))?;
@@ -131,46 +131,7 @@ impl Scene {
     }
 }
 
-/// One /24 of loopback addresses and the ports used on it.
-struct Network {
-    base: [u8; 3],
-    sip: u16,
-    tls: u16,
-    admin: u16,
-}
-
-impl Network {
-    fn choose() -> Option<Self> {
-        (0..50).find_map(|_| {
-            let [one, other, ..] = clock::random::<2>();
-            let base = [127, 16 + one % 200, other];
-            let net = Self { base, sip: 0, tls: 0, admin: 0 };
-            let sip = net.free(5060, &[10, 50, 51])?;
-            let tls = net.free(5061, &[11, 20, 21, 22])?;
-            let admin = net.free(8080, &[1])?;
-            Some(Self { base, sip, tls, admin })
-        })
-    }
-
-    fn host(&self, last: u8) -> IpAddr {
-        let [one, two, three] = self.base;
-        Ipv4Addr::new(one, two, three, last).into()
-    }
-
-    /// `port`, or a later one, that is free at all of these addresses. A softphone that listens on
-    /// every address takes the usual ones away.
-    fn free(&self, port: u16, hosts: &[u8]) -> Option<u16> {
-        let is_free = |port: &u16| {
-            hosts.iter().all(|last| {
-                let at = SocketAddr::new(self.host(*last), *port);
-                TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok()
-            })
-        };
-        (port..port.saturating_add(1000)).step_by(10).find(is_free)
-    }
-}
-
-fn hosts(teams: &FakeTeams) -> String {
+pub(crate) fn hosts(teams: &FakeTeams) -> String {
     let mut text = String::new();
     for (name, address) in teams.hosts() {
         let comma = if text.is_empty() { "" } else { ", " };
@@ -255,7 +216,7 @@ numbers = ["+155500{number}0000-+155500{number}9999"]
     )
 }
 
-fn write(path: &Path, text: &str) -> Result<(), DemoError> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), DemoError> {
     let file = |source| DemoError::File { path: path.to_owned(), source };
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).map_err(file)?;

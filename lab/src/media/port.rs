@@ -32,6 +32,8 @@ pub struct Outgoing {
     pub hertz: u32,
     /// `None`: plain RTP.
     pub key: Option<Key>,
+    /// Number of the first packet of the stream; `None`: any.
+    pub sequence: Option<u16>,
 }
 
 /// How to read what arrives.
@@ -446,7 +448,7 @@ impl Sender {
             ssrc: word(4),
             time: word(8),
             timestamp: word(8),
-            sequence: u16::from_be_bytes([random[12], random[13]]),
+            sequence: outgoing.sequence.unwrap_or(u16::from_be_bytes([random[12], random[13]])),
             packets: 0,
             events: VecDeque::new(),
             muted: None,
@@ -582,7 +584,7 @@ mod tests {
 
     fn outgoing(to: &Port, hertz: u32, key: Option<Key>, mux: bool) -> Outgoing {
         let rtcp = if mux { to.rtp() } else { to.rtcp() };
-        Outgoing { rtp: to.rtp(), rtcp, mux, payload: 8, law: Law::A, hertz, key }
+        Outgoing { rtp: to.rtp(), rtcp, mux, payload: 8, law: Law::A, hertz, key, sequence: None }
     }
 
     async fn talk(key: [Option<Key>; 2], mux: bool) -> [crate::media::Flow; 2] {

@@ -3,6 +3,8 @@
 //! webrtc-srtp 0.17 returns SRTCP without the E bit unauthenticated and panics on short SRTCP, so
 //! both are refused here before it sees them. It knows no MKI; that is added and taken off here.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use webrtc_srtp::context::Context;
@@ -76,6 +78,12 @@ pub struct Key {
     suite: Suite,
     key_salt: Vec<u8>,
     mki: Option<(u64, usize)>,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key {{ suite: {:?}, .. }}", self.suite)
+    }
 }
 
 impl Key {

@@ -65,7 +65,10 @@ impl Habits {
         if message.lines("Require").any(|value| value.contains("100rel")) {
             return Some((420, "100rel is required".to_owned()));
         }
-        if !message.called().starts_with('+') || !message.uri().contains(";user=phone") {
+        // A user of Teams who is transferred to has no number.
+        let user = message.uri().contains(";x-m=") && message.header("Referred-By").is_some();
+        let number = message.called().starts_with('+') && message.uri().contains(";user=phone");
+        if !number && !user {
             return Some((404, "the number lacks + or user=phone".to_owned()));
         }
         if message.body().is_empty() {

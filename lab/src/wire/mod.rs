@@ -3,6 +3,7 @@
 //! Every message that crosses is put into the [`Log`]. A stream that was opened is used again for
 //! the same (remote, name, own address) while it lives. All tasks end when the [`Wire`] is dropped.
 
+pub(crate) mod knock;
 mod stream;
 mod tls;
 mod udp;
@@ -65,6 +66,21 @@ impl Channel {
             Way::Datagram(socket) => socket.send_to(&bytes, self.remote).await.is_ok(),
             Way::Stream(queue) => queue.try_send(bytes).is_ok(),
         }
+    }
+
+    /// Sends one message in so many parts and records it once: under TLS each is a record.
+    pub(crate) async fn send_in_parts(&self, bytes: &[u8], parts: usize) -> bool {
+        self.record(true, clock::now(), bytes);
+        for part in bytes.chunks(bytes.len().div_ceil(parts.max(1)).max(1)) {
+            let sent = match &self.way {
+                Way::Datagram(socket) => socket.send_to(part, self.remote).await.is_ok(),
+                Way::Stream(queue) => queue.try_send(part.to_vec()).is_ok(),
+            };
+            if !sent {
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether it can still be sent on.
