@@ -50,21 +50,34 @@ pub struct Record {
 }
 
 /// A shared, bounded list of records. When it is full the oldest goes.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Log {
     records: Arc<Mutex<VecDeque<Record>>>,
+    largest: usize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Log {
     /// An empty log.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::of(LARGEST)
+    }
+
+    /// An empty log that forgets the oldest of more messages than this.
+    #[must_use]
+    pub fn of(largest: usize) -> Self {
+        Self { records: Arc::default(), largest }
     }
 
     pub(crate) fn push(&self, record: Record) {
         let mut records = self.lock();
-        if records.len() == LARGEST {
+        if records.len() == self.largest {
             records.pop_front();
         }
         records.push_back(record);

@@ -30,6 +30,7 @@ pub mod demo;
 pub mod ladder;
 pub mod media;
 pub mod pki;
+mod seeded;
 pub mod sip;
 pub mod teams;
 pub mod wire;

@@ -13,7 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use media_relay::{Command, Port};
 use sip_stack::endpoint::Origin;
-use sip_stack::message::Message;
+use sip_stack::message::{HeaderId, Message, Replaces};
 use sip_stack::transport::Source;
 
 use super::flows::{Opened, Retired};
@@ -207,7 +207,9 @@ impl Core {
         if !message.is_request() {
             return self.kindred.made_by(self.endpoint.origin(message.branch())?);
         }
-        if let Some(tag) = message.to_tag() {
+        // An INVITE that wants to replace a leg is for the process that has it.
+        let replaced = message.value(HeaderId::Replaces).and_then(Replaces::parse);
+        if let Some(tag) = message.to_tag().or(replaced.map(|named| named.to_tag)) {
             let ours = self.dialogs.contains_key(tag);
             let origin = self.endpoint.origin(tag).filter(|_| !ours)?;
             return self.kindred.made_by(origin);

@@ -172,8 +172,10 @@ impl Core {
         lock(&self.answers).put(transaction(&to.message), (channel.clone(), bytes.clone()));
         let message = Message::read(&bytes);
         channel.send(bytes.clone()).await;
-        let accepted = message.filter(|it| it.method() == "INVITE" && it.status() / 100 == 2);
-        if let Some(message) = accepted {
+        // A 2xx is repeated until its ACK on every transport, a refusal over UDP (RFC 3261 §13.3.1.4, §17.2.1).
+        let udp = channel.transport == Transport::Udp;
+        let least = |it: &Message| it.status() / 100 == 2 || udp && it.status() >= 300;
+        if let Some(message) = message.filter(|it| it.method() == "INVITE" && least(it)) {
             self.repeat(acknowledged(&message), channel, bytes);
         }
     }

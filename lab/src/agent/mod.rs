@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::capture::{Log, Transport};
 use crate::sip::Message;
-use crate::wire::{Handshake, Tls, Wire, lock};
+use crate::wire::{Handshake, Tls, Weather, Wire, lock};
 
 pub use self::call::Call;
 pub use self::core::{Offer, Ping};
@@ -180,6 +180,11 @@ impl Agent {
         host: &str,
     ) -> Result<(Arc<Message>, Duration, bool), Fault> {
         self.core.ping(home, host).await
+    }
+
+    /// From now on its datagrams go over a line so bad.
+    pub fn weather(&self, weather: Weather) {
+        self.core.wire.weather(weather);
     }
 
     /// OPTIONS that came.

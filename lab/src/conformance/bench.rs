@@ -1,6 +1,7 @@
 //! What the play of one rule has: the stage, its calls, and what it says of them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::report::{Entry, Step, Verdict};
@@ -126,6 +127,7 @@ impl Bench {
         invite: Invite,
         awaited: Expected,
     ) -> Result<(Call, Call), Trouble> {
+        self.stage.begun.fetch_add(1, Ordering::Relaxed);
         let mut caller = from.call(invite).await?;
         self.calls.push(caller.call_id().to_owned());
         match awaited.call(LIMIT).await {

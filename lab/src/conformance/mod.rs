@@ -11,6 +11,7 @@ mod bench;
 mod emergency;
 mod forms;
 mod identity;
+mod mix;
 mod options;
 mod outside;
 mod provisional;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+pub use mix::{Mix, Mixed, mix};
 pub use report::{Entry, Report, Step, Verdict, list};
 pub use rule::{Rule, rules};
 pub use scene::{Own, set};

@@ -78,6 +78,15 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The same, and the ladder of its calls where the rule is broken.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        let ladder = self.ladder.as_deref().unwrap_or_default();
+        format!("{}\n{ladder}", self.line())
+    }
+}
+
 /// All that were played.
 pub struct Report {
     /// In the order of their numbers.
@@ -240,7 +249,7 @@ mod tests {
 
     fn report(verdict: Verdict) -> Report {
         let steps = vec![Step::Sent("a \"word\"".to_owned()), Step::Came("b".to_owned())];
-        let entry = Entry { rule: rules()[1], sent, came, verdict, ladder: Some("->".to_owned()) };
+        let entry = Entry { rule: rules()[1], steps, verdict, ladder: Some("->".to_owned()) };
         Report { entries: vec![entry, Entry::unseen(rules()[75], "live")], own: true }
     }
 

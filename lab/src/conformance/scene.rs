@@ -20,6 +20,8 @@ use crate::wire::Trust;
 pub struct Own {
     /// What the gateway is to be started with.
     pub config: PathBuf,
+    /// `/live`, `/health` and `/metrics` of the gateway.
+    pub admin: SocketAddr,
     /// The ends around it.
     pub stage: Arc<Stage>,
 }
@@ -31,7 +33,7 @@ pub async fn set(dir: &Path) -> Result<Own, DemoError> {
     let pki = Pki::create(&dir.join("certs"))?;
     pki.issue("sbc", &Leaf::gateway(BASE))?;
     let identity = pki.issue("teams", &Leaf::teams(DOMAIN))?;
-    let log = Log::new();
+    let log = Log::of(CAPTURED);
     let edge = SocketAddr::new(net.host(11), net.tls);
     let settings = teams::Settings {
         end: "Teams".to_owned(),
@@ -76,9 +78,12 @@ pub async fn set(dir: &Path) -> Result<Own, DemoError> {
         own: true,
         patience: Duration::from_secs(10),
         numbers: AtomicU64::new(1),
+        span: 9_000,
+        begun: AtomicU64::new(0),
         outside: 14_155_550_200,
     };
-    Ok(Own { config, stage: Arc::new(stage) })
+    let admin = SocketAddr::new(net.host(1), net.admin);
+    Ok(Own { config, admin, stage: Arc::new(stage) })
 }
 
 fn fqdn(n: u8) -> String {
@@ -176,6 +181,8 @@ numbers = ["+155500{n}0000-+155500{n}9999"{more}]
     )
 }
 
+/// Messages of a thousand calls with everything that may happen in them.
+const CAPTURED: usize = 100_000;
 const BASE: &str = "sbc.test";
 const DOMAIN: &str = "teams.test";
 const PRIVATE: &str = "+1001";

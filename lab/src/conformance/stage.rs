@@ -67,6 +67,10 @@ pub struct Stage {
     /// How long the first OPTIONS may take.
     pub(crate) patience: Duration,
     pub(crate) numbers: AtomicU64,
+    /// How many numbers a tenant has from its first on.
+    pub(crate) span: u64,
+    /// Calls that plays have begun.
+    pub(crate) begun: AtomicU64,
     /// The first number outside, digits.
     pub(crate) outside: u64,
 }
@@ -83,7 +87,13 @@ impl Stage {
     }
 
     fn fresh(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed) % NUMBERS
+        self.numbers.fetch_add(1, Ordering::Relaxed) % self.span
+    }
+
+    /// What the ends captured.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
     }
 
     /// To be called before the SBC starts: what its first messages must meet, if these rules are played (all if there are
@@ -113,5 +123,5 @@ impl Stage {
     }
 }
 
-/// A tenant has this many numbers from its first on.
-const NUMBERS: u64 = 90;
+/// Somebody else's SBC need not know more numbers of a tenant.
+pub(crate) const FEW: u64 = 90;

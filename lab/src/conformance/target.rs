@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::stage::{Stage, Trunk};
+use super::stage::{FEW, Stage, Trunk};
 use crate::agent::digits;
 use crate::capture::{Log, Transport};
 use crate::carrier::{self, FakeCarrier};
@@ -122,6 +122,8 @@ impl Target {
             own: false,
             patience: self.patience,
             numbers: AtomicU64::new(1),
+            span: FEW,
+            begun: AtomicU64::new(0),
             outside: e164(&self.outside)?,
         }))
     }

@@ -7,6 +7,7 @@ pub(crate) mod knock;
 mod stream;
 mod tls;
 mod udp;
+mod weather;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,6 +25,9 @@ use crate::clock;
 use crate::sip::Message;
 
 pub use tls::{Peer, Tls, Trust};
+pub use weather::Weather;
+
+use udp::Datagrams;
 
 /// A message that came in, and the way back.
 #[derive(Clone, Debug)]
@@ -54,7 +58,7 @@ pub struct Channel {
 
 #[derive(Clone)]
 enum Way {
-    Datagram(Arc<UdpSocket>),
+    Datagram(Arc<Datagrams>),
     Stream(mpsc::Sender<Vec<u8>>),
 }
 
@@ -63,7 +67,7 @@ impl Channel {
     pub async fn send(&self, bytes: Vec<u8>) -> bool {
         self.record(true, clock::now(), &bytes);
         match &self.way {
-            Way::Datagram(socket) => socket.send_to(&bytes, self.remote).await.is_ok(),
+            Way::Datagram(socket) => udp::send(socket, bytes, self.remote).await,
             Way::Stream(queue) => queue.try_send(bytes).is_ok(),
         }
     }
@@ -73,7 +77,7 @@ impl Channel {
         self.record(true, clock::now(), bytes);
         for part in bytes.chunks(bytes.len().div_ceil(parts.max(1)).max(1)) {
             let sent = match &self.way {
-                Way::Datagram(socket) => socket.send_to(part, self.remote).await.is_ok(),
+                Way::Datagram(socket) => udp::send(socket, part.to_vec(), self.remote).await,
                 Way::Stream(queue) => queue.try_send(part.to_vec()).is_ok(),
             };
             if !sent {
@@ -147,7 +151,7 @@ pub(crate) struct Shared {
     log: Log,
     tls: Option<Tls>,
     arrivals: mpsc::Sender<Arrival>,
-    datagrams: Mutex<Vec<Arc<UdpSocket>>>,
+    datagrams: Mutex<Vec<Arc<Datagrams>>>,
     streams: Mutex<HashMap<Route, Channel>>,
     handshakes: Mutex<Vec<Handshake>>,
     life: watch::Receiver<()>,
@@ -185,8 +189,8 @@ impl Wire {
     pub async fn listen(&self, transport: Transport, at: SocketAddr) -> io::Result<SocketAddr> {
         match transport {
             Transport::Udp => {
-                let socket = Arc::new(UdpSocket::bind(at).await?);
-                let local = socket.local_addr()?;
+                let socket = Arc::new(Datagrams::new(UdpSocket::bind(at).await?)?);
+                let local = socket.local;
                 lock(&self.shared.datagrams).push(Arc::clone(&socket));
                 self.shared.spawn(udp::receive(Arc::clone(&self.shared), socket, local));
                 Ok(local)
@@ -222,11 +226,9 @@ impl Shared {
     ) -> io::Result<Channel> {
         if transport == Transport::Udp {
             let sockets = lock(&self.datagrams).clone();
-            let same =
-                |socket: &Arc<UdpSocket>| socket.local_addr().is_ok_and(|local| local.ip() == from);
-            let socket = sockets.into_iter().find(same).ok_or(io::ErrorKind::AddrNotAvailable)?;
-            let local = socket.local_addr()?;
-            return Ok(self.channel(transport, local, to, None, Way::Datagram(socket)));
+            let socket = sockets.into_iter().find(|socket| socket.local.ip() == from);
+            let socket = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
+            return Ok(self.channel(transport, socket.local, to, None, Way::Datagram(socket)));
         }
         let route = Route { transport, from, to, name: name.to_owned() };
         let open = lock(&self.streams).get(&route).cloned();
@@ -238,6 +240,13 @@ impl Shared {
         streams.retain(|_, channel| channel.is_open());
         streams.insert(route, channel.clone());
         Ok(channel)
+    }
+
+    /// From now on the line of every datagram socket is so bad.
+    pub(crate) fn weather(&self, weather: Weather) {
+        for socket in lock(&self.datagrams).iter() {
+            socket.sky.set(weather);
+        }
     }
 
     /// All handshakes so far.

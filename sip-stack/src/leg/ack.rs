@@ -26,6 +26,13 @@ pub(super) struct AckAwaited {
     pub(super) initial: bool,
 }
 
+impl AckAwaited {
+    /// Our 2xx made the offer.
+    pub(super) const fn owes_answer(&self) -> bool {
+        self.offer.is_some()
+    }
+}
+
 /// An ACK that we sent for a 2xx.
 pub(super) struct Acked {
     pub(super) token: Token,
@@ -135,6 +142,13 @@ impl Leg {
         self.flush(now, out);
     }
 
+    /// The peer has sent what it sends after its ACK only.
+    pub(super) fn ack_implied(&mut self, out: &mut Outbox) {
+        if self.take_awaited().is_some_and(|awaited| awaited.initial) {
+            out.push_back(Action::Event(Event::Confirmed));
+        }
+    }
+
     /// [`Timer::Ack`]: no ACK came (RFC 3261 §13.3.1.4, §14.2).
     pub(super) fn ack_missing(&mut self, now: Instant, out: &mut Outbox) {
         if self.take_awaited().is_none() {
@@ -208,15 +222,34 @@ mod tests {
         assert_eq!(rig.last_draft().write(), first);
     }
 
+    /// RFC 5407 §3.1.4: on another connection, or over UDP, it may come before the ACK, or instead of it.
     #[test]
-    fn reinvite_before_the_ack_is_told_to_come_again() {
+    fn a_reinvite_before_the_ack_implies_it() {
         let mut rig = Rig::called(THEIRS);
         rig.answer(OURS);
         rig.drain();
         rig.request("INVITE", "", "v=0 new");
-        assert_eq!(rig.drain(), ["500 INVITE"]);
-        rig.ack(10, "");
-        rig.request("INVITE", "", "v=0 new");
         assert_eq!(rig.drain(), ["Confirmed", "Offer v=0 new"]);
+        rig.accept("v=0 ours 2");
+        assert_eq!(rig.drain(), ["200 INVITE +sdp"]);
+        rig.ack(10, "");
+        assert!(rig.drain().is_empty(), "late");
+        rig.request("INVITE", "", "v=0 new");
+        assert_eq!(rig.drain(), ["200 INVITE +sdp"], "the second is acknowledged by the third");
+        rig.ack(12, "");
+        rig.seconds(60);
+        assert!(rig.drain().is_empty());
+    }
+
+    #[test]
+    fn a_reinvite_before_the_ack_that_owes_us_an_answer_is_told_to_come_again() {
+        let mut rig = Rig::called("");
+        rig.answer(OURS);
+        rig.drain();
+        rig.request("INVITE", "", "v=0 new");
+        assert_eq!(rig.drain(), ["500 INVITE"]);
+        rig.ack(10, THEIRS);
+        rig.request("INVITE", "", "v=0 new");
+        assert_eq!(rig.drain(), ["Answer v=0 theirs", "Confirmed", "Offer v=0 new"]);
     }
 }

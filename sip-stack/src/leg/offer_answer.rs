@@ -9,9 +9,9 @@
 //! offer()         | INVITE -> Sent   | queued         | queued     | refused 491 | queued
 //! accept_offer()  | -                | -              | ACK+SDP    | 200 (1)     | -
 //! refuse_offer()  | -                | -              | ACK, BYE   | final       | -
-//! INVITE, SDP new | Offer -> Received| 491            | 491        | 500 (2)     | 500 (2)
-//! INVITE, SDP same| 200 -> AckAwaited| 491            | 491        | 500 (2)     | 500 (2)
-//! INVITE, no SDP  | Offer -> Received| 491            | 491        | 500 (2)     | 500 (2)
+//! INVITE, SDP new | Offer -> Received| 491            | 491        | 500 (2)     | as Idle (7)
+//! INVITE, SDP same| 200 -> AckAwaited| 491            | 491        | 500 (2)     | as Idle (7)
+//! INVITE, no SDP  | Offer -> Received| 491            | 491        | 500 (2)     | as Idle (7)
 //! UPDATE with SDP | as INVITE, no ACK| 491            | 491        | 500 (2)     | 500 (2)
 //! UPDATE, no SDP  | 200              | 200            | 200        | 200         | 200
 //! CANCEL          | -                | -              | -          | 487 (3)     | -
@@ -29,6 +29,8 @@
 //! (5) after the glare wait or Retry-After, with the newest offer, a bounded number of times; the
 //!     peer's offer accepted meanwhile takes its place: OfferRefused 491
 //! (6) without the owner's decision on an UPDATE, an INVITE
+//! (7) the ACK was sent before it and comes another way, or is lost (RFC 5407 §3.1.4, case 1); 500 (2) where it owes us an
+//!     answer
 //! ```
 //!
 //! An SDP that equals the peer's last one byte for byte (a session refresh) is answered here with
@@ -109,6 +111,11 @@ impl Leg {
             Exchange::Idle => {}
             Exchange::Sent(_) | Exchange::AckOwed { .. } => {
                 return self.reply(server, request, 491, out);
+            }
+            Exchange::AckAwaited(awaited)
+                if *request.method() == Method::Invite && !awaited.owes_answer() =>
+            {
+                self.ack_implied(out);
             }
             Exchange::Received(_) | Exchange::AckAwaited(_) => {
                 return self.busy(server, request, out);
@@ -327,7 +334,7 @@ mod tests {
                     &["491 INVITE"],
                     &["491 INVITE"],
                     &["500 INVITE"],
-                    &["500 INVITE"],
+                    &["Offer v=0 theirs 2"],
                 ],
             ),
             (
@@ -338,13 +345,13 @@ mod tests {
                     &["491 INVITE"],
                     &["491 INVITE"],
                     &["500 INVITE"],
-                    &["500 INVITE"],
+                    &["Offer v=0 theirs"],
                 ],
             ),
             (
                 "INVITE without SDP",
                 |rig| rig.request("INVITE", "", ""),
-                [&["Offer -"], &["491 INVITE"], &["491 INVITE"], &["500 INVITE"], &["500 INVITE"]],
+                [&["Offer -"], &["491 INVITE"], &["491 INVITE"], &["500 INVITE"], &["Offer -"]],
             ),
             (
                 "UPDATE with new SDP",

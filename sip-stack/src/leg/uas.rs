@@ -11,6 +11,7 @@
 //! input                 | Answered
 //! ----------------------+----------------------------------------------------------
 //! ACK                   | Confirmed, after Answer if our 2xx made the offer
+//! re-INVITE             | implies the ACK, unless that owes us an answer (see offer_answer)
 //! ACK without answer    | BYE, Ended NoAnswer -> Ending
 //! 64*T1 without ACK     | BYE, Ended NoAck -> Ending
 //! bye()                 | Ended Local -> Ending; the BYE waits for ACK or 64*T1 (§15)
@@ -292,7 +293,7 @@ mod tests {
                 "INVITE",
                 |rig| rig.request("INVITE", "", "v=0 new"),
                 (&["500 INVITE"], State::Invited),
-                (&["500 INVITE"], State::Answered),
+                (&["Confirmed", "Offer v=0 new"], State::Confirmed),
             ),
             (
                 "accept_offer(), refuse_offer()",

@@ -17,6 +17,7 @@ mod hostile;
 mod hours;
 mod keys;
 mod leak;
+mod mix;
 mod music;
 mod mutated;
 mod names;

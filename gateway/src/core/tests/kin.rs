@@ -83,6 +83,32 @@ fn r03_a_ringing_call_is_answered_across_an_upgrade() {
     family.silent(1);
 }
 
+/// TR-060: who has a leg in the elder takes it over there, and all that follows is the elder's.
+#[test]
+fn tr_060_a_leg_is_taken_over_across_an_upgrade() {
+    let mut family = Family::new();
+    let invite = rings(&mut family);
+    family.hear(0, PROXY, &reply(&invite, "200 OK", "t1", TEAMS_CONTACT, SECURE));
+    let ok = family.0[0].expect(CARRIER, "SIP/2.0 200");
+    family.hear(0, CARRIER, &carrier_ack(&ok));
+    family.upgrade();
+    family.upgrade();
+    let replacing = takeover::replacing(&invite, "t001", "from-tag=t1", SECURE);
+    family.hear(2, takeover::SECOND, &replacing);
+    let ok = family.0[0].expect(takeover::SECOND, "SIP/2.0 200");
+    family.hear(2, takeover::SECOND, &takeover::within(&ok, "ACK", 1, ""));
+    family.0[0].expect(PROXY, "BYE ");
+    family.hear(2, takeover::SECOND, &takeover::within(&ok, "BYE", 2, ""));
+    family.0[0].expect(CARRIER, "BYE ");
+    for who in [1, 2] {
+        family.silent(who);
+    }
+    // What no process has is refused by the one that hears it.
+    let unknown = replacing.replace("to-tag=", "to-tag=x").replace("CALL-ID: n1", "CALL-ID: n9");
+    family.hear(2, takeover::SECOND, &unknown.replace("branch=z9hG4bK", "branch=z9hG4bKu"));
+    family.0[2].expect(takeover::SECOND, "SIP/2.0 481");
+}
+
 #[test]
 fn r03_a_ringing_call_is_cancelled_across_an_upgrade() {
     let mut family = Family::new();

@@ -4,7 +4,7 @@ use super::transfer::{KEY, KEY_B, hears};
 use super::*;
 
 /// An INVITE of Teams that wants to replace the leg that `invite` began; `tenant` is whom it speaks for.
-fn replacing(invite: &str, tenant: &str, params: &str, sdp: &str) -> String {
+pub(super) fn replacing(invite: &str, tenant: &str, params: &str, sdp: &str) -> String {
     let from = value(invite, "From");
     let tag = from.split_once(";tag=").expect("a tag").1;
     let replaces = format!("{};to-tag={tag};{params}", value(invite, "Call-ID"));
@@ -24,7 +24,7 @@ fn elsewhere() -> String {
     SECURE.replace(KEY, KEY_B).replace("audio 40000", "audio 42000")
 }
 
-fn within(ok: &str, method: &str, cseq: u32, body: &str) -> String {
+pub(super) fn within(ok: &str, method: &str, cseq: u32, body: &str) -> String {
     let head = format!(
         "{method} sip:x@t001.sbc.test:5061 SIP/2.0\n\
          VIA: SIP/2.0/TLS 127.0.0.21:5061;branch=z9hG4bKn{method}{cseq}\nMAX-FORWARDS: 70\n\
@@ -35,7 +35,7 @@ fn within(ok: &str, method: &str, cseq: u32, body: &str) -> String {
     with_body(&head, body)
 }
 
-const SECOND: &str = "127.0.0.21:5061";
+pub(super) const SECOND: &str = "127.0.0.21:5061";
 
 /// TR-060: the newcomer is answered, the leg that it names is hung up on, and the carrier notices nothing.
 #[test]
