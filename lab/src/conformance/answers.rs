@@ -141,7 +141,7 @@ async fn given_up(bench: &mut Bench) -> Judged {
         let invite = bench.inbound(&trunk);
         let (mut caller, mut callee) = bench.call_in(&trunk, invite).await?;
         callee.ring(180, 0).await;
-        caller.ringing(LIMIT).await?;
+        bench.rung(&mut caller).await?;
         let (cancelled, done) =
             tokio::join!(callee.cancelled(LIMIT), caller.cancel_with(reason, LIMIT));
         let cancel = cancelled?;

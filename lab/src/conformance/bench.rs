@@ -181,12 +181,32 @@ impl Bench {
 
     /// Both ends say a tone and hear the other's, every packet of it.
     pub(crate) async fn converse(&mut self, pair: &mut Pair) -> Judged {
+        if self.bad_lines() {
+            // What was lost of the signalling before is repeated meanwhile.
+            let (carrier, teams) = (&mut pair.carrier, &mut pair.teams);
+            let (stayed, too) = tokio::join!(carrier.stay(REPEATS), teams.stay(REPEATS));
+            stayed.and(too)?;
+        }
         // What was under way before belongs to nobody.
         drop((pair.carrier.tape().await, pair.teams.tape().await));
         let [to_teams, to_carrier] =
             pair::converse(&mut pair.carrier, &mut pair.teams, TALK).await?;
         clean(&to_teams, "from the trunk to Teams")?;
         clean(&to_carrier, "from Teams to the trunk")
+    }
+
+    /// The caller hears ringing. Over a bad line it may not: nobody repeats an 18x for a minute (RFC 3261 §13.3.1.1).
+    pub(crate) async fn rung(&self, caller: &mut Call) -> Result<bool, Trouble> {
+        let bad = self.bad_lines();
+        match caller.ringing(if bad { WHILE } else { LIMIT }).await {
+            Ok(_) => Ok(true),
+            Err(Fault::Silence(_)) if bad => Ok(false),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    fn bad_lines(&self) -> bool {
+        self.stage.bad_lines.load(Ordering::Relaxed)
     }
 
     /// What came in a call, in order.
@@ -304,5 +324,7 @@ pub(crate) const CALLER: &str = "+14155550100";
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 pub(crate) const TALK: Duration = Duration::from_millis(600);
 pub(crate) const MOMENT: Duration = Duration::from_millis(60);
+/// In which what is lost over UDP is repeated twice (RFC 3261 §17.1.1.1).
+const REPEATS: Duration = Duration::from_millis(1600);
 /// In which something unwanted would have come.
 pub(crate) const WHILE: Duration = Duration::from_millis(500);

@@ -55,6 +55,7 @@ pub async fn mix(stage: &Arc<Stage>, mix: Mix, progress: &(dyn Fn(&str) + Sync))
         let seed = mix.seed.wrapping_add(n << 32);
         trunk.carrier.weather(Weather { seed, lost: mix.lost, late: mix.late });
     }
+    stage.bad_lines.store(mix.lost > 0, Ordering::Relaxed);
     let mut seeded = Seeded::new(mix.seed);
     let mut playing = JoinSet::new();
     let mut entries = Vec::new();

@@ -45,7 +45,7 @@ async fn forked(bench: &mut Bench) -> Judged {
     bench.sent("a call of the trunk; 180 tag A, 180 tag B, 183 with SDP tag C, 200 tag B");
     let (mut caller, mut callee) = ringing(bench, &bench.trunk()).await?;
     callee.ring(180, 0).await;
-    caller.ringing(LIMIT).await?;
+    let rung = bench.rung(&mut caller).await?;
     callee.ring(180, 1).await;
     callee.progress(2).await?;
     sleep(WHILE).await;
@@ -55,7 +55,7 @@ async fn forked(bench: &mut Bench) -> Judged {
     let tags: Vec<_> = answers.iter().filter_map(|it| it.to_tag()).collect();
     ensure!(tags.windows(2).all(|two| two[0] == two[1]), "the trunk sees several dialogs");
     ensure!(
-        answers.first().is_some_and(|it| it.status() == 180),
+        !rung || answers.first().is_some_and(|it| it.status() == 180),
         "the trunk's ringback does not begin"
     );
     bench.came("18x and 200 under one tag at the trunk, 180 first");
@@ -97,7 +97,7 @@ async fn told(bench: &mut Bench, trunk: &Trunk, wanted: Option<&[u16]>) -> Judge
     bench.sent(format!("a call of {}; 180, then 183 with SDP and no audio, then 200", trunk.end));
     let (mut caller, mut callee) = ringing(bench, trunk).await?;
     callee.ring(180, 0).await;
-    caller.ringing(LIMIT).await?;
+    bench.rung(&mut caller).await?;
     callee.progress(0).await?;
     sleep(WHILE).await;
     pair::join(&mut caller, &mut callee, 0, LIMIT).await?;
@@ -169,7 +169,7 @@ async fn reliable(bench: &mut Bench) -> Judged {
         };
         bench.note(&callee);
         callee.ring(180, 0).await;
-        caller.ringing(LIMIT).await?;
+        bench.rung(&mut caller).await?;
         pair::join(&mut caller, &mut callee, 0, LIMIT).await?;
         let flow = pair::hear(&callee, &caller, TALK).await?;
         clean(&flow, "from Teams to the trunk")?;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use super::stage::{Known, Stage, Trunk};
@@ -79,6 +79,7 @@ pub async fn set(dir: &Path) -> Result<Own, DemoError> {
         patience: Duration::from_secs(10),
         numbers: AtomicU64::new(1),
         span: 9_000,
+        bad_lines: AtomicBool::new(false),
         begun: AtomicU64::new(0),
         outside: 14_155_550_200,
     };

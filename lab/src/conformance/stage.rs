@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -69,6 +69,8 @@ pub struct Stage {
     pub(crate) numbers: AtomicU64,
     /// How many numbers a tenant has from its first on.
     pub(crate) span: u64,
+    /// The lines to the trunks lose datagrams.
+    pub(crate) bad_lines: AtomicBool,
     /// Calls that plays have begun.
     pub(crate) begun: AtomicU64,
     /// The first number outside, digits.

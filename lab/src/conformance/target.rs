@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use super::stage::{FEW, Stage, Trunk};
@@ -123,6 +123,7 @@ impl Target {
             patience: self.patience,
             numbers: AtomicU64::new(1),
             span: FEW,
+            bad_lines: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             outside: e164(&self.outside)?,
         }))
