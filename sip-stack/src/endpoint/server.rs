@@ -323,7 +323,7 @@ impl Endpoint {
 
     /// A response did not leave: the connection of its request is gone. It is sent once more, on a new
     /// connection to where the request came from and the sent-by port (§18.2.2), though its transaction
-    /// may be over.
+    /// may be over. Of several, the last one alone: whoever has it needs none of those before.
     pub(super) fn reply_send_failed(&mut self, server: ServerId) {
         if let Some(found) = self.servers.get_mut(&server) {
             found.target.flow = None;
@@ -333,6 +333,7 @@ impl Endpoint {
             return;
         };
         let Some((server, target, bytes)) = self.replies.remove(at) else { return };
+        self.replies.retain(|(of, ..)| *of != server);
         self.push_reply(server, Target { flow: None, ..target }, bytes);
     }
 
@@ -423,7 +424,7 @@ mod tests {
     };
     use super::*;
     use crate::message::ParseError;
-    use crate::transport::Transport::Udp;
+    use crate::transport::Transport::{Tls, Udp};
 
     const US: Owner = Owner(8);
 
@@ -451,7 +452,6 @@ mod tests {
 
     #[test]
     fn a_response_whose_connection_is_gone_leaves_on_another_once() {
-        use crate::transport::Transport::Tls;
         let (mut endpoint, now) = endpoint();
         endpoint.handle_message(source(Tls), incoming("OPTIONS", &[]), now);
         let (server, request) = drain(&mut endpoint).requests.remove(0);
@@ -467,6 +467,22 @@ mod tests {
         endpoint.handle_send_failed(again, now);
         assert!(endpoint.poll_output().is_none());
         assert_eq!(endpoint.counters().lost_sends, 1);
+    }
+
+    #[test]
+    fn of_several_replies_that_did_not_leave_the_last_one_is_sent_again() {
+        let (mut endpoint, now) = endpoint();
+        let invite = incoming("INVITE", &[]);
+        endpoint.handle_message(source(Tls), invite, now);
+        let (server, invite) = drain(&mut endpoint).requests.remove(0);
+        endpoint.respond(server, Draft::response(&invite, 180), now);
+        endpoint.respond(server, Draft::response(&invite, 200), now);
+        let sent = drain(&mut endpoint).sent;
+        assert_eq!(sent.len(), 2);
+        for (send, ..) in sent {
+            endpoint.handle_send_failed(send, now);
+        }
+        assert_eq!(drain(&mut endpoint).kinds(), ["200"]);
     }
 
     #[test]
