@@ -53,6 +53,12 @@ impl Delivery {
         }
     }
 
+    /// How many requests may still have to go another way.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.requests.len()
+    }
+
     fn remember(&mut self, send: SendId, ack: Parked) {
         if self.acks.len() >= MOST_ACKS {
             self.acks.pop_front();

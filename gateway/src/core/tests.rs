@@ -33,6 +33,7 @@ mod reload;
 mod restore;
 mod ringing;
 mod sessions;
+mod simulation;
 mod takeover;
 mod transfer;
 
@@ -86,6 +87,10 @@ impl World {
 
     /// The process of that epoch.
     fn born(config: config::Config, epoch: u32) -> Self {
+        Self::of(routes(config), epoch)
+    }
+
+    fn of(routes: Arc<Routes>, epoch: u32) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
         let now = Instant::now();
         let mut seed = u64::from(epoch);
@@ -95,7 +100,7 @@ impl World {
                 *byte = (seed >> 33) as u8;
             }
         });
-        let pools = Pools::new(&config);
+        let pools = Pools::new(routes.config());
         let mut ports = Ports::new(1, pools.configs(), Duration::from_secs(1));
         let warm: Vec<media_relay::Port> = pools
             .ids()
@@ -111,7 +116,7 @@ impl World {
         ports.warm(&warm);
         let core = Core::new(
             CoreConfig {
-                routes: routes(config),
+                routes,
                 random,
                 ports,
                 node_epoch: epoch,
@@ -150,41 +155,45 @@ impl World {
 
     fn drain(&mut self) {
         while let Some(output) = self.core.poll_output() {
-            match output {
-                Output::Send { id, target, bytes } => {
-                    let dead = self.dead.get(&target.remote).copied();
-                    if let Some(dead) = dead.filter(|_| target.transport.is_reliable()) {
-                        let after = match dead {
-                            Dead::Refuses => Duration::ZERO,
-                            Dead::Hangs => Duration::from_millis(1500),
-                        };
-                        self.failing.push((self.now + after, id, target.remote));
-                    }
-                    let text = String::from_utf8_lossy(&bytes).into_owned();
-                    assert_no_forbidden_forms(&target, &text);
-                    self.sent.push_back((target, text));
+            self.take(output);
+        }
+    }
+
+    fn take(&mut self, output: Output) {
+        match output {
+            Output::Send { id, target, bytes } => {
+                let dead = self.dead.get(&target.remote).copied();
+                if let Some(dead) = dead.filter(|_| target.transport.is_reliable()) {
+                    let after = match dead {
+                        Dead::Refuses => Duration::ZERO,
+                        Dead::Hangs => Duration::from_millis(1500),
+                    };
+                    self.failing.push((self.now + after, id, target.remote));
                 }
-                Output::Journal(Entry::Ended(record)) => self.records.push(*record),
-                Output::Journal(entry) => self.journal.push(entry),
-                Output::Media { command, .. } => {
-                    if let Command::Release(session) = command
-                        && !self.silent_relay
-                    {
-                        let stats = Box::default();
-                        let why = media_relay::End::Released;
-                        let event = media_relay::Event::Ended { session, why, stats };
-                        self.core.handle_media(event, self.now);
-                    }
-                    self.media.push(command);
-                }
-                Output::Retire(flow) => self.retired.push(flow),
-                Output::Close(flow) => self.closed.push(flow),
-                Output::Hand { to, source, raw } => self.handed.push_back((to, source, raw)),
-                Output::Event(Event::Fault) => self.faults += 1,
-                Output::Event(Event::Silent(silent)) => self.silent.push(silent),
-                Output::Query { id, name, kind } => self.queries.push_back((id, name, kind)),
-                Output::Event(_) => {}
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                assert_no_forbidden_forms(&target, &text);
+                self.sent.push_back((target, text));
             }
+            Output::Journal(Entry::Ended(record)) => self.records.push(*record),
+            Output::Journal(entry) => self.journal.push(entry),
+            Output::Media { command, .. } => {
+                if let Command::Release(session) = command
+                    && !self.silent_relay
+                {
+                    let stats = Box::default();
+                    let why = media_relay::End::Released;
+                    let event = media_relay::Event::Ended { session, why, stats };
+                    self.core.handle_media(event, self.now);
+                }
+                self.media.push(command);
+            }
+            Output::Retire(flow) => self.retired.push(flow),
+            Output::Close(flow) => self.closed.push(flow),
+            Output::Hand { to, source, raw } => self.handed.push_back((to, source, raw)),
+            Output::Event(Event::Fault) => self.faults += 1,
+            Output::Event(Event::Silent(silent)) => self.silent.push(silent),
+            Output::Query { id, name, kind } => self.queries.push_back((id, name, kind)),
+            Output::Event(_) => {}
         }
     }
 

@@ -1,0 +1,129 @@
+//! What must hold when the script is over, and when everything is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use media_relay::Command;
+use sip_stack::leg;
+
+use super::script::Role;
+use super::session::{Session, State};
+use super::stage::Stage;
+use crate::cdr::Record;
+
+impl Stage {
+    /// A while after the last thing happened, before anybody is made to hang up.
+    pub(super) fn judge_talk(&self, faults: &mut Vec<String>) {
+        for agent in &self.agents {
+            for session in agent.sessions.iter().filter(|s| s.state == State::Up) {
+                if let Some(fault) = self.judge_session(session) {
+                    faults.push(format!("{}, call {}: {fault}", agent.site.name, session.call));
+                }
+            }
+        }
+        for (_, leg) in self.world.core.slots.legs() {
+            let id = leg.id();
+            let made = self.witness.dialog(&id.call_id, &id.local_tag, &id.remote_tag);
+            if made.heard.is_some()
+                && !matches!(leg.state(), leg::State::Ending | leg::State::Ended)
+            {
+                faults.push(format!("a leg that was hung up on is {:?}", leg.state()));
+            }
+        }
+    }
+
+    /// A peer that talks is talked to, and both have agreed to the same.
+    ///
+    /// Whom the gateway's BYE could not reach is let off: that is the line's fault. So is a peer that is cut off.
+    fn judge_session(&self, session: &Session) -> Option<String> {
+        let role = if session.caller { Role::Caller } else { Role::Callee };
+        if self.deaf.contains(&(session.call, role)) {
+            return None;
+        }
+        let id = &session.dialog.id;
+        let made = self.witness.dialog(&id.call_id, &id.remote_tag, &id.local_tag);
+        if made.sent.is_some_and(|at| !made.arrived || self.now() - at < FAREWELL) {
+            return None;
+        }
+        let mut legs = self.world.core.slots.legs();
+        let leg = legs.find(|(_, leg)| *leg.local_tag() == id.remote_tag).map(|(_, leg)| leg);
+        let Some(leg) = leg.filter(|leg| leg.state() == leg::State::Confirmed) else {
+            let state = leg.map(leg::Leg::state);
+            return Some(format!("half-open: the gateway's leg is {state:?}"));
+        };
+        let talk = &session.talk;
+        let same =
+            leg.local_sdp() == talk.remote.as_ref() && leg.remote_sdp() == talk.local.as_ref();
+        (session.is_idle() && !same)
+            .then(|| "both have agreed to different descriptions".to_owned())
+    }
+
+    /// Everything is over: the gateway has nothing left of it.
+    pub(super) fn judge_end(&self, faults: &mut Vec<String>) {
+        let core = &self.world.core;
+        let gauges = core.gauges();
+        let mut left = |what: &str, count: usize| {
+            if count > 0 {
+                faults.push(format!("{count} {what} left"));
+            }
+        };
+        left("calls", core.unfinished());
+        left("dialogs", core.dialogs.len());
+        left("permits", core.admission.by_tenant().len());
+        left("deadlines of calls", usize::from(core.slots.poll_timeout().is_some()));
+        left("requests under way", core.delivery.waiting());
+        left("look-ups", core.lookups.len());
+        left("transactions", gauges.transactions);
+        left("port pairs", PORTS - gauges.free_port_pairs);
+        left("faults", self.world.faults);
+        for agent in &self.agents {
+            faults.extend(agent.faults.iter().map(|fault| format!("{}: {fault}", agent.site.name)));
+        }
+        faults.extend(self.witness.faults.iter().cloned());
+        self.witness.judge_messages(self.now(), faults);
+        self.witness.judge_records(&self.world.records, faults);
+        self.judge_media(faults);
+        self.judge_success(faults);
+    }
+
+    /// What nothing hinders comes about: a gateway that refuses everything would pass all other judgements.
+    fn judge_success(&self, faults: &mut Vec<String>) {
+        let answered = |record: &Record| record.t_answer.is_some();
+        if self.script.is_unhindered() && !self.world.records.iter().all(answered) {
+            faults
+                .push("nothing stood in the way of this call, and it was not answered".to_owned());
+        }
+    }
+
+    /// The relay releases each session that it was told of, once and last.
+    fn judge_media(&self, faults: &mut Vec<String>) {
+        let mut released = BTreeMap::new();
+        for command in &self.world.media {
+            match command {
+                Command::Apply(plan) => {
+                    if std::mem::replace(released.entry(plan.session).or_insert(false), false) {
+                        faults.push(format!("session {} after its end", plan.session.0));
+                    }
+                }
+                Command::Release(session) => {
+                    if released.insert(*session, true) != Some(false) {
+                        faults.push(format!("session {} released for nothing", session.0));
+                    }
+                }
+                Command::Resume { .. }
+                | Command::Kept { .. }
+                | Command::Cool { .. }
+                | Command::Tap { .. } => {}
+            }
+        }
+        // What the relay has given up by itself needs no release.
+        let given = |session| self.given.contains(session);
+        let kept = released.iter().filter(|(session, released)| !**released && !given(session));
+        faults.extend(kept.map(|(session, _)| format!("session {} never released", session.0)));
+    }
+}
+
+/// Until a BYE without an answer is given up (64 * T1).
+const FAREWELL: Duration = Duration::from_secs(35);
+/// As many as a world has.
+const PORTS: usize = 100;

@@ -1,0 +1,264 @@
+//! Who watches the line: what reached the gateway and what it sent, whether that reached anybody or not. What it owes is
+//! judged by that alone, so that a bad line excuses nothing that is not the line's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sip_stack::message::{Message, Method};
+
+use super::agent::first_line;
+use crate::cdr::Record;
+
+/// A dialog: the Call-ID, the gateway's tag, the peer's tag.
+type Name = (Bytes, Bytes, Bytes);
+
+/// A request of a peer that reached the gateway.
+struct Asked {
+    /// Its method; a re-INVITE is one of its own.
+    kind: String,
+    line: String,
+    at: Instant,
+    answer: Option<u16>,
+}
+
+/// A dialog that a 2xx has made.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Made {
+    /// When a BYE of the peer reached the gateway.
+    pub(super) heard: Option<Instant>,
+    /// When the gateway first sent a BYE.
+    pub(super) sent: Option<Instant>,
+    /// A BYE of the gateway reached the peer.
+    pub(super) arrived: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Witness {
+    asked: BTreeMap<(Bytes, Bytes), Asked>,
+    dialogs: BTreeMap<Name, Made>,
+    /// The INVITEs that began a call at the gateway, by Call-ID: the final status that it sent.
+    calls: BTreeMap<Bytes, Option<u16>>,
+    /// 2xx that reached the gateway, by dialog and CSeq, and the ACKs that it sent.
+    answers: BTreeSet<(Name, u32)>,
+    acks: BTreeSet<(Name, u32)>,
+    /// The requests that it sent, by branch and method: what the first final answer to reach it was.
+    asks: BTreeMap<(Bytes, Bytes), (String, Option<u16>)>,
+    /// How many messages it sent, by Call-ID.
+    sent: BTreeMap<Bytes, usize>,
+    pub(super) faults: Vec<String>,
+}
+
+impl Witness {
+    /// A message reaches the gateway.
+    pub(super) fn heard(&mut self, message: &Message, now: Instant) {
+        let method = message.method();
+        if !message.is_request() {
+            let status = message.status();
+            let asks = self.asks.get_mut(&transaction(message));
+            if let Some((_, answer)) = asks.filter(|_| status >= 200) {
+                answer.get_or_insert(status);
+            }
+            if *method == Method::Invite && (200..300).contains(&message.status()) {
+                let name = name(message, message.from_tag(), message.to_tag());
+                self.answers.insert((name.clone(), message.cseq()));
+                self.dialogs.entry(name).or_default();
+            }
+            return;
+        }
+        if *method == Method::Ack {
+            return;
+        }
+        let key = transaction(message);
+        let asked =
+            || Asked { kind: kind(message), line: first_line(message), at: now, answer: None };
+        self.asked.entry(key).or_insert_with(asked);
+        match message.to_tag() {
+            None if *method == Method::Invite => {
+                self.calls.entry(message.slice(message.call_id())).or_insert(None);
+            }
+            Some(_) if *method == Method::Bye => {
+                let name = name(message, message.to_tag(), message.from_tag());
+                if let Some(made) = self.dialogs.get_mut(&name) {
+                    made.heard.get_or_insert(now);
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// The gateway sends a message.
+    pub(super) fn sent(&mut self, message: &Message, now: Instant) {
+        *self.sent.entry(message.slice(message.call_id())).or_default() += 1;
+        let method = message.method();
+        if !message.is_request() {
+            return self.answered(message);
+        }
+        let name = name(message, message.from_tag(), message.to_tag());
+        if *method == Method::Ack {
+            self.acks.insert((name, message.cseq()));
+            return;
+        }
+        self.asks.entry(transaction(message)).or_insert_with(|| (kind(message), None));
+        if *method == Method::Bye {
+            match self.dialogs.get_mut(&name) {
+                Some(made) => {
+                    made.sent.get_or_insert(now);
+                }
+                None => self.faults.push(format!("a BYE for no dialog: {}", first_line(message))),
+            }
+        }
+    }
+
+    fn answered(&mut self, message: &Message) {
+        let (method, status) = (message.method(), message.status());
+        let key = transaction(message);
+        let Some(asked) = self.asked.get_mut(&key) else {
+            return self.faults.push(format!("a {status} to nothing that was asked"));
+        };
+        match asked.answer {
+            Some(before) if before != status => {
+                self.faults.push(format!("{before}, then {status} to {}", asked.line));
+            }
+            Some(_) | None if status >= 200 => asked.answer = Some(status),
+            Some(_) | None => {}
+        }
+        if *method != Method::Invite || status < 200 {
+            return;
+        }
+        if let Some(answer) = self.calls.get_mut(message.call_id()) {
+            answer.get_or_insert(status);
+        }
+        if status < 300 {
+            self.dialogs.entry(name(message, message.to_tag(), message.from_tag())).or_default();
+        }
+    }
+
+    /// A message of the gateway reaches a peer.
+    pub(super) fn arrived(&mut self, message: &Message) {
+        if message.is_request() && *message.method() == Method::Bye {
+            let name = name(message, message.from_tag(), message.to_tag());
+            if let Some(made) = self.dialogs.get_mut(&name) {
+                made.arrived = true;
+            }
+        }
+    }
+
+    /// What is known of a dialog.
+    pub(super) fn dialog(&self, call_id: &Bytes, ours: &Bytes, theirs: &Bytes) -> Made {
+        let name = (call_id.clone(), ours.clone(), theirs.clone());
+        self.dialogs.get(&name).copied().unwrap_or_default()
+    }
+
+    /// Every request that reached the gateway was answered for good, every 2xx acknowledged, every dialog ended by a BYE,
+    /// and no call made a storm.
+    pub(super) fn judge_messages(&self, now: Instant, faults: &mut Vec<String>) {
+        for asked in self.asked.values() {
+            // What has come a moment ago may still be on its way through the other side.
+            if asked.answer.is_none() && now - asked.at > LONGEST_ANSWER {
+                faults.push(format!("never answered: {}", asked.line));
+            }
+        }
+        for (name, cseq) in self.answers.difference(&self.acks) {
+            faults.push(format!("never acknowledged: the 2xx of CSeq {cseq} in {}", show(name)));
+        }
+        for (name, made) in &self.dialogs {
+            if made.heard.is_none() && made.sent.is_none() {
+                faults.push(format!("no BYE in {}", show(name)));
+            }
+        }
+        for (call_id, count) in &self.sent {
+            if *count > STORM {
+                faults.push(format!("{count} messages in {}", String::from_utf8_lossy(call_id)));
+            }
+        }
+    }
+
+    /// Each call has one record, which tells what was seen.
+    pub(super) fn judge_records(&self, records: &[Record], faults: &mut Vec<String>) {
+        if records.len() != self.calls.len() {
+            faults.push(format!("{} calls, {} records", self.calls.len(), records.len()));
+        }
+        for (call_id, answer) in &self.calls {
+            let own = |record: &&Record| record.legs[0].call_id.as_bytes() == call_id;
+            let name = String::from_utf8_lossy(call_id);
+            let mut of_call = records.iter().filter(own);
+            let (Some(record), None) = (of_call.next(), of_call.next()) else {
+                faults.push(format!("not one record of {name}"));
+                continue;
+            };
+            let Some(status) = *answer else { continue };
+            let told = (record.cause.sip, record.ended_by.as_str());
+            let answered = record.t_answer.is_some();
+            if answered != (200..300).contains(&status) {
+                faults.push(format!("{name} was answered {status}, its record says {told:?}"));
+            }
+            if !answered && !tells(record.cause.sip, status) {
+                faults.push(format!("{name} was refused with {status}, its record says {told:?}"));
+            }
+            let of_leg = |leg: usize| record.legs.get(leg).map(|leg| leg.call_id.clone());
+            let ended = match record.ended_by.as_str() {
+                "caller" if answered => of_leg(0),
+                "callee" if answered => of_leg(1),
+                _ => continue,
+            };
+            let ended = ended.unwrap_or_default();
+            let mut dialogs = self.dialogs.iter().filter(|((id, ..), _)| id == ended.as_bytes());
+            if !dialogs.any(|(_, made)| made.heard.is_some()) {
+                faults.push(format!("{name} was ended by {told:?}, who has said no BYE"));
+            }
+        }
+    }
+
+    /// How often what was answered how: requests of peers, and those of the gateway.
+    pub(super) fn tally(&self, tally: &mut BTreeMap<String, usize>) {
+        let word =
+            |answer: &Option<u16>| answer.map_or("-".to_owned(), |status| status.to_string());
+        let asked = self.asked.values().map(|a| format!("{} {}", a.kind, word(&a.answer)));
+        let asks = self.asks.values().map(|(kind, answer)| format!("our {kind} {}", word(answer)));
+        for what in asked.chain(asks) {
+            *tally.entry(what).or_default() += 1;
+        }
+    }
+
+    /// The most messages that the gateway has sent in one dialog.
+    pub(super) fn most(&self) -> usize {
+        self.sent.values().copied().max().unwrap_or(0)
+    }
+}
+
+/// Whether a record's status stands for what the caller was told (`status_map` of the trunks, and what is not for callers).
+const fn tells(recorded: u16, status: u16) -> bool {
+    match recorded {
+        300..=399 => status == 480,
+        401 | 407 => status == 403,
+        500 | 502 => status == recorded || status == 503,
+        _ => status == recorded,
+    }
+}
+
+fn name(message: &Message, ours: Option<&[u8]>, theirs: Option<&[u8]>) -> Name {
+    let tag = |tag: Option<&[u8]>| Bytes::copy_from_slice(tag.unwrap_or_default());
+    (message.slice(message.call_id()), tag(ours), tag(theirs))
+}
+
+fn transaction(message: &Message) -> (Bytes, Bytes) {
+    let method = Bytes::copy_from_slice(message.method().as_bytes());
+    (message.slice(message.branch()), method)
+}
+
+fn kind(message: &Message) -> String {
+    let again = *message.method() == Method::Invite && message.to_tag().is_some();
+    let method = String::from_utf8_lossy(message.method().as_bytes());
+    if again { format!("re-{method}") } else { method.into_owned() }
+}
+
+fn show((call_id, ours, theirs): &Name) -> String {
+    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+    format!("{} ({} | {})", text(call_id), text(ours), text(theirs))
+}
+
+/// Longer than a re-INVITE may lie with its owner, and than its other side may take.
+const LONGEST_ANSWER: Duration = Duration::from_secs(130);
+/// Messages in one dialog.
+const STORM: usize = 400;
