@@ -158,6 +158,7 @@ fn decode(letters: &[u8; LEN]) -> Option<[u8; 15]> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::fixture;
     use super::*;
 
     const ORIGIN: Origin = Origin { node: 3, shard: 1, epoch: 0x0102_0304 };
@@ -201,6 +202,20 @@ mod tests {
         let ids = Identifiers::new(ORIGIN, [9; 32], [1; 32]);
         for text in [&b""[..], b"z9hG4bK", b"as7d9f", b"uuuuuuuuuuuuuuuuuuuuuuuu"] {
             assert_eq!(ids.origin(text), None);
+        }
+    }
+
+    #[test]
+    fn what_another_of_our_kind_makes_is_not_taken_for_a_loop() {
+        let (mut endpoint, _) = fixture::endpoint();
+        let mut other = Identifiers::new(ORIGIN, [8; 32], [1; 32]);
+        let alike = |id: &[u8; LEN]| endpoint.origin(id).is_some_and(|it| it.node == 3);
+        let theirs = std::iter::repeat_with(|| other.fresh()).find(alike).unwrap();
+        for (identifier, ours) in [(text(&theirs), false), (endpoint.new_tag(), true)] {
+            let branch = String::from_utf8_lossy(&identifier);
+            let via = format!("Via: SIP/2.0/UDP peer.example;branch=z9hG4bK{branch}");
+            let request = fixture::incoming("OPTIONS", &[&via]);
+            assert_eq!(endpoint.has_passed(&request), ours);
         }
     }
 
