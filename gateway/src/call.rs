@@ -381,6 +381,7 @@ impl Call {
         self.attempt_timeout(cx);
         self.limit_timeout(cx);
         self.parting_timeout(cx);
+        self.referral_timeout(cx);
         if self.figures_deadline.is_some_and(|due| due <= cx.now) {
             self.figures_deadline = None;
             if std::mem::take(&mut self.relayed) {
@@ -393,7 +394,8 @@ impl Call {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let figures = self.figures_deadline.filter(|_| self.relayed);
         let limit = self.bounds.due().filter(|_| self.phase == Phase::Talking);
-        let own = [self.attempts.timers.next(), figures, limit, self.parting.due()];
+        let referral = self.referral.as_ref().and_then(Referral::due);
+        let own = [self.attempts.timers.next(), figures, limit, self.parting.due(), referral];
         let legs = self.legs.iter().filter_map(|l| l.leg.poll_timeout());
         legs.chain(own.into_iter().flatten()).min()
     }

@@ -8,11 +8,14 @@
 //! REFER                    | to the other  | 491                    | to the other: a new one
 //! 2xx to ours              | -             | 2xx, → accepted        | -
 //! failure of ours          | -             | the same, → none       | -
-//! NOTIFY of the other side | 481           | 481                    | 200; NOTIFY with a new status;
-//!                          |               |                        | the last one → none
+//! 20 s                     | -             | 504, → none            | -
+//! NOTIFY of the other side | 481           | as after 202, which it | 200; NOTIFY with a new status;
+//!                          |               | has overtaken          | the last one → none
 //! ```
 //!
 //! Who hangs up ends the call, as always: after a transfer that came about, the referrer does.
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use config::Refer;
@@ -36,12 +39,19 @@ pub(super) struct Referral {
     event: Bytes,
     /// What it was told last.
     told: u16,
+    /// Until when it is answered at the latest.
+    due: Instant,
 }
 
 impl Referral {
     /// Whether the other side has not answered yet.
     pub(super) const fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// When it is answered, whatever the other side has said.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.open.is_some().then_some(self.due)
     }
 }
 
@@ -76,7 +86,8 @@ impl Call {
         count(event::Transfer::Passed, cx);
         let event = self.next_event(refer);
         let open = Some((server, refer.clone()));
-        self.referral = Some(Referral { referrer: at, open, event, told: 0 });
+        let due = cx.now + PATIENCE;
+        self.referral = Some(Referral { referrer: at, open, event, told: 0, due });
     }
 
     /// The other side's answer to it.
@@ -90,7 +101,15 @@ impl Call {
         self.respond(referrer, server, &refer, if accepted { 202 } else { status }, cx);
     }
 
-    /// How the other side's call fares. There are no other subscriptions (RFC 6665 §4.1.3).
+    /// The other side says nothing, and the referrer would give up soon.
+    pub(super) fn referral_timeout(&mut self, cx: &mut Context<'_>) {
+        if self.referral.as_ref().and_then(Referral::due).is_some_and(|due| due <= cx.now) {
+            self.referral_answered(504, cx);
+        }
+    }
+
+    /// How the other side's call fares; a NOTIFY may come before the 2xx to the REFER, whose acceptance it shows (RFC 6665
+    /// §4.1.2.4). There are no other subscriptions (§4.1.3).
     pub(super) fn notified(
         &mut self,
         at: usize,
@@ -99,11 +118,11 @@ impl Call {
         cx: &mut Context<'_>,
     ) {
         let other = self.other(at);
-        let referral = self.referral.as_mut();
-        let Some(referral) = referral.filter(|it| it.open.is_none() && other == Some(it.referrer))
-        else {
+        if !self.referral.as_ref().is_some_and(|it| other == Some(it.referrer)) {
             return self.respond(at, server, notify, 481, cx);
-        };
+        }
+        self.referral_answered(202, cx);
+        let Some(referral) = &mut self.referral else { return };
         let state = notify.value(HeaderId::SubscriptionState).unwrap_or_default();
         let last = state.len() >= ENDED.len() && state[..ENDED.len()].eq_ignore_ascii_case(ENDED);
         let status = match status_in(&notify.body()) {
@@ -141,4 +160,6 @@ fn status_in(fragment: &[u8]) -> Option<u16> {
     (100..700).contains(&status).then_some(status)
 }
 
+/// Who sent a REFER waits 64*T1 for an answer, and then takes the dialog for gone (RFC 3261 §12.2.1.2).
+const PATIENCE: Duration = Duration::from_secs(20);
 const ENDED: &[u8] = b"terminated";

@@ -110,20 +110,23 @@ fn what_a_trunk_may_not_do_is_refused() {
     ends_well(&mut world, &ok);
 }
 
+/// A NOTIFY of the carrier.
+fn notify(ok: &str, cseq: u32, state: &str, line: &str) -> String {
+    let head = format!(
+        "NOTIFY sip:x@127.0.0.10 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bKn{cseq}\n\
+         Max-Forwards: 70\nFrom: {}\nTo: {}\nCall-ID: c1\nCSeq: {cseq} NOTIFY\nEvent: refer\n\
+         Subscription-State: {state}\n",
+        value(ok, "From"),
+        value(ok, "To"),
+    );
+    with_body(&head, line).replace("application/sdp", "message/sipfrag")
+}
+
 /// "pass": the other trunk is asked, and what it says of that comes back: each status once, and no NOTIFY of strangers.
 #[test]
 fn a_refer_is_passed_to_a_trunk_and_its_notifies_come_back() {
     let (mut world, ok, invite) = call(Refer::Pass);
-    let notify = |cseq: u32, state: &str, line: &str| {
-        let head = format!(
-            "NOTIFY sip:x@127.0.0.10 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bKn{cseq}\n\
-             Max-Forwards: 70\nFrom: {}\nTo: {}\nCall-ID: c1\nCSeq: {cseq} NOTIFY\nEvent: refer\n\
-             Subscription-State: {state}\n",
-            value(&ok, "From"),
-            value(&ok, "To"),
-        );
-        with_body(&head, line).replace("application/sdp", "message/sipfrag")
-    };
+    let notify = |cseq, state: &str, line: &str| notify(&ok, cseq, state, line);
     world.hear(CARRIER, &notify(2, "active", "SIP/2.0 100 Trying\n"));
     world.expect(CARRIER, "SIP/2.0 481");
     world.hear(CENTRE, &centre(&invite, "REFER", 2, TO));
@@ -163,6 +166,42 @@ fn a_refer_is_passed_to_a_trunk_and_its_notifies_come_back() {
         &reply(&refer, "405 Method Not Allowed", "", "", "").replace(";tag=\n", "\n"),
     );
     world.expect(CENTRE, "SIP/2.0 405");
+    ends_well(&mut world, &ok);
+}
+
+/// The first NOTIFY overtakes the 202 (RFC 6665 §4.1.2.4): it is that 202 as well.
+#[test]
+fn a_notify_that_comes_before_the_202_is_taken() {
+    let (mut world, ok, invite) = call(Refer::Pass);
+    world.hear(CENTRE, &centre(&invite, "REFER", 2, TO));
+    let refer = world.expect(CARRIER, "REFER ");
+    world.hear(CARRIER, &notify(&ok, 2, "active;expires=60", "SIP/2.0 100 Trying\n"));
+    world.expect(CARRIER, "SIP/2.0 200");
+    world.expect(CENTRE, "SIP/2.0 202");
+    assert_eq!(notified(&mut world), "active SIP/2.0 100 Trying");
+    world.hear(CARRIER, &reply(&refer, "202 Accepted", "", "", "").replace(";tag=\n", "\n"));
+    world.nothing_but(CENTRE, &[]);
+    world.hear(CARRIER, &notify(&ok, 3, "terminated", "SIP/2.0 200 OK\n"));
+    world.expect(CARRIER, "SIP/2.0 200");
+    assert_eq!(notified(&mut world), "terminated SIP/2.0 200 OK");
+    ends_well(&mut world, &ok);
+}
+
+/// The other trunk says nothing to the REFER: the referrer hears that before it takes the call for lost.
+#[test]
+fn a_refer_that_is_passed_to_a_silent_trunk_is_answered_in_time() {
+    let (mut world, ok, invite) = call(Refer::Pass);
+    world.hear(CENTRE, &centre(&invite, "REFER", 2, TO));
+    let refer = world.expect(CARRIER, "REFER ");
+    world.wait(Duration::from_secs(19));
+    world.nothing_but(CENTRE, &[]);
+    world.wait(Duration::from_secs(2));
+    world.expect(CENTRE, "SIP/2.0 504");
+    // Too late.
+    world.hear(CARRIER, &reply(&refer, "202 Accepted", "", "", "").replace(";tag=\n", "\n"));
+    world.nothing_but(CENTRE, &[]);
+    world.hear(CENTRE, &centre(&invite, "REFER", 3, TO));
+    world.expect(CARRIER, "REFER ");
     ends_well(&mut world, &ok);
 }
 
