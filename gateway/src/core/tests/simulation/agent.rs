@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use sip_stack::dialog::Dialog;
 use sip_stack::endpoint::{ClientId, Endpoint, Output, ServerId, Settings};
+use sip_stack::leg::Extra;
 use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::{LocalId, Source, Target, Transport};
 
@@ -36,8 +37,8 @@ pub(super) struct Agent {
     pub(super) endpoint: Endpoint,
     pub(super) sessions: Vec<Session>,
     clients: BTreeMap<ClientId, (usize, Errand)>,
-    /// How often each call was tried here.
-    tries: BTreeMap<usize, usize>,
+    /// How often each call was tried here, and its target.
+    tries: BTreeMap<(usize, Role), usize>,
     pub(super) faults: Vec<String>,
 }
 
@@ -77,6 +78,18 @@ impl Site {
         let remote = listener(self.local);
         let local = LocalId(0);
         Target { transport: self.transport, local, remote, name: None, flow: None }
+    }
+
+    /// Whom a REFER in that call asks for, as that place has to write it.
+    pub(super) fn refer_to(&self, call: usize) -> String {
+        match self.name {
+            "teams" => {
+                format!("<sip:+44207946005{call}@sip.teams.test:5061;user=phone;transport=tls>")
+            }
+            "carrier-a" => format!("<sip:+44207946005{call}@127.0.0.10>"),
+            "carrier-b" => format!("<sip:+1202555015{call}@127.0.0.10>"),
+            _ => format!("<sip:+3312345675{call}@127.0.0.10>"),
+        }
     }
 
     fn talk(&self, call: usize, more: usize) -> Talk {
@@ -121,7 +134,38 @@ impl Agent {
 
     /// Begins a call.
     pub(super) fn call(&mut self, number: usize, call: &CallScript, now: Instant, dice: &mut Dice) {
+        let expires = call.expires.map(|value| (HeaderId::SessionExpires, value.into()));
+        let extra: Vec<Extra> = expires.into_iter().collect();
+        self.invite((number, Role::Caller), call, &extra, now, dice);
+    }
+
+    /// Calls once more, to take the place of a session that is up.
+    fn replace(&mut self, at: usize, call: &CallScript, now: Instant, dice: &mut Dice) {
+        let session = &self.sessions[at];
+        if session.state != State::Up {
+            return;
+        }
+        let id = &session.dialog.id;
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (to, from) = (text(&id.remote_tag), text(&id.local_tag));
+        let replaces = format!("{};to-tag={to};from-tag={from}", text(&id.call_id));
+        let extra = [
+            (HeaderId::Replaces, replaces.into()),
+            (HeaderId::Require, Bytes::from_static(b"replaces")),
+        ];
+        self.invite((session.call, Role::Newcomer), call, &extra, now, dice);
+    }
+
+    fn invite(
+        &mut self,
+        who: (usize, Role),
+        call: &CallScript,
+        extra: &[Extra],
+        now: Instant,
+        dice: &mut Dice,
+    ) {
         let index = self.sessions.len();
+        let talk = self.site.talk(who.0, index % 8);
         let Self { site, endpoint, clients, faults, .. } = self;
         let local = format!("<sip:{}@{}>", call.caller, site.host);
         let host = if site.local == LocalId(0) { "t001.sbc.test" } else { "127.0.0.10" };
@@ -138,28 +182,33 @@ impl Agent {
             uri.into(),
             site.target(),
         );
-        let talk = site.talk(number, 0);
         let mut tools = Tools { now, site, endpoint, dice, clients, faults };
-        let wishes = (call.offers, call.expires);
-        let session = Session::calling(index, number, dialog, talk, wishes, &mut tools);
+        let what = (call.offers, extra);
+        let session = Session::calling(index, who, dialog, talk, what, &mut tools);
         self.sessions.push(session);
     }
 
-    /// Does what the script says, in the session of that call in that role: the one that is up, if there is one.
+    /// The session of that call in that role: the one that is up, if there is one.
+    pub(super) fn session(&self, number: usize, role: Role) -> Option<usize> {
+        let of_call = |s: &Session| s.call == number && s.role == role;
+        let up = self.sessions.iter().position(|s| of_call(s) && s.state == State::Up);
+        up.or_else(|| self.sessions.iter().position(of_call))
+    }
+
+    /// Does what the script says in a session.
     pub(super) fn act(
         &mut self,
-        number: usize,
-        role: Role,
+        at: usize,
         act: Act,
+        calls: &[CallScript],
         now: Instant,
         dice: &mut Dice,
     ) {
-        let of_call = |s: &Session| s.call == number && s.caller == (role == Role::Caller);
-        let up = self.sessions.iter().position(|s| of_call(s) && s.state == State::Up);
-        let at = up.or_else(|| self.sessions.iter().position(of_call));
-        if let Some(at) = at {
-            self.with(at, now, dice, |session, tools| session.act(act, tools));
+        if matches!(act, Act::Replace) {
+            let call = &calls[self.sessions[at].call];
+            return self.replace(at, call, now, dice);
         }
+        self.with(at, now, dice, |session, tools| session.act(act, tools));
     }
 
     /// Hangs up whatever is up.
@@ -273,32 +322,36 @@ impl Agent {
         calls: &[CallScript],
         now: Instant,
     ) {
-        let number = called_number(message);
+        let (number, role) = called(message);
         let Some(call) = calls.get(number) else {
             self.faults.push(format!("an INVITE to nobody: {}", first_line(message)));
             return;
         };
-        let tried = self.tries.entry(number).or_default();
+        let tried = self.tries.entry((number, role)).or_default();
         *tried += 1;
-        let last = call.programs.len() - 1;
-        let program: &Program = &call.programs[(*tried - 1).min(last)];
-        for (fork, steps) in program.forks.iter().enumerate() {
+        let programs = if role == Role::Target { &call.target } else { &call.programs };
+        let program: &Program = &programs[(*tried - 1).min(programs.len() - 1)];
+        for steps in &program.forks {
             let name = |id| without_tag(message.value(id).unwrap_or_default());
             let (tag, from) = (self.endpoint.new_tag(), name(HeaderId::From));
             let dialog = Dialog::uas(message, source, tag, name(HeaderId::To), from);
-            let talk = self.site.talk(number, 1 + fork + 3 * (*tried - 1).min(1));
             let index = self.sessions.len();
+            let talk = self.site.talk(number, index % 8);
             let (invite, plan) = ((server, message), (&steps[..], program.expires));
-            self.sessions.push(Session::called(index, number, dialog, talk, invite, plan, now));
+            let who = (number, role);
+            self.sessions.push(Session::called(index, who, dialog, talk, invite, plan, now));
         }
     }
 }
 
-/// The number of a call in the script: the last digit of who is called.
-pub(super) fn called_number(message: &Message) -> usize {
+/// Whom an INVITE is for: the number of a call in the script is the last digit, and the one before it is 5 for the target
+/// of a transfer.
+pub(super) fn called(message: &Message) -> (usize, Role) {
     let uri = String::from_utf8_lossy(message.uri()).into_owned();
     let user = uri.split(['@', ';']).next().unwrap_or_default();
-    user.bytes().last().map_or(usize::MAX, |digit| usize::from(digit.wrapping_sub(b'0')))
+    let mut digits = user.bytes().rev();
+    let number = digits.next().map_or(usize::MAX, |digit| usize::from(digit.wrapping_sub(b'0')));
+    (number, if digits.next() == Some(b'5') { Role::Target } else { Role::Callee })
 }
 
 pub(super) fn first_line(message: &Message) -> String {

@@ -4,17 +4,21 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use config::EarlyMedia;
+use config::{EarlyMedia, Refer};
 
 use super::dice::Dice;
 use super::line::{Mood, Weather};
 use super::talk::Change;
 
-/// Which side of a call.
+/// Who somebody is in a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
     Caller,
     Callee,
+    /// Whom a REFER asks for.
+    Target,
+    /// Who takes the place of another by INVITE with Replaces.
+    Newcomer,
 }
 
 /// What the called side does about an INVITE.
@@ -47,6 +51,10 @@ pub(super) enum Act {
     Tell(&'static str),
     /// It loses what it knows of the call.
     Forget,
+    /// It asks for the target in its own place.
+    Refer,
+    /// It asks by another dialog for its own place.
+    Replace,
 }
 
 /// What happens in a call or around it.
@@ -68,9 +76,8 @@ pub(super) enum Event {
 /// One call.
 #[derive(Clone, Debug)]
 pub(super) struct CallScript {
-    /// The peers, by position.
+    /// The peer that calls, by position.
     pub(super) from: usize,
-    pub(super) to: usize,
     pub(super) caller: String,
     pub(super) called: String,
     /// The INVITE has an offer.
@@ -79,6 +86,8 @@ pub(super) struct CallScript {
     pub(super) expires: Option<&'static str>,
     /// By attempt; the last one holds for all that follow.
     pub(super) programs: Vec<Program>,
+    /// What the target of a transfer does.
+    pub(super) target: Vec<Program>,
 }
 
 /// All that a seed has in store.
@@ -86,6 +95,7 @@ pub(super) struct CallScript {
 pub(super) struct Script {
     pub(super) weather: Weather,
     pub(super) early: EarlyMedia,
+    pub(super) refer: Refer,
     /// The trunks speak TCP.
     pub(super) tcp: bool,
     pub(super) silent_relay: bool,
@@ -110,6 +120,7 @@ impl Script {
         let mut script = Self {
             weather,
             early,
+            refer: dice.weigh(&[(1, Refer::Refuse), (3, Refer::Local), (3, Refer::Pass)]),
             tcp: dice.chance(300),
             silent_relay: dice.chance(100),
             calls: Vec::new(),
@@ -138,9 +149,10 @@ impl Script {
 
     /// In short, for the trace.
     pub(super) fn lines(&self) -> Vec<String> {
-        let Self { weather, early, tcp, silent_relay, .. } = self;
-        let mut lines =
-            vec![format!("{weather:?}, {early:?}, tcp {tcp}, silent relay {silent_relay}")];
+        let Self { weather, early, refer, tcp, silent_relay, .. } = self;
+        let mut lines = vec![format!(
+            "{weather:?}, {early:?}, {refer:?}, tcp {tcp}, silent relay {silent_relay}"
+        )];
         lines.extend(self.calls.iter().map(|call| format!("{call:?}")));
         lines
     }
@@ -158,24 +170,29 @@ impl Script {
         let attempts = dice.between(1, 3);
         self.calls.push(CallScript {
             from,
-            to,
             caller: caller.to_owned(),
             called,
             offers: dice.chance(900),
             expires: if dice.chance(250) { dice.pick(&EXPIRES) } else { None },
             programs: (0..attempts).map(|_| Program::draw(dice)).collect(),
+            target: (0..2).map(|_| Program::draw(dice)).collect(),
         });
         let begin = if number == 0 { Duration::from_millis(100) } else { dice.millis(1, 15_000) };
         self.events.push((begin, Event::Call(number)));
-        self.draw_acts(number, begin, dice);
+        let mut roles = vec![Role::Caller, Role::Callee];
+        if dice.chance(300) {
+            roles.extend([Role::Target, Role::Newcomer]);
+            self.draw_transfers(number, begin, dice);
+        }
+        self.draw_acts(number, begin, &roles, dice);
         self.draw_end(number, begin, dice);
     }
 
     /// What the sides do before one of them hangs up.
-    fn draw_acts(&mut self, number: usize, begin: Duration, dice: &mut Dice) {
+    fn draw_acts(&mut self, number: usize, begin: Duration, roles: &[Role], dice: &mut Dice) {
         for _ in 0..dice.between(0, 6) {
             let at = begin + dice.within(&[(4, 4_000), (3, 20_000), (3, 90_000)]);
-            let role = dice.pick(&[Role::Caller, Role::Callee]);
+            let role = dice.pick(roles);
             let act = |act| Event::Act(number, role, act);
             let change = dice.pick(&CHANGES);
             let told = dice.pick(&["INFO", "NOTIFY", "UPDATE", "OPTIONS", "MESSAGE"]);
@@ -196,13 +213,28 @@ impl Script {
             self.events.push((at, event));
             if dice.chance(150) {
                 // Both sides at once.
-                let other = if role == Role::Caller { Role::Callee } else { Role::Caller };
+                let other = dice.pick(roles);
                 let also = at + dice.millis(0, 40);
                 self.events.push((also, Event::Act(number, other, Act::Offer(change))));
             }
             if matches!(event, Event::Act(_, _, Act::Offer(_))) && dice.chance(100) {
                 let soon = at + dice.millis(1, 2000);
                 self.events.push((soon, Event::Act(number, role, Act::Withdraw)));
+            }
+        }
+    }
+
+    /// Sides that want somebody else in their place.
+    fn draw_transfers(&mut self, number: usize, begin: Duration, dice: &mut Dice) {
+        for _ in 0..dice.weigh(&[(6, 1), (3, 2), (1, 3)]) {
+            let at = begin + dice.within(&[(3, 10_000), (4, 40_000), (1, 90_000)]);
+            let role = dice.weigh(&[(3, Role::Caller), (4, Role::Callee), (1, Role::Target)]);
+            let act = dice.weigh(&[(7, Act::Refer), (3, Act::Replace)]);
+            self.events.push((at, Event::Act(number, role, act)));
+            if dice.chance(200) {
+                // A referrer that does not wait for the outcome.
+                let soon = at + dice.millis(1, 1000);
+                self.events.push((soon, Event::Act(number, role, Act::Bye)));
             }
         }
     }

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sip_stack::dialog::{Dialog, Order};
 use sip_stack::endpoint::{ClientId, Endpoint, Owner, Request, ServerId};
+use sip_stack::leg::Extra;
 use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::Source;
 
 use super::agent::Site;
 use super::dice::Dice;
-use super::script::{Act, Step};
+use super::script::{Act, Role, Step};
 use super::talk::{Change, Talk};
 
 /// Where a session stands.
@@ -39,6 +40,8 @@ pub(super) enum Errand {
     Bye,
     /// Anything that changes nothing.
     Tell,
+    /// How a call fares that we were asked to make.
+    Notify,
 }
 
 /// What a session may use while it works.
@@ -58,7 +61,7 @@ pub(super) struct Session {
     index: usize,
     /// The number of its call in the script.
     pub(super) call: usize,
-    pub(super) caller: bool,
+    pub(super) role: Role,
     pub(super) dialog: Dialog,
     pub(super) state: State,
     pub(super) talk: Talk,
@@ -116,20 +119,23 @@ enum Later {
     Offer(Change),
     /// Every half interval.
     Refresh(Duration),
+    Bye,
+    /// How what a REFER asked for fares.
+    Notify(u16),
 }
 
 impl Session {
     /// Begins to call.
     pub(super) fn calling(
         index: usize,
-        call: usize,
+        (call, role): (usize, Role),
         dialog: Dialog,
         mut talk: Talk,
-        (offers, expires): (bool, Option<&'static str>),
+        (offers, extra): (bool, &[Extra]),
         tools: &mut Tools<'_>,
     ) -> Self {
         let offer = offers.then(|| talk.offer(Change::Resume));
-        let mut session = Self::new(index, call, true, dialog, talk, State::Calling);
+        let mut session = Self::new(index, (call, role), dialog, talk, State::Calling);
         session.dialog.local_cseq = 1;
         let dialog = &session.dialog;
         let mut draft = Draft::request(Method::Invite, dialog.remote_target.clone());
@@ -140,8 +146,8 @@ impl Session {
             .push(HeaderId::To, dialog.remote.clone())
             .push(HeaderId::CallId, dialog.id.call_id.clone())
             .push(HeaderId::CSeq, "1 INVITE");
-        if let Some(expires) = expires {
-            draft.push(HeaderId::SessionExpires, expires);
+        for (id, value) in extra {
+            draft.push(*id, value.clone());
         }
         session.offer.clone_from(&offer);
         session.client = Some(session.start(draft, offer, Errand::Invite, tools));
@@ -151,14 +157,14 @@ impl Session {
     /// Is called; what it does then is `steps`, in milliseconds from now.
     pub(super) fn called(
         index: usize,
-        call: usize,
+        (call, role): (usize, Role),
         dialog: Dialog,
         talk: Talk,
         (server, invite): (ServerId, &Message),
         (steps, expires): (&[(u64, Step)], Option<&'static str>),
         now: Instant,
     ) -> Self {
-        let mut session = Self::new(index, call, false, dialog, talk, State::Called);
+        let mut session = Self::new(index, (call, role), dialog, talk, State::Called);
         session.invite = Some((server, invite.clone()));
         session.expires = expires;
         session.later = steps
@@ -170,8 +176,7 @@ impl Session {
 
     const fn new(
         index: usize,
-        call: usize,
-        caller: bool,
+        (call, role): (usize, Role),
         dialog: Dialog,
         talk: Talk,
         state: State,
@@ -179,7 +184,7 @@ impl Session {
         Self {
             index,
             call,
-            caller,
+            role,
             dialog,
             state,
             talk,
@@ -194,6 +199,11 @@ impl Session {
             expires: None,
             later: Vec::new(),
         }
+    }
+
+    /// Whether we sent the INVITE.
+    const fn calls(&self) -> bool {
+        matches!(self.role, Role::Caller | Role::Newcomer)
     }
 
     /// Whether nothing is being negotiated.
@@ -220,6 +230,8 @@ impl Session {
                     self.later.push((now + every, Later::Refresh(every)));
                     self.offer(Some(Change::Refresh), tools);
                 }
+                Later::Bye => self.hang_up(tools),
+                Later::Notify(status) => self.notify(status, tools),
             }
         }
         match &mut self.exchange {
@@ -317,6 +329,16 @@ impl Session {
                     self.start(draft, None, Errand::Tell, tools);
                 }
             }
+            Act::Refer => {
+                if self.state == State::Up {
+                    let (mut draft, _) = self.dialog.request(Method::Refer);
+                    let to = tools.site.refer_to(self.call);
+                    draft.push(HeaderId::ReferTo, to).push(HeaderId::ReferredBy, REFERRED_BY);
+                    self.start(draft, None, Errand::Tell, tools);
+                }
+            }
+            // Begins another session: the agent's.
+            Act::Replace => {}
             Act::Forget => {
                 if self.state == State::Up {
                     self.state = State::Forgotten;
@@ -333,7 +355,9 @@ impl Session {
             return;
         }
         match &self.exchange {
-            Exchange::Answered(answered) if !self.caller && answered.cseq == self.invite_cseq() => {
+            Exchange::Answered(answered)
+                if !self.calls() && answered.cseq == self.invite_cseq() =>
+            {
                 self.held = true;
                 return;
             }
@@ -358,6 +382,18 @@ impl Session {
         if !matches!(self.exchange, Exchange::Sent { .. }) {
             self.exchange = Exchange::Idle;
         }
+    }
+
+    /// Tells how the call fares that the gateway asked us to make.
+    fn notify(&mut self, status: u16, tools: &mut Tools<'_>) {
+        if self.state != State::Up {
+            return;
+        }
+        let (mut draft, _) = self.dialog.request(Method::Notify);
+        let state = if status < 200 { "active;expires=60" } else { "terminated;reason=noresource" };
+        draft.push(HeaderId::Event, "refer").push(HeaderId::SubscriptionState, state);
+        draft.body("message/sipfrag;version=2.0", format!("SIP/2.0 {status} X\r\n"));
+        self.start(draft, None, Errand::Notify, tools);
     }
 
     /// Offers a change, or asks for an offer.
@@ -427,6 +463,7 @@ impl Session {
 /// What the gateway sends to a session is in here.
 mod inputs;
 
+const REFERRED_BY: &str = "<sip:sip.teams.test:5061;x-m=8:orgid:9A8b;x-ti=cOrr>";
 const SDP: &str = "application/sdp";
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);

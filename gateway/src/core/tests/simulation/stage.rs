@@ -1,14 +1,14 @@
 //! The gateway's whole core, its peers and the line between them on one clock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use config::EarlyMedia;
+use config::{EarlyMedia, Refer};
 use media_relay::{End, SessionId, Sound};
 use sip_stack::locate::{Answer, Record};
-use sip_stack::message::{Message, Method};
+use sip_stack::message::{HeaderId, Message, Method};
 use sip_stack::transport::Transport;
 
 use super::super::{Opened, Output, World, assert_no_forbidden_forms, config, routes};
@@ -51,7 +51,7 @@ impl Stage {
             Site::trunk("carrier-b", "127.0.0.51", trunks),
             Site::trunk("centre", "127.0.0.52", trunks),
         ];
-        let mut world = World::of(tables(script.early, script.tcp), 1);
+        let mut world = World::of(tables(&script), 1);
         world.silent_relay = script.silent_relay;
         let start = world.now;
         let events = script.events.iter().enumerate();
@@ -196,10 +196,13 @@ impl Stage {
                 self.settle(from);
             }
             Event::Act(number, role, act) => {
-                let call = &self.script.calls[number];
-                let at = if role == Role::Caller { call.from } else { call.to };
-                self.agents[at].act(number, role, act, now, &mut self.dice);
-                self.settle(at);
+                let found = self.agents.iter().enumerate();
+                let mut found =
+                    found.filter_map(|(at, agent)| Some((at, agent.session(number, role)?)));
+                if let Some((at, session)) = found.next() {
+                    self.agents[at].act(session, act, &self.script.calls, now, &mut self.dice);
+                    self.settle(at);
+                }
             }
             Event::Deaf(number, role) => {
                 self.deaf.insert((number, role));
@@ -262,7 +265,7 @@ impl Stage {
             if let Output::Send { id, target, bytes } = output {
                 assert_no_forbidden_forms(&target, &String::from_utf8_lossy(&bytes));
                 let message = Message::parse(bytes).unwrap();
-                self.learn(&message, Role::Callee);
+                self.learn(&message, true);
                 self.note(|| format!("<   {} {}", target.remote, show(&message)));
                 self.witness.sent(&message, now);
                 self.line.send_to_peer(id, &target, message, now, &mut self.dice);
@@ -300,19 +303,30 @@ impl Stage {
         let from = self.agents[at].site.addresses[0];
         for (target, bytes) in sends {
             let message = Message::parse(bytes).unwrap();
-            self.learn(&message, Role::Caller);
+            self.learn(&message, false);
             self.note(|| format!(">   {from} {}", show(&message)));
             self.line.send_to_gateway(from, &target, message, now, &mut self.dice);
         }
     }
 
     /// Remembers whose a Call-ID is.
-    fn learn(&mut self, message: &Message, role: Role) {
+    fn learn(&mut self, message: &Message, ours: bool) {
         let begins = message.is_request() && message.to_tag().is_none();
         if begins && *message.method() == Method::Invite {
-            let number = super::agent::called_number(message);
+            let (number, role) = super::agent::called(message);
+            let role = match message.value(HeaderId::Replaces) {
+                _ if ours => role,
+                Some(_) => Role::Newcomer,
+                None => Role::Caller,
+            };
             self.sides.entry(message.slice(message.call_id())).or_insert((number, role));
         }
+    }
+
+    /// Whether somebody in the call of that Call-ID is cut off.
+    pub(super) fn is_anyone_deaf(&self, call_id: &Bytes) -> bool {
+        let number = self.sides.get(call_id).map(|(number, _)| *number);
+        self.deaf.iter().any(|(deaf, _)| Some(*deaf) == number)
     }
 
     fn is_deaf(&self, message: &Message) -> bool {
@@ -322,21 +336,24 @@ impl Stage {
 }
 
 /// The tables of the configuration in each of its forms, made once.
-fn tables(early: EarlyMedia, tcp: bool) -> Arc<Routes> {
-    static TABLES: OnceLock<Vec<Arc<Routes>>> = OnceLock::new();
-    let forms = [EarlyMedia::First, EarlyMedia::Pass, EarlyMedia::Generate];
-    let made = TABLES.get_or_init(|| {
-        let all = forms.into_iter().flat_map(|early| [(early, false), (early, true)]);
-        all.map(|(early, tcp)| routes(form(early, tcp))).collect()
-    });
-    let at = forms.iter().position(|form| *form == early).unwrap();
-    Arc::clone(&made[2 * at + usize::from(tcp)])
+fn tables(script: &Script) -> Arc<Routes> {
+    static TABLES: Mutex<Vec<(Form, Arc<Routes>)>> = Mutex::new(Vec::new());
+    let form = (script.early, script.refer, script.tcp);
+    let mut tables = TABLES.lock().unwrap();
+    if let Some((_, made)) = tables.iter().find(|(of, _)| *of == form) {
+        return Arc::clone(made);
+    }
+    let made = routes(configured(form));
+    tables.push((form, Arc::clone(&made)));
+    made
 }
 
-fn form(early: EarlyMedia, tcp: bool) -> config::Config {
+type Form = (EarlyMedia, Refer, bool);
+
+fn configured((early, refer, tcp): Form) -> config::Config {
     let mut config = config();
     for trunk in &mut config.trunks {
-        trunk.early_media = early;
+        (trunk.early_media, trunk.refer) = (early, refer);
         // What nobody is left to end, ends by this.
         trunk.max_duration = Some(LONGEST_CALL);
         if tcp {

@@ -6,10 +6,8 @@ use std::time::Duration;
 use media_relay::Command;
 use sip_stack::leg;
 
-use super::script::Role;
 use super::session::{Session, State};
 use super::stage::Stage;
-use crate::cdr::Record;
 
 impl Stage {
     /// A while after the last thing happened, before anybody is made to hang up.
@@ -21,6 +19,7 @@ impl Stage {
                 }
             }
         }
+        self.witness.judge_referrals(|id| self.is_anyone_deaf(id), self.now(), faults);
         for (_, leg) in self.world.core.slots.legs() {
             let id = leg.id();
             let made = self.witness.dialog(&id.call_id, &id.local_tag, &id.remote_tag);
@@ -36,8 +35,7 @@ impl Stage {
     ///
     /// Whom the gateway's BYE could not reach is let off: that is the line's fault. So is a peer that is cut off.
     fn judge_session(&self, session: &Session) -> Option<String> {
-        let role = if session.caller { Role::Caller } else { Role::Callee };
-        if self.deaf.contains(&(session.call, role)) {
+        if self.deaf.contains(&(session.call, session.role)) {
             return None;
         }
         let id = &session.dialog.id;
@@ -88,8 +86,7 @@ impl Stage {
 
     /// What nothing hinders comes about: a gateway that refuses everything would pass all other judgements.
     fn judge_success(&self, faults: &mut Vec<String>) {
-        let answered = |record: &Record| record.t_answer.is_some();
-        if self.script.is_unhindered() && !self.world.records.iter().all(answered) {
+        if self.script.is_unhindered() && !self.witness.all_answered() {
             faults
                 .push("nothing stood in the way of this call, and it was not answered".to_owned());
         }

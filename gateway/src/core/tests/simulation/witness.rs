@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sip_stack::message::{Message, Method};
+use sip_stack::message::{HeaderId, Message, Method};
 
 use super::agent::first_line;
-use crate::cdr::Record;
+use crate::cdr::{LegRecord, Record};
 
 /// A dialog: the Call-ID, the gateway's tag, the peer's tag.
 type Name = (Bytes, Bytes, Bytes);
@@ -39,6 +39,10 @@ pub(super) struct Witness {
     dialogs: BTreeMap<Name, Made>,
     /// The INVITEs that began a call at the gateway, by Call-ID: the final status that it sent.
     calls: BTreeMap<Bytes, Option<u16>>,
+    /// The same for INVITEs that want to take a place in another call.
+    newcomers: BTreeMap<Bytes, Option<u16>>,
+    /// REFERs that were accepted, by dialog: whether the last NOTIFY was sent.
+    referrals: BTreeMap<Name, (Instant, bool)>,
     /// 2xx that reached the gateway, by dialog and CSeq, and the ACKs that it sent.
     answers: BTreeSet<(Name, u32)>,
     acks: BTreeSet<(Name, u32)>,
@@ -72,10 +76,17 @@ impl Witness {
         let key = transaction(message);
         let asked =
             || Asked { kind: kind(message), line: first_line(message), at: now, answer: None };
-        self.asked.entry(key).or_insert_with(asked);
+        let known = self.asked.entry(key).or_insert_with(asked);
+        if known.answer.is_some() && now - known.at > FORGOTTEN {
+            // A repeat that comes after the end of its transaction (RFC 3261 §17.2.1, RFC 6026 §7.1) is a request of its
+            // own to the gateway, and may be answered in another way.
+            *known = asked();
+        }
         match message.to_tag() {
             None if *method == Method::Invite => {
-                self.calls.entry(message.slice(message.call_id())).or_insert(None);
+                let replaces = message.value(HeaderId::Replaces).is_some();
+                let of_kind = if replaces { &mut self.newcomers } else { &mut self.calls };
+                of_kind.entry(message.slice(message.call_id())).or_insert(None);
             }
             Some(_) if *method == Method::Bye => {
                 let name = name(message, message.to_tag(), message.from_tag());
@@ -92,12 +103,18 @@ impl Witness {
         *self.sent.entry(message.slice(message.call_id())).or_default() += 1;
         let method = message.method();
         if !message.is_request() {
-            return self.answered(message);
+            return self.answered(message, now);
         }
         let name = name(message, message.from_tag(), message.to_tag());
         if *method == Method::Ack {
             self.acks.insert((name, message.cseq()));
             return;
+        }
+        if *method == Method::Notify
+            && let Some((_, told)) = self.referrals.get_mut(&name)
+        {
+            let state = message.value(HeaderId::SubscriptionState).unwrap_or_default();
+            *told |= state.starts_with(b"terminated");
         }
         self.asks.entry(transaction(message)).or_insert_with(|| (kind(message), None));
         if *method == Method::Bye {
@@ -110,7 +127,7 @@ impl Witness {
         }
     }
 
-    fn answered(&mut self, message: &Message) {
+    fn answered(&mut self, message: &Message, now: Instant) {
         let (method, status) = (message.method(), message.status());
         let key = transaction(message);
         let Some(asked) = self.asked.get_mut(&key) else {
@@ -123,11 +140,17 @@ impl Witness {
             Some(_) | None if status >= 200 => asked.answer = Some(status),
             Some(_) | None => {}
         }
+        if *method == Method::Refer && status == 202 {
+            let name = name(message, message.to_tag(), message.from_tag());
+            self.referrals.entry(name).or_insert((now, false));
+        }
         if *method != Method::Invite || status < 200 {
             return;
         }
-        if let Some(answer) = self.calls.get_mut(message.call_id()) {
-            answer.get_or_insert(status);
+        for calls in [&mut self.calls, &mut self.newcomers] {
+            if let Some(answer) = calls.get_mut(message.call_id()) {
+                answer.get_or_insert(status);
+            }
         }
         if status < 300 {
             self.dialogs.entry(name(message, message.to_tag(), message.from_tag())).or_default();
@@ -174,10 +197,40 @@ impl Witness {
         }
     }
 
+    /// Whoever asked for a transfer was told how it ended, unless the call ended first, or somebody in it fell silent (the
+    /// end of what was passed on is the other side's to tell).
+    pub(super) fn judge_referrals(
+        &self,
+        is_silent: impl Fn(&Bytes) -> bool,
+        now: Instant,
+        faults: &mut Vec<String>,
+    ) {
+        for (name, (since, told)) in &self.referrals {
+            let made = self.dialogs.get(name).copied().unwrap_or_default();
+            let ended = made.heard.is_some() || made.sent.is_some();
+            if !told && !ended && !is_silent(&name.0) && now - *since > LONGEST_ANSWER {
+                faults.push(format!("a referrer was told no end in {}", show(name)));
+            }
+        }
+    }
+
     /// Each call has one record, which tells what was seen.
     pub(super) fn judge_records(&self, records: &[Record], faults: &mut Vec<String>) {
-        if records.len() != self.calls.len() {
-            faults.push(format!("{} calls, {} records", self.calls.len(), records.len()));
+        // Who was taken into a call stands in its record; who was refused has one of its own.
+        let refused = |answer: &&Option<u16>| answer.is_some_and(|status| status >= 300);
+        let calls = self.calls.len() + self.newcomers.values().filter(refused).count();
+        if records.len() != calls {
+            faults.push(format!("{calls} calls, {} records", records.len()));
+        }
+        for (call_id, answer) in &self.newcomers {
+            let of_leg = |leg: &LegRecord| leg.call_id.as_bytes() == call_id;
+            let named = records.iter().filter(|record| record.legs.iter().any(of_leg)).count();
+            if named != 1 {
+                let name = String::from_utf8_lossy(call_id);
+                faults.push(format!(
+                    "{name} took a place ({answer:?}), and stands in {named} records"
+                ));
+            }
         }
         for (call_id, answer) in &self.calls {
             let own = |record: &&Record| record.legs[0].call_id.as_bytes() == call_id;
@@ -196,18 +249,21 @@ impl Witness {
             if !answered && !tells(record.cause.sip, status) {
                 faults.push(format!("{name} was refused with {status}, its record says {told:?}"));
             }
-            let of_leg = |leg: usize| record.legs.get(leg).map(|leg| leg.call_id.clone());
-            let ended = match record.ended_by.as_str() {
-                "caller" if answered => of_leg(0),
-                "callee" if answered => of_leg(1),
-                _ => continue,
-            };
-            let ended = ended.unwrap_or_default();
-            let mut dialogs = self.dialogs.iter().filter(|((id, ..), _)| id == ended.as_bytes());
+            // A side is whoever has its place: the caller, the callee, a target, a newcomer.
+            if !answered || record.ended_by == "gateway" {
+                continue;
+            }
+            let of_call = |id: &Bytes| record.legs.iter().any(|leg| leg.call_id.as_bytes() == id);
+            let mut dialogs = self.dialogs.iter().filter(|((id, ..), _)| of_call(id));
             if !dialogs.any(|(_, made)| made.heard.is_some()) {
                 faults.push(format!("{name} was ended by {told:?}, who has said no BYE"));
             }
         }
+    }
+
+    /// Whether every call was answered by a 2xx.
+    pub(super) fn all_answered(&self) -> bool {
+        self.calls.values().all(|answer| answer.is_some_and(|status| status < 300))
     }
 
     /// How often what was answered how: requests of peers, and those of the gateway.
@@ -258,6 +314,8 @@ fn show((call_id, ours, theirs): &Name) -> String {
     format!("{} ({} | {})", text(call_id), text(ours), text(theirs))
 }
 
+/// 64 * T1: how long a transaction takes repeats for what they are.
+const FORGOTTEN: Duration = Duration::from_secs(32);
 /// Longer than a re-INVITE may lie with its owner, and than its other side may take.
 const LONGEST_ANSWER: Duration = Duration::from_secs(130);
 /// Messages in one dialog.

@@ -18,7 +18,8 @@ impl Session {
         match errand {
             Errand::Invite => self.invite_answered(source, message, tools),
             Errand::Offer => self.offer_answered(message, tools),
-            Errand::Bye => {}
+            // A 481 to NOTIFY ends the subscription alone (RFC 6665 §4.2.2).
+            Errand::Bye | Errand::Notify => {}
             Errand::Tell => {
                 if matches!(status, 408 | 481) {
                     self.hang_up(tools);
@@ -37,7 +38,7 @@ impl Session {
                 self.hang_up(tools);
             }
             Errand::Tell => self.hang_up(tools),
-            Errand::Invite | Errand::Bye => {}
+            Errand::Invite | Errand::Bye | Errand::Notify => {}
         }
     }
 
@@ -107,7 +108,7 @@ impl Session {
             408 | 481 => self.hang_up(tools),
             491 if offer.is_some() => {
                 // RFC 3261 §14.1: who made the Call-ID waits for longer.
-                let wait = if self.caller {
+                let wait = if self.calls() {
                     tools.dice.millis(2100, 4000)
                 } else {
                     tools.dice.millis(0, 2000)
@@ -166,7 +167,11 @@ impl Session {
         if self.state != State::Up {
             return self.reply(server, message, 481, tools);
         }
+        if *method == Method::Refer {
+            return self.referred(server, message, tools);
+        }
         if *method != Method::Invite {
+            self.noted(message, tools);
             return self.reply(server, message, 200, tools);
         }
         match &self.exchange {
@@ -182,6 +187,29 @@ impl Session {
             Exchange::Thinking { .. } | Exchange::Answered(_) => {
                 self.reply(server, message, 500, tools);
             }
+        }
+    }
+
+    /// The gateway passes a REFER on. What we say of the call that it asks for is made up.
+    fn referred(&mut self, server: ServerId, message: &Message, tools: &mut Tools<'_>) {
+        let status = tools.dice.weigh(&[(8, 202), (1, 603), (1, 405)]);
+        self.reply(server, message, status, tools);
+        if status == 202 {
+            let ends = tools.now + tools.dice.within(&[(1, 300), (1, 20_000)]);
+            let outcome = tools.dice.pick(&[200, 486]);
+            self.later.push((tools.now, Later::Notify(100)));
+            self.later.push((ends, Later::Notify(outcome)));
+        }
+    }
+
+    /// Who was told that another has its place leaves, most often.
+    fn noted(&mut self, message: &Message, tools: &mut Tools<'_>) {
+        let state = message.value(HeaderId::SubscriptionState).unwrap_or_default();
+        let replaced =
+            message.body().starts_with(b"SIP/2.0 200") && state.starts_with(b"terminated");
+        if replaced && tools.dice.chance(800) {
+            let at = tools.now + tools.dice.millis(0, 3000);
+            self.later.push((at, Later::Bye));
         }
     }
 
