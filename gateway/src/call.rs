@@ -394,7 +394,7 @@ impl Call {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let figures = self.figures_deadline.filter(|_| self.relayed);
         let limit = self.bounds.due().filter(|_| self.phase == Phase::Talking);
-        let referral = self.referral.as_ref().and_then(Referral::due);
+        let referral = self.referral.as_ref().map(|referral| referral.due);
         let own = [self.attempts.timers.next(), figures, limit, self.parting.due(), referral];
         let legs = self.legs.iter().filter_map(|l| l.leg.poll_timeout());
         legs.chain(own.into_iter().flatten()).min()

@@ -5,10 +5,11 @@
 //! ```text
 //! input                    | none          | asked                  | accepted
 //! -------------------------+---------------+------------------------+----------------------------------
-//! REFER                    | to the other  | 491                    | to the other: a new one
+//! REFER                    | to the other  | 491                    | 491
 //! 2xx to ours              | -             | 2xx, → accepted        | -
 //! failure of ours          | -             | the same, → none       | -
 //! 20 s                     | -             | 504, → none            | -
+//! 180 s without a NOTIFY   | -             | -                      | NOTIFY: 408, the last one; → none
 //! NOTIFY of the other side | 481           | as after 202, which it | 200; NOTIFY with a new status;
 //!                          |               | has overtaken          | the last one → none
 //! ```
@@ -23,7 +24,7 @@ use sip_stack::endpoint::ServerId;
 use sip_stack::leg::Extra;
 use sip_stack::message::{HeaderId, Message};
 
-use super::transfer::count;
+use super::transfer::{SUBSCRIPTION, count};
 use super::{Call, Context};
 use crate::event;
 use crate::routing::End;
@@ -39,20 +40,8 @@ pub(super) struct Referral {
     event: Bytes,
     /// What it was told last.
     told: u16,
-    /// Until when it is answered at the latest.
-    due: Instant,
-}
-
-impl Referral {
-    /// Whether the other side has not answered yet.
-    pub(super) const fn is_open(&self) -> bool {
-        self.open.is_some()
-    }
-
-    /// When it is answered, whatever the other side has said.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.open.is_some().then_some(self.due)
-    }
+    /// When it is answered, and then when its subscription ends, if the other side says nothing.
+    pub(super) due: Instant,
 }
 
 impl Call {
@@ -95,17 +84,21 @@ impl Call {
         let Some(referral) = &mut self.referral else { return };
         let Some((server, refer)) = referral.open.take() else { return };
         let (referrer, accepted) = (referral.referrer, status < 300);
+        referral.due = cx.now + SUBSCRIPTION;
         if !accepted {
             self.referral = None;
         }
         self.respond(referrer, server, &refer, if accepted { 202 } else { status }, cx);
     }
 
-    /// The other side says nothing, and the referrer would give up soon.
+    /// The other side says nothing: the referrer hears of it before it gives up.
     pub(super) fn referral_timeout(&mut self, cx: &mut Context<'_>) {
-        if self.referral.as_ref().and_then(Referral::due).is_some_and(|due| due <= cx.now) {
-            self.referral_answered(504, cx);
+        let Some(referral) = self.referral.take_if(|it| it.due <= cx.now) else { return };
+        if referral.open.is_some() {
+            self.referral = Some(referral);
+            return self.referral_answered(504, cx);
         }
+        self.notify(referral.referrer, &referral.event, 408, true, cx);
     }
 
     /// How the other side's call fares; a NOTIFY may come before the 2xx to the REFER, whose acceptance it shows (RFC 6665
@@ -132,6 +125,9 @@ impl Call {
         };
         let news = referral.told != status || last;
         referral.told = status;
+        if news {
+            referral.due = cx.now + SUBSCRIPTION;
+        }
         let (referrer, event) = (referral.referrer, referral.event.clone());
         if last {
             self.referral = None;

@@ -31,7 +31,6 @@ use sip_stack::uri::{Scheme, Uri};
 use super::attempt::Attempts;
 use super::attempt_timers::Timers;
 use super::invitation::Parties;
-use super::referral::Referral;
 use super::{CALLER, Call, Context, Do, Exchange, Phase};
 use crate::event::{self, Event};
 use crate::failure::{Cause, reason_header};
@@ -145,8 +144,7 @@ impl Call {
         if self.phase != Phase::Talking || self.transfers >= MOST_TRANSFERS {
             return Err(603);
         }
-        let open = self.referral.as_ref().is_some_and(Referral::is_open);
-        let busy = self.transfer.is_some() || open;
+        let busy = self.transfer.is_some() || self.referral.is_some();
         if busy || !self.speakers.contains(&Some(at)) {
             return Err(491);
         }
@@ -469,5 +467,7 @@ const LONGEST: usize = 8 * 1024;
 const MAX_FORWARDS: u32 = 69;
 /// How long the referrer may keep its leg after the transfer.
 const PARTING: Duration = Duration::from_secs(32);
+/// How long the subscription of a referrer lasts without a NOTIFY.
+pub(super) const SUBSCRIPTION: Duration = Duration::from_secs(180);
 const ACTIVE: &str = "active;expires=180";
 const TERMINATED: &str = "terminated;reason=noresource";

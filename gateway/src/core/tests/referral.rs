@@ -187,6 +187,26 @@ fn a_notify_that_comes_before_the_202_is_taken() {
     ends_well(&mut world, &ok);
 }
 
+/// While the other trunk is at it, nobody else may ask; what it never ends, ends by itself.
+#[test]
+fn a_refer_that_was_passed_on_has_an_end_whoever_asks_meanwhile_and_whatever_the_other_says() {
+    let (mut world, ok, invite) = call(Refer::Pass);
+    world.hear(CENTRE, &centre(&invite, "REFER", 2, TO));
+    let refer = world.expect(CARRIER, "REFER ");
+    world.hear(CARRIER, &reply(&refer, "202 Accepted", "", "", "").replace(";tag=\n", "\n"));
+    world.expect(CENTRE, "SIP/2.0 202");
+    world.hear(CENTRE, &centre(&invite, "REFER", 3, TO));
+    world.expect(CENTRE, "SIP/2.0 491");
+    world.hear(CARRIER, &notify(&ok, 2, "active", "SIP/2.0 180 Ringing\n"));
+    world.expect(CARRIER, "SIP/2.0 200");
+    assert_eq!(notified(&mut world), "active SIP/2.0 180 Ringing");
+    world.wait(Duration::from_secs(181));
+    assert_eq!(notified(&mut world), "terminated SIP/2.0 408 Request Timeout");
+    world.hear(CENTRE, &centre(&invite, "REFER", 4, TO));
+    world.expect(CARRIER, "REFER ");
+    ends_well(&mut world, &ok);
+}
+
 /// The other trunk says nothing to the REFER: the referrer hears that before it takes the call for lost.
 #[test]
 fn a_refer_that_is_passed_to_a_silent_trunk_is_answered_in_time() {

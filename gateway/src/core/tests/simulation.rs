@@ -157,8 +157,8 @@ fn a_seed_plays_the_same_every_time() {
     }
 }
 
-/// After the last thing of the script: longer than a call rings, and than its end takes.
-const LULL: Duration = Duration::from_secs(160);
+/// After the last thing of the script: longer than a call rings, than a transfer lasts, and than their ends take.
+const LULL: Duration = Duration::from_secs(260);
 /// Until the last transactions are over.
 const AFTERMATH: Duration = Duration::from_secs(100);
 const STEP: Duration = Duration::from_secs(20);

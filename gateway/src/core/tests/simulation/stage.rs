@@ -323,12 +323,6 @@ impl Stage {
         }
     }
 
-    /// Whether somebody in the call of that Call-ID is cut off.
-    pub(super) fn is_anyone_deaf(&self, call_id: &Bytes) -> bool {
-        let number = self.sides.get(call_id).map(|(number, _)| *number);
-        self.deaf.iter().any(|(deaf, _)| Some(*deaf) == number)
-    }
-
     fn is_deaf(&self, message: &Message) -> bool {
         let side = self.sides.get(message.call_id());
         side.is_some_and(|side| self.deaf.contains(side))

@@ -19,7 +19,7 @@ impl Stage {
                 }
             }
         }
-        self.witness.judge_referrals(|id| self.is_anyone_deaf(id), self.now(), faults);
+        self.witness.judge_referrals(self.now(), faults);
         for (_, leg) in self.world.core.slots.legs() {
             let id = leg.id();
             let made = self.witness.dialog(&id.call_id, &id.local_tag, &id.remote_tag);

@@ -197,18 +197,12 @@ impl Witness {
         }
     }
 
-    /// Whoever asked for a transfer was told how it ended, unless the call ended first, or somebody in it fell silent (the
-    /// end of what was passed on is the other side's to tell).
-    pub(super) fn judge_referrals(
-        &self,
-        is_silent: impl Fn(&Bytes) -> bool,
-        now: Instant,
-        faults: &mut Vec<String>,
-    ) {
+    /// Whoever asked for a transfer was told how it ended, unless the call ended first.
+    pub(super) fn judge_referrals(&self, now: Instant, faults: &mut Vec<String>) {
         for (name, (since, told)) in &self.referrals {
             let made = self.dialogs.get(name).copied().unwrap_or_default();
             let ended = made.heard.is_some() || made.sent.is_some();
-            if !told && !ended && !is_silent(&name.0) && now - *since > LONGEST_ANSWER {
+            if !told && !ended && now - *since > LONGEST_TRANSFER {
                 faults.push(format!("a referrer was told no end in {}", show(name)));
             }
         }
@@ -316,6 +310,8 @@ fn show((call_id, ours, theirs): &Name) -> String {
 
 /// 64 * T1: how long a transaction takes repeats for what they are.
 const FORGOTTEN: Duration = Duration::from_secs(32);
+/// Longer than a target rings, and than a subscription without a NOTIFY lasts after the last one.
+const LONGEST_TRANSFER: Duration = Duration::from_secs(210);
 /// Longer than a re-INVITE may lie with its owner, and than its other side may take.
 const LONGEST_ANSWER: Duration = Duration::from_secs(130);
 /// Messages in one dialog.
