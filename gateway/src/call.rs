@@ -149,7 +149,7 @@ enum Phase {
 /// Idle       | → For or InAck | applied           | -              | -
 /// For(a)     | 491            | passed to a→ Idle | to a → Idle    | → Withdrawn(a)
 /// Withdrawn  | 491            | → Resync          | → Idle         | -
-/// Resync     | 491            | applied → Idle    | → Idle         | -
+/// Resync(a)  | 491            | applied → Idle    | → Idle         | -
 /// InAck(a)   | 491            | applied → Idle    | → Idle         | → Idle
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,8 +159,8 @@ enum Exchange {
     For(usize),
     /// This leg took its offer back while the other had it already.
     Withdrawn(usize),
-    /// The other leg is being told again what stays agreed.
-    Resync,
+    /// This leg is being told again what stays agreed.
+    Resync(usize),
     /// Our own offer to this leg is answered in its ACK.
     InAck(usize),
 }

@@ -91,8 +91,7 @@ impl Call {
     fn confirmed(&mut self, at: usize, cx: &mut Context<'_>) {
         let told = at == CALLER && self.told.take().is_some();
         if told && self.exchange == Exchange::Idle && !self.media.agrees(CALLEE) {
-            self.exchange = Exchange::Resync;
-            self.offer_to(CALLER, cx);
+            self.offer_again(CALLER, cx);
         }
     }
 
@@ -133,18 +132,17 @@ impl Call {
             (Exchange::For(waiting), Ok(())) => self.accept(waiting, cx),
             (Exchange::For(waiting), Err(cause)) => self.refuse(waiting, cause.status(), cx),
             (Exchange::Withdrawn(_), _) => {
-                self.exchange = Exchange::Resync;
-                self.offer_to(at, cx);
+                self.offer_again(at, cx);
             }
             (Exchange::InAck(_), Err(cause)) => self.conclude("gateway", cause, None, cx),
-            (Exchange::Idle | Exchange::Resync, Err(cause)) => {
+            (Exchange::Idle | Exchange::Resync(_), Err(cause)) => {
                 tracing::warn!(call = self.story.id(), %cause, "an answer cannot be taken");
             }
             (Exchange::InAck(_), Ok(())) => {
                 self.apply(cx);
                 self.bring_together(self.legs[at].side, cx);
             }
-            (Exchange::Idle | Exchange::Resync, Ok(())) => self.apply(cx),
+            (Exchange::Idle | Exchange::Resync(_), Ok(())) => self.apply(cx),
         }
     }
 
@@ -161,8 +159,7 @@ impl Call {
             && !self.media.agrees(own)
             && let Some(other) = self.other(at)
         {
-            self.exchange = Exchange::Resync;
-            self.offer_to(other, cx);
+            self.offer_again(other, cx);
         }
     }
 
@@ -174,7 +171,7 @@ impl Call {
             other @ (Exchange::Idle
             | Exchange::For(_)
             | Exchange::Withdrawn(_)
-            | Exchange::Resync
+            | Exchange::Resync(_)
             | Exchange::InAck(_)) => other,
         };
     }
@@ -183,11 +180,17 @@ impl Call {
         self.media.withdraw_offer(self.legs[at].side);
         match std::mem::replace(&mut self.exchange, Exchange::Idle) {
             Exchange::For(waiting) => self.refuse(waiting, status, cx),
-            Exchange::Idle | Exchange::Withdrawn(_) | Exchange::Resync | Exchange::InAck(_) => {}
+            Exchange::Idle | Exchange::Withdrawn(_) | Exchange::Resync(_) | Exchange::InAck(_) => {}
         }
     }
 
-    pub(super) fn offer_to(&mut self, at: usize, cx: &mut Context<'_>) {
+    /// Tells a leg what stands now.
+    pub(super) fn offer_again(&mut self, at: usize, cx: &mut Context<'_>) {
+        self.exchange = Exchange::Resync(at);
+        self.offer_to(at, cx);
+    }
+
+    fn offer_to(&mut self, at: usize, cx: &mut Context<'_>) {
         let offer = Bytes::from(self.media.offer(self.legs[at].side, cx.random));
         self.on_leg(at, cx, |leg, now, out| leg.offer(offer, now, out));
     }

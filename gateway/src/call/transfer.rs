@@ -334,8 +334,7 @@ impl Call {
             && (!self.media.agrees(side) || self.media.wants_more(side))
             && let Some(other) = self.speakers[1 - side]
         {
-            self.exchange = Exchange::Resync;
-            self.offer_to(other, cx);
+            self.offer_again(other, cx);
         }
     }
 
@@ -391,8 +390,12 @@ impl Call {
                 self.exchange = Exchange::Idle;
                 self.refuse(waiting, 491, cx);
             }
-            Exchange::InAck(leg) if leg == at => self.exchange = Exchange::Idle,
-            Exchange::Idle | Exchange::Withdrawn(_) | Exchange::Resync | Exchange::InAck(_) => {}
+            // Ours to this leg has an answer that nobody waits for.
+            Exchange::Withdrawn(by) if by != at => self.exchange = Exchange::Idle,
+            Exchange::Resync(leg) | Exchange::InAck(leg) if leg == at => {
+                self.exchange = Exchange::Idle;
+            }
+            Exchange::Idle | Exchange::Withdrawn(_) | Exchange::Resync(_) | Exchange::InAck(_) => {}
         }
     }
 

@@ -255,6 +255,39 @@ fn tr_061_who_was_held_before_the_transfer_is_resumed_by_it() {
     assert!(carrier.send && carrier.receive && teams.send && teams.receive);
 }
 
+/// The leg that is replaced had an offer of ours to answer, which its peer had taken back: nobody waits for that any more,
+/// and the next offer is not refused for it.
+#[test]
+fn an_offer_that_was_left_with_a_replaced_leg_blocks_no_other() {
+    let mut world = World::new();
+    let (invite, ok) = answered(&mut world);
+    let carrier = |method: &str, branch: &str, cseq: u32, body: &str| {
+        let head = format!(
+            "{method} sip:x@127.0.0.10:5060 SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bK{branch}\n\
+             Max-Forwards: 70\nFrom: {}\nTo: {}\nCall-ID: c1\nCSeq: {cseq} {method}\n\
+             Contact: <sip:ann@{CARRIER}>\n",
+            value(&ok, "From"),
+            value(&ok, "To"),
+        );
+        with_body(&head, body)
+    };
+    let hold =
+        |version: u32| PLAIN.replace("o=- 1 1", &format!("o=- 1 {version}")) + "a=sendonly\n";
+    world.hear(CARRIER, &carrier("INVITE", "h1", 2, &hold(2)));
+    world.expect(PROXY, "INVITE ");
+    world.hear(CARRIER, &carrier("CANCEL", "h1", 2, ""));
+    world.expect(CARRIER, "SIP/2.0 487");
+    let target = begun(&mut world, &invite, 2, TARGET);
+    answered_by_target(&mut world, &target);
+    notified(&mut world);
+    world.hear(PROXY, &in_dialog(&invite, "BYE", 3, "t1", "", ""));
+    world.sent.clear();
+    world.hear(CARRIER, &carrier("INVITE", "h2", 3, &hold(3)));
+    let offer = world.expect(PROXY, "INVITE ");
+    assert_eq!(value(&offer, "Call-ID"), value(&target, "Call-ID"));
+    world.nothing_but(CARRIER, &["SIP/2.0 100"]);
+}
+
 /// A user of Teams called outside and transfers: the target sees the number that was called, and takes the caller's place.
 #[test]
 fn the_caller_may_transfer_as_well() {
