@@ -315,4 +315,4 @@ const LONGEST_TRANSFER: Duration = Duration::from_secs(210);
 /// Longer than a re-INVITE may lie with its owner, and than its other side may take.
 const LONGEST_ANSWER: Duration = Duration::from_secs(130);
 /// Messages in one dialog.
-const STORM: usize = 400;
+const STORM: usize = 250;
