@@ -87,13 +87,12 @@ impl World {
 
     /// The process of that epoch.
     fn born(config: config::Config, epoch: u32) -> Self {
-        Self::of(routes(config), epoch)
+        Self::of(routes(config), epoch, u64::from(epoch))
     }
 
-    fn of(routes: Arc<Routes>, epoch: u32) -> Self {
+    fn of(routes: Arc<Routes>, epoch: u32, mut seed: u64) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
         let now = Instant::now();
-        let mut seed = u64::from(epoch);
         let random = Random::new(move |buffer| {
             for byte in buffer {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

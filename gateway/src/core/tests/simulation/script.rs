@@ -147,6 +147,17 @@ impl Script {
         later && self.weather.lost == 0 && call.expires != Some("60")
     }
 
+    /// Whether nothing is lost, and nobody forgets, falls silent or is transferred: only who talks ends a call.
+    pub(super) fn is_calm(&self) -> bool {
+        let calm = |event: &Event| match event {
+            Event::Call(_) => true,
+            Event::Act(_, _, act) => !matches!(act, Act::Forget | Act::Refer | Act::Replace),
+            Event::Deaf(..) | Event::Break(_) | Event::Mood(..) => false,
+            Event::Dead(..) | Event::Given(_) => false,
+        };
+        self.weather.lost == 0 && self.events.iter().all(|(_, event)| calm(event))
+    }
+
     /// In short, for the trace.
     pub(super) fn lines(&self) -> Vec<String> {
         let Self { weather, early, refer, tcp, silent_relay, .. } = self;

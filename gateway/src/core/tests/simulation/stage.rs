@@ -51,7 +51,7 @@ impl Stage {
             Site::trunk("carrier-b", "127.0.0.51", trunks),
             Site::trunk("centre", "127.0.0.52", trunks),
         ];
-        let mut world = World::of(tables(&script), 1);
+        let mut world = World::of(tables(&script), 1, dice.next());
         world.silent_relay = script.silent_relay;
         let start = world.now;
         let events = script.events.iter().enumerate();

@@ -8,6 +8,8 @@ use sip_stack::leg;
 
 use super::session::{Session, State};
 use super::stage::Stage;
+use crate::call::CallKey;
+use crate::cdr::Record;
 
 impl Stage {
     /// A while after the last thing happened, before anybody is made to hang up.
@@ -19,6 +21,7 @@ impl Stage {
                 }
             }
         }
+        self.judge_calls(faults);
         self.witness.judge_referrals(self.now(), faults);
         for (_, leg) in self.world.core.slots.legs() {
             let id = leg.id();
@@ -29,6 +32,16 @@ impl Stage {
                 faults.push(format!("a leg that was hung up on is {:?}", leg.state()));
             }
         }
+    }
+
+    /// A call is two legs: nobody is kept for nobody, and whoever was replaced was hung up on.
+    fn judge_calls(&self, faults: &mut Vec<String>) {
+        let mut up: BTreeMap<CallKey, usize> = BTreeMap::new();
+        for (key, leg) in self.world.core.slots.legs() {
+            *up.entry(key).or_default() += usize::from(leg.state() == leg::State::Confirmed);
+        }
+        let odd = up.values().filter(|legs| ![0, 2].contains(*legs));
+        faults.extend(odd.map(|legs| format!("a call of {legs} legs")));
     }
 
     /// A peer that talks is talked to, and both have agreed to the same.
@@ -90,6 +103,9 @@ impl Stage {
             faults
                 .push("nothing stood in the way of this call, and it was not answered".to_owned());
         }
+        let cut = |record: &&Record| record.t_answer.is_some() && record.ended_by == "gateway";
+        let cut = self.world.records.iter().find(cut).filter(|_| self.script.is_calm());
+        faults.extend(cut.map(|record| format!("ended without need: {:?}", record.cause)));
     }
 
     /// The relay releases each session that it was told of, once and last.

@@ -22,6 +22,15 @@ struct Asked {
     answer: Option<u16>,
 }
 
+/// A request of the gateway.
+struct Asks {
+    kind: String,
+    line: String,
+    /// A provisional response has reached it.
+    rings: bool,
+    answer: Option<u16>,
+}
+
 /// A dialog that a 2xx has made.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Made {
@@ -46,8 +55,8 @@ pub(super) struct Witness {
     /// 2xx that reached the gateway, by dialog and CSeq, and the ACKs that it sent.
     answers: BTreeSet<(Name, u32)>,
     acks: BTreeSet<(Name, u32)>,
-    /// The requests that it sent, by branch and method: what the first final answer to reach it was.
-    asks: BTreeMap<(Bytes, Bytes), (String, Option<u16>)>,
+    /// The requests that it sent, by branch and method.
+    asks: BTreeMap<(Bytes, Bytes), Asks>,
     /// How many messages it sent, by Call-ID.
     sent: BTreeMap<Bytes, usize>,
     pub(super) faults: Vec<String>,
@@ -59,9 +68,12 @@ impl Witness {
         let method = message.method();
         if !message.is_request() {
             let status = message.status();
-            let asks = self.asks.get_mut(&transaction(message));
-            if let Some((_, answer)) = asks.filter(|_| status >= 200) {
-                answer.get_or_insert(status);
+            match self.asks.get_mut(&transaction(message)) {
+                Some(asks) if status >= 200 => {
+                    asks.answer.get_or_insert(status);
+                }
+                Some(asks) => asks.rings = true,
+                None => {}
             }
             if *method == Method::Invite && (200..300).contains(&message.status()) {
                 let name = name(message, message.from_tag(), message.to_tag());
@@ -116,7 +128,9 @@ impl Witness {
             let state = message.value(HeaderId::SubscriptionState).unwrap_or_default();
             *told |= state.starts_with(b"terminated");
         }
-        self.asks.entry(transaction(message)).or_insert_with(|| (kind(message), None));
+        let asks =
+            || Asks { kind: kind(message), line: first_line(message), rings: false, answer: None };
+        self.asks.entry(transaction(message)).or_insert_with(asks);
         if *method == Method::Bye {
             match self.dialogs.get_mut(&name) {
                 Some(made) => {
@@ -181,6 +195,16 @@ impl Witness {
             if asked.answer.is_none() && now - asked.at > LONGEST_ANSWER {
                 faults.push(format!("never answered: {}", asked.line));
             }
+            // Whatever the other side does, a leg is told before it stops waiting for its owner.
+            if asked.kind == "re-INVITE" && asked.answer == Some(504) {
+                faults.push(format!("left undecided: {}", asked.line));
+            }
+        }
+        for ((branch, _), asks) in &self.asks {
+            let cancelled = || self.asks.contains_key(&(branch.clone(), CANCEL));
+            if asks.kind == "INVITE" && asks.rings && asks.answer.is_none() && !cancelled() {
+                faults.push(format!("left ringing: {}", asks.line));
+            }
         }
         for (name, cseq) in self.answers.difference(&self.acks) {
             faults.push(format!("never acknowledged: the 2xx of CSeq {cseq} in {}", show(name)));
@@ -243,11 +267,14 @@ impl Witness {
             if !answered && !tells(record.cause.sip, status) {
                 faults.push(format!("{name} was refused with {status}, its record says {told:?}"));
             }
-            // A side is whoever has its place: the caller, the callee, a target, a newcomer.
             if !answered || record.ended_by == "gateway" {
                 continue;
             }
-            let of_call = |id: &Bytes| record.legs.iter().any(|leg| leg.call_id.as_bytes() == id);
+            // After a transfer a side is whoever has its place.
+            let of_side = |leg: &&LegRecord| record.legs.len() > 2 || leg.role == record.ended_by;
+            let of_call = |id: &Bytes| {
+                record.legs.iter().filter(of_side).any(|leg| leg.call_id.as_bytes() == id)
+            };
             let mut dialogs = self.dialogs.iter().filter(|((id, ..), _)| of_call(id));
             if !dialogs.any(|(_, made)| made.heard.is_some()) {
                 faults.push(format!("{name} was ended by {told:?}, who has said no BYE"));
@@ -265,7 +292,7 @@ impl Witness {
         let word =
             |answer: &Option<u16>| answer.map_or("-".to_owned(), |status| status.to_string());
         let asked = self.asked.values().map(|a| format!("{} {}", a.kind, word(&a.answer)));
-        let asks = self.asks.values().map(|(kind, answer)| format!("our {kind} {}", word(answer)));
+        let asks = self.asks.values().map(|a| format!("our {} {}", a.kind, word(&a.answer)));
         for what in asked.chain(asks) {
             *tally.entry(what).or_default() += 1;
         }
@@ -308,6 +335,7 @@ fn show((call_id, ours, theirs): &Name) -> String {
     format!("{} ({} | {})", text(call_id), text(ours), text(theirs))
 }
 
+const CANCEL: Bytes = Bytes::from_static(b"CANCEL");
 /// 64 * T1: how long a transaction takes repeats for what they are.
 const FORGOTTEN: Duration = Duration::from_secs(32);
 /// Longer than a target rings, and than a subscription without a NOTIFY lasts after the last one.
