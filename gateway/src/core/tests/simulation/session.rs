@@ -65,6 +65,10 @@ pub(super) struct Session {
     pub(super) dialog: Dialog,
     pub(super) state: State,
     pub(super) talk: Talk,
+    /// As it was before our offer that is under way.
+    before: Option<Talk>,
+    /// It has refused an offer of the gateway.
+    pub(super) refused: bool,
     pub(super) exchange: Exchange,
     /// The INVITE that began it: ours.
     client: Option<ClientId>,
@@ -188,6 +192,8 @@ impl Session {
             dialog,
             state,
             talk,
+            before: None,
+            refused: false,
             exchange: Exchange::Idle,
             client: None,
             invite: None,
@@ -401,6 +407,7 @@ impl Session {
         if self.state != State::Up || !self.is_idle() {
             return;
         }
+        self.before = Some(self.talk.clone());
         let offer = change.map(|change| self.talk.offer(change));
         let (draft, _) = self.dialog.request(Method::Invite);
         let client = self.start(draft, offer.clone(), Errand::Offer, tools);

@@ -52,6 +52,23 @@ impl Talk {
         }
     }
 
+    /// Whether we want to be heard and to hear.
+    pub(super) fn is_open(&self) -> bool {
+        self.direction == "sendrecv" && !self.zero
+    }
+
+    /// Whether the gateway has told us of a hold.
+    pub(super) fn is_held(&self) -> bool {
+        let text = self.remote.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        ["a=sendonly", "a=recvonly", "a=inactive"].iter().any(|line| text.contains(line))
+    }
+
+    /// Our offer came to nothing: all is as in `before`.
+    pub(super) fn take_back(&mut self, before: &Self) {
+        let version = self.version;
+        *self = Self { version, ..before.clone() };
+    }
+
     /// Our offer after that change; agreed when it is answered.
     pub(super) fn offer(&mut self, change: Change) -> Bytes {
         match change {

@@ -22,6 +22,7 @@ impl Stage {
             }
         }
         self.judge_calls(faults);
+        self.judge_holds(faults);
         self.witness.judge_referrals(self.now(), faults);
         for (_, leg) in self.world.core.slots.legs() {
             let id = leg.id();
@@ -42,6 +43,25 @@ impl Stage {
         }
         let odd = up.values().filter(|legs| ![0, 2].contains(*legs));
         faults.extend(odd.map(|legs| format!("a call of {legs} legs")));
+    }
+
+    /// Nobody is held whom nobody holds. Who has refused what the gateway offered has itself to blame, and who is cut off
+    /// may hold or not.
+    fn judge_holds(&self, faults: &mut Vec<String>) {
+        for call in 0..self.script.calls.len() {
+            let sessions = self.agents.iter().flat_map(|agent| &agent.sessions);
+            let up: Vec<_> = sessions
+                .filter(|s| s.call == call && s.state == State::Up && s.is_idle())
+                .collect();
+            let cut = self.deaf.iter().any(|(deaf, _)| *deaf == call);
+            if up.len() == 2
+                && !cut
+                && up.iter().all(|s| s.talk.is_open() && !s.refused)
+                && up.iter().any(|s| s.talk.is_held())
+            {
+                faults.push(format!("somebody is held in call {call}, and nobody holds"));
+            }
+        }
     }
 
     /// A peer that talks is talked to, and both have agreed to the same.

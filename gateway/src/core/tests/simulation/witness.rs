@@ -26,9 +26,12 @@ struct Asked {
 struct Asks {
     kind: String,
     line: String,
+    since: Instant,
     /// A provisional response has reached it.
     rings: bool,
     answer: Option<u16>,
+    /// When that came.
+    until: Option<Instant>,
 }
 
 /// A dialog that a 2xx has made.
@@ -71,6 +74,7 @@ impl Witness {
             match self.asks.get_mut(&transaction(message)) {
                 Some(asks) if status >= 200 => {
                     asks.answer.get_or_insert(status);
+                    asks.until.get_or_insert(now);
                 }
                 Some(asks) => asks.rings = true,
                 None => {}
@@ -128,8 +132,14 @@ impl Witness {
             let state = message.value(HeaderId::SubscriptionState).unwrap_or_default();
             *told |= state.starts_with(b"terminated");
         }
-        let asks =
-            || Asks { kind: kind(message), line: first_line(message), rings: false, answer: None };
+        let asks = || Asks {
+            kind: kind(message),
+            line: first_line(message),
+            since: now,
+            rings: false,
+            answer: None,
+            until: None,
+        };
         self.asks.entry(transaction(message)).or_insert_with(asks);
         if *method == Method::Bye {
             match self.dialogs.get_mut(&name) {
@@ -202,7 +212,8 @@ impl Witness {
         }
         for ((branch, _), asks) in &self.asks {
             let cancelled = || self.asks.contains_key(&(branch.clone(), CANCEL));
-            if asks.kind == "INVITE" && asks.rings && asks.answer.is_none() && !cancelled() {
+            let long = asks.until.unwrap_or(now) - asks.since > LONGEST_RINGING;
+            if asks.kind == "INVITE" && asks.rings && long && !cancelled() {
                 faults.push(format!("left ringing: {}", asks.line));
             }
         }
@@ -335,6 +346,8 @@ fn show((call_id, ours, theirs): &Name) -> String {
     format!("{} ({} | {})", text(call_id), text(ours), text(theirs))
 }
 
+/// As long as the gateway lets a call ring.
+const LONGEST_RINGING: Duration = Duration::from_secs(125);
 const CANCEL: Bytes = Bytes::from_static(b"CANCEL");
 /// 64 * T1: how long a transaction takes repeats for what they are.
 const FORGOTTEN: Duration = Duration::from_secs(32);

@@ -90,6 +90,9 @@ impl Session {
             self.exchange = sent;
             return;
         };
+        if let Some(before) = self.before.take().filter(|_| message.status() >= 300) {
+            self.talk.take_back(&before);
+        }
         match message.status() {
             200..300 => {
                 let Some(theirs) = message.sdp() else {
@@ -176,7 +179,10 @@ impl Session {
         }
         match &self.exchange {
             Exchange::Idle => {
-                let until = tools.now + tools.dice.weigh(&THOUGHTS);
+                // A refresh is nothing to think about: the session would pass meanwhile (RFC 4028 §10).
+                let refresh = message.sdp() == self.talk.remote;
+                let thought = tools.dice.weigh(&THOUGHTS);
+                let until = tools.now + if refresh { Duration::ZERO } else { thought };
                 let message = message.clone();
                 self.exchange = Exchange::Thinking { until, server, message };
                 if until == tools.now {
@@ -220,7 +226,9 @@ impl Session {
         else {
             return;
         };
-        if tools.dice.chance(60) {
+        let refresh = message.sdp() == self.talk.remote;
+        if !refresh && tools.dice.chance(60) {
+            self.refused = true;
             return self.reply(server, &message, 488, tools);
         }
         self.dialog.follow(&message);
