@@ -255,6 +255,8 @@ pub struct Trunk {
     pub refer: Refer,
     /// Where its callers' numbers stand.
     pub caller_id: CallerId,
+    /// How it is told who has sent a call on.
+    pub diversion: Diversion,
     /// It is told numbers that are to be shown to nobody (RFC 3325).
     pub trusted: bool,
     /// Numbers reached through it, public and private; empty: it is no end of calls.
@@ -347,6 +349,17 @@ pub enum Refer {
     Local,
     /// The other side is asked to call it, if that is a trunk; else as `Local`.
     Pass,
+}
+
+/// By which header a trunk is told that a call was diverted to it, and from which numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Diversion {
+    /// Diversion (RFC 5806).
+    Diversion,
+    /// History-Info (RFC 7044).
+    HistoryInfo,
+    /// It is not told.
+    None,
 }
 
 /// Whether a trunk's media are encrypted with SDES keys (RFC 4568).

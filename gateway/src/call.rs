@@ -47,7 +47,7 @@ use self::transfer::{Parting, Transfer};
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::numbers::Number;
-use crate::profile::{Caller, Profile};
+use crate::profile::{Caller, Diversions, Profile};
 use crate::random::Random;
 use crate::routing::{End, Place, PlaceName, Routes};
 
@@ -171,6 +171,8 @@ pub struct Call {
     routes: Arc<Routes>,
     caller: Caller,
     called: Number,
+    /// Who has sent it on before.
+    diversions: Diversions,
     /// It is a call for help: no limit ends it.
     help: bool,
     max_forwards: u32,
@@ -214,6 +216,8 @@ pub struct NewCall {
     pub caller: Caller,
     /// Who is called.
     pub called: Number,
+    /// Who has sent it on before.
+    pub diversions: Diversions,
     /// It is a call for help.
     pub help: bool,
     /// How we appear to the caller.
@@ -250,6 +254,7 @@ impl Call {
             routes: new.routes,
             caller: new.caller,
             called: new.called,
+            diversions: new.diversions,
             help: new.help,
             max_forwards: new.max_forwards,
             phase: Phase::Trying,

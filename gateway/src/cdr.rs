@@ -66,6 +66,9 @@ pub struct LegRecord {
     pub asserted: Option<String>,
     /// The called number as received (caller's leg) or as sent (callee's leg).
     pub called: String,
+    /// The number that has sent the call on to the one called, as received, if it was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diverted_by: Option<String>,
     /// The far end's own id of the call, when its profile names one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,

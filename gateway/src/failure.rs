@@ -35,6 +35,8 @@ pub enum Cause {
     TooManyHops,
     /// The call has come back to us by a proxy.
     Looped,
+    /// The call was diverted so often that it goes round in circles.
+    DivertedTooOften,
     /// The INVITE itself cannot be taken: damaged, an extension or body that we do not have, a session interval that is
     /// too short. The status says which.
     BadRequest(u16),
@@ -105,7 +107,7 @@ impl Cause {
             }
             Self::Unreachable | Self::Silent => 503,
             Self::TooManyHops => 483,
-            Self::Looped => 482,
+            Self::Looped | Self::DivertedTooOften => 482,
             Self::BadRequest(status) => status,
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 488,
             Self::Unsupported => 420,
@@ -141,6 +143,7 @@ impl Cause {
             | Self::NoRoute
             | Self::TooManyHops
             | Self::Looped
+            | Self::DivertedTooOften
             | Self::BadRequest(_)
             | Self::BadOffer
             | Self::NotEncrypted
@@ -168,7 +171,7 @@ impl Cause {
             Self::IncompleteNumber => 28,
             Self::TenantFull | Self::NoPorts | Self::Overload => 34,
             Self::Draining | Self::Unreachable | Self::NoRecord => 41,
-            Self::TooManyHops | Self::Looped => 25,
+            Self::TooManyHops | Self::Looped | Self::DivertedTooOften => 25,
             Self::BadRequest(status) => q850_of_status(status),
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 65,
             Self::Unsupported => 79,
@@ -193,6 +196,7 @@ impl Cause {
             | Self::IncompleteNumber
             | Self::TooManyHops
             | Self::Looped
+            | Self::DivertedTooOften
             | Self::BadRequest(_)
             | Self::BadOffer
             | Self::NotEncrypted
@@ -226,6 +230,7 @@ impl Cause {
             Self::Overload => "overload",
             Self::TooManyHops => "too_many_hops",
             Self::Looped => "looped",
+            Self::DivertedTooOften => "diverted_too_often",
             Self::BadRequest(_) => "bad_request",
             Self::BadOffer => "bad_offer",
             Self::NotEncrypted => "not_encrypted",
@@ -262,6 +267,7 @@ impl fmt::Display for Cause {
             Self::Overload => "more calls come in than can be served",
             Self::TooManyHops => "Max-Forwards is used up",
             Self::Looped => "the call has passed here before",
+            Self::DivertedTooOften => "the call was diverted five times or more",
             Self::BadRequest(status) => return write!(f, "the INVITE cannot be taken: {status}"),
             Self::BadOffer => "the session description cannot be used",
             Self::NotEncrypted => "no usable SRTP key was offered where encryption is compulsory",
@@ -328,7 +334,7 @@ const fn q850_of_status(status: u16) -> u8 {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 28] = [
+    const ALL: [Cause; 29] = [
         Cause::Normal,
         Cause::CallerGaveUp,
         Cause::Peer(486),
@@ -342,6 +348,7 @@ mod tests {
         Cause::Overload,
         Cause::TooManyHops,
         Cause::Looped,
+        Cause::DivertedTooOften,
         Cause::BadRequest(420),
         Cause::BadOffer,
         Cause::NotEncrypted,

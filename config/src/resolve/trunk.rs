@@ -109,6 +109,7 @@ fn one(
         early_media: raw.early_media,
         refer: raw.refer,
         caller_id: raw.caller_id,
+        diversion: raw.diversion,
         trusted: raw.trusted,
         srtp: match &raw.srtp {
             Some(srtp) => srtp.value,

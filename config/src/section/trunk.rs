@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::country::Country;
 use crate::fault::Findings;
 use crate::key::{Key, Later, Section};
-use crate::model::{CallerId, EarlyMedia, Peer, Refer, Srtp};
+use crate::model::{CallerId, Diversion, EarlyMedia, Peer, Refer, Srtp};
 use crate::numbers::NumberRange;
 use crate::read::{Node, Table, Value};
 use crate::section::failover::{PeerInterval, StatusMap};
@@ -63,6 +63,11 @@ pub(crate) static CALLER_ID: Key<CallerId> = Key::default(
     "\"asserted\"",
     "Which number its callers are shown with: \"asserted\", that of P-Asserted-Identity where there is one, or \"from\".",
 );
+pub(crate) static DIVERSION: Key<Diversion> = Key::default(
+    "diversion",
+    "\"diversion\"",
+    "By which header it is told who has sent a call on: \"diversion\" (RFC 5806, what most carriers read), \"history-info\" (RFC 7044), or \"none\".",
+);
 pub(crate) static TRUSTED: Key<bool> = Key::default(
     "trusted",
     "false",
@@ -115,6 +120,7 @@ pub(crate) static TRUNK: Section = Section {
         &EARLY_MEDIA,
         &REFER,
         &CALLER_ID,
+        &DIVERSION,
         &TRUSTED,
         &NUMBERS,
         &TRUNKS,
@@ -162,6 +168,7 @@ pub(crate) struct RawTrunk {
     pub(crate) early_media: EarlyMedia,
     pub(crate) refer: Refer,
     pub(crate) caller_id: CallerId,
+    pub(crate) diversion: Diversion,
     pub(crate) trusted: bool,
     /// As written.
     pub(crate) entries: Vec<At<NumbersEntry>>,
@@ -216,6 +223,7 @@ impl Value for RawTrunk {
             early_media: table.value(&EARLY_MEDIA).value,
             refer: table.value(&REFER).value,
             caller_id: table.value(&CALLER_ID).value,
+            diversion: table.value(&DIVERSION).value,
             trusted: table.value(&TRUSTED).value,
             entries: table.optional(&NUMBERS).map(|at| at.value).unwrap_or_default(),
             numbers: Vec::new(),

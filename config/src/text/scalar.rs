@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use crate::country::Country;
 use crate::fault::{Draft, Findings};
-use crate::model::{CallerId, EarlyMedia, LogFormat, LogLevel, Refer, Srtp};
+use crate::model::{CallerId, Diversion, EarlyMedia, LogFormat, LogLevel, Refer, Srtp};
 use crate::numbers::{Number, NumberRange};
 use crate::read::{Bad, Choice, Node, Text, Value};
 
@@ -276,6 +276,15 @@ impl Choice for Refer {
     const WHAT: &'static str = "a way with REFER";
     const WORDS: &'static [(&'static str, Self)] =
         &[("refuse", Self::Refuse), ("local", Self::Local), ("pass", Self::Pass)];
+}
+
+impl Choice for Diversion {
+    const WHAT: &'static str = "a way to tell of diversions";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("diversion", Self::Diversion),
+        ("history-info", Self::HistoryInfo),
+        ("none", Self::None),
+    ];
 }
 
 impl Choice for LogLevel {

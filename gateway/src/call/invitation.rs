@@ -51,7 +51,8 @@ impl Call {
             None => {
                 let ends = [self.legs[CALLER].end, Some(hop.end())];
                 self.media.set_music(self.routes.hold_music(ends));
-                let parties = self.parties(&self.called, self.caller.clone(), hop, &profile);
+                let mut parties = self.parties(&self.called, self.caller.clone(), hop, &profile);
+                parties.extra.extend(self.diversions.headers(self.called.as_str(), &profile));
                 (parties, self.media.offer(CALLEE, cx.random))
             }
         };

@@ -23,7 +23,7 @@ use crate::cdr::Record;
 use crate::failure::Cause;
 use crate::locals::{self, Side};
 use crate::numbers::Number;
-use crate::profile::{Caller, Profile, teams, trunk};
+use crate::profile::{Caller, Diversions, Profile, teams, trunk};
 use crate::routing::{EdgeId, End, RealmId, Routes, TenantId, TrunkId};
 
 /// An answered call.
@@ -217,6 +217,7 @@ impl Call {
             routes: Arc::clone(routes),
             caller,
             called,
+            diversions: Diversions::default(),
             // Its limits are as they were.
             help: false,
             max_forwards: 0,

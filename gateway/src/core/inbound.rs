@@ -24,7 +24,7 @@ use crate::failure::{Cause, RETRY_AFTER, reason_header};
 use crate::journal;
 use crate::locals::{self, Side};
 use crate::numbers::Number;
-use crate::profile::{AGENT, Caller, Profile, Word, teams, trunk};
+use crate::profile::{AGENT, Caller, Diversions, Profile, Word, teams, trunk};
 use crate::routing::{EdgeId, End, Hop, RealmId, Routes};
 
 impl Core {
@@ -190,6 +190,10 @@ impl Core {
         let help = is_emergency(message.uri()) && !routes.is_extension(entry.from, &called);
         let Profile { caller_id: place, vouches, .. } = entry.profile;
         let caller = Caller::of(message, Word { place, country, vouches, help });
+        let diversions = Diversions::of(message, country, vouches);
+        if diversions.is_loop() && !help {
+            return Err(Cause::DivertedTooOften.into());
+        }
         identity.contact = entry.profile.face.contact(Some(called.as_str()));
 
         let plan = routes.plan(entry.from, &called, |place| self.health.rank(place, now))?;
@@ -197,7 +201,9 @@ impl Core {
 
         let wall = self.wall(now);
         let asserted = Caller::asserted_in(message, country);
-        let record = LegRecord { asserted, ..self.caller_record(message, &entry) };
+        let diverted_by = diversions.last().map(str::to_owned);
+        let diversions = diversions.known(|number| routes.may_divert(entry.from, number));
+        let record = LegRecord { asserted, diverted_by, ..self.caller_record(message, &entry) };
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);
         let begun = Arc::new(story.record().clone());
@@ -227,6 +233,7 @@ impl Core {
             routes,
             caller,
             called,
+            diversions,
             help,
             profile: entry.profile,
             from: entry.from,

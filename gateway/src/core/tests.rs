@@ -14,6 +14,7 @@ use crate::event::Refusal;
 use crate::routing::tests::config;
 
 mod calls;
+mod diversion;
 mod door;
 mod failover;
 mod faults;

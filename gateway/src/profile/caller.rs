@@ -121,16 +121,15 @@ impl Identity {
 
 /// Whether Privacy asks that nobody is shown who calls: `id` (RFC 3325 §9.3), `user` and `header`, with which a network
 /// takes identities out by itself (RFC 3323 §4.2), and `critical`, which would rather have no call than a name shown.
-fn wants_privacy(message: &Message) -> bool {
-    let words =
-        message.values(HeaderId::Privacy).flat_map(|value| value.split(|b| b",;".contains(b)));
-    let asks = |word: &[u8]| {
-        let word = word.trim_ascii();
-        [&b"id"[..], b"user", b"header", b"critical"]
-            .iter()
-            .any(|ask| word.eq_ignore_ascii_case(ask))
-    };
-    words.into_iter().any(asks)
+pub(super) fn wants_privacy(message: &Message) -> bool {
+    asks_for(message, &["id", "user", "header", "critical"])
+}
+
+/// Whether one of these words stands in Privacy.
+pub(super) fn asks_for(message: &Message, asked: &[&str]) -> bool {
+    let values = message.values(HeaderId::Privacy);
+    let mut words = values.flat_map(|value| value.split(|b| b",;".contains(b)));
+    words.any(|word| asked.iter().any(|ask| word.trim_ascii().eq_ignore_ascii_case(ask.as_bytes())))
 }
 
 /// Whether a user part is a telephone number.

@@ -3,16 +3,18 @@
 //! A [`Profile`] is made once per end and hop; legs and media plans only read it.
 
 mod caller;
+mod diversion;
 mod face;
 pub mod teams;
 pub mod trunk;
 
 pub use caller::{Caller, Word};
+pub use diversion::Diversions;
 pub use face::{Face, escaped};
 
 use std::time::Duration;
 
-use config::{CallerId, EarlyMedia};
+use config::{CallerId, Diversion, EarlyMedia};
 use sip_stack::transport::{LocalId, Transport};
 
 use crate::call::media_plan::{Holds, MediaRules, Secure};
@@ -30,6 +32,8 @@ pub struct Profile {
     pub supported: &'static str,
     /// Where a caller's number stands.
     pub caller_id: CallerId,
+    /// How it is told who has sent a call on.
+    pub diversion: Diversion,
     /// It is told numbers that are to be shown to nobody (RFC 3325).
     pub trusted: bool,
     /// What it asserts of callers may be told to those.
@@ -63,6 +67,7 @@ impl Profile {
             allow: "",
             supported: "",
             caller_id: CallerId::From,
+            diversion: Diversion::None,
             trusted: false,
             vouches: false,
             early_media: EarlyMedia::Pass,

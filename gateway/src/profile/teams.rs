@@ -5,6 +5,7 @@
 //! - Numbers carry "+" and `user=phone`.
 //! - Media are SRTP with SDES keys; hold is `inactive` only; our offers name AES_CM_128_HMAC_SHA1_80 alone (other
 //!   suites first confuse some of its media processors).
+//! - Forwarding is told, and read, in History-Info with the reason in the URI's headers; Diversion means nothing to it.
 //! - A call of its own that hears neither 18x nor a final response for 10 s goes to the next trunk.
 //! - REFER and NOTIFY in Allow make it transfer by REFER; without them it falls back to other means, and in answers to
 //!   OPTIONS their absence marks a gateway as broken.
@@ -12,7 +13,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use config::{CallerId, Config, EarlyMedia};
+use config::{CallerId, Config, Diversion, EarlyMedia};
 use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::{LocalId, Transport};
 
@@ -33,6 +34,7 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
         allow: ALLOW,
         supported: SUPPORTED,
         caller_id: CallerId::From,
+        diversion: Diversion::HistoryInfo,
         trusted: false,
         vouches: true,
         early_media: EarlyMedia::Pass,

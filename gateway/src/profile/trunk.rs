@@ -33,6 +33,7 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
         },
         supported: SUPPORTED,
         caller_id: trunk.caller_id,
+        diversion: trunk.diversion,
         trusted: trunk.trusted,
         vouches: trunk.trusted,
         early_media: trunk.early_media,

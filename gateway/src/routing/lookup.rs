@@ -38,6 +38,19 @@ impl Routes {
         matches!(owner, Some(End::Tenant(_)))
     }
 
+    /// Whether an end may say of this number that it has sent a call on: a tenant of its own numbers, a trunk of those that
+    /// are its own, nobody's here, or somebody's who takes calls from it.
+    pub fn may_divert(&self, from: End, number: &Number) -> bool {
+        let Some(number) = config::Number::parse(number.as_str()) else { return false };
+        let owner = self.public.of(number);
+        match from {
+            End::Tenant(_) => owner == Some(from),
+            End::Trunk(trunk) => {
+                owner.is_none_or(|owner| owner == from || self.takes_from(owner, trunk))
+            }
+        }
+    }
+
     fn takes_from(&self, end: End, trunk: TrunkId) -> bool {
         match end {
             End::Tenant(id) => self.config.tenants[id.0].inbound_trunks.contains(&trunk.0),

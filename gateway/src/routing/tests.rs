@@ -130,6 +130,7 @@ fn trunk(
         early_media: EarlyMedia::First,
         refer: Refer::Refuse,
         caller_id: CallerId::Asserted,
+        diversion: config::Diversion::Diversion,
         trusted: false,
         numbers: self::numbers(numbers),
         trunks: trunks.to_vec(),

@@ -419,6 +419,18 @@ impl Teams {
 
     /// INVITE from a user of the tenant behind `fqdn` to `called`.
     pub fn call(&self, flow: &Flow, fqdn: &str, caller: &str, called: &str, sdp: &str) -> Dialog {
+        self.call_with(flow, fqdn, [caller, called], "", sdp)
+    }
+
+    /// The same with further header lines.
+    pub fn call_with(
+        &self,
+        flow: &Flow,
+        fqdn: &str,
+        [caller, called]: [&str; 2],
+        extra: &str,
+        sdp: &str,
+    ) -> Dialog {
         Dialog::invite(
             &self.persona,
             flow,
@@ -426,7 +438,7 @@ impl Teams {
                 uri: &format!("sip:{called}@{fqdn}:5061;user=phone;transport=tls"),
                 from: &format!("<sip:{caller}@sip.teams.test:5061;user=phone>"),
                 to: &format!("<sip:{called}@{fqdn}:5061;user=phone>"),
-                extra: "",
+                extra,
                 sdp,
             },
         )
