@@ -228,6 +228,7 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
             set(&trunk::REFER, text(of.refer.word())),
             set(&trunk::CALLER_ID, text(of.caller_id.word())),
             set(&trunk::DIVERSION, text(of.diversion.word())),
+            set(&trunk::LOCATION, text(of.location.word())),
             set(&trunk::TRUSTED, of.trusted.to_string()),
             match of.numbers.is_empty() {
                 true => maybe(&trunk::NUMBERS, None),

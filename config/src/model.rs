@@ -257,6 +257,8 @@ pub struct Trunk {
     pub caller_id: CallerId,
     /// How it is told who has sent a call on.
     pub diversion: Diversion,
+    /// Whether it is told where callers are.
+    pub location: Location,
     /// It is told numbers that are to be shown to nobody (RFC 3325).
     pub trusted: bool,
     /// Numbers reached through it, public and private; empty: it is no end of calls.
@@ -360,6 +362,15 @@ pub enum Diversion {
     HistoryInfo,
     /// It is not told.
     None,
+}
+
+/// What becomes of a caller's location (RFC 6442) on the way to a trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// It ends here.
+    Strip,
+    /// It is passed on as it came.
+    Pass,
 }
 
 /// Whether a trunk's media are encrypted with SDES keys (RFC 4568).

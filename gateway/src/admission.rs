@@ -1,4 +1,5 @@
-//! Admission: a call goes on only with a [`Permit`], which counts it against every tenant at its ends.
+//! Admission: a call goes on only with a [`Permit`], which counts it against every tenant at its ends. A call for help counts
+//! as well, and is never one too many.
 //!
 //! Tenants are counted by name, so that a limit holds across configurations: a call that began under a former one
 //! still takes its place.
@@ -37,8 +38,14 @@ impl Admission {
         self.draining
     }
 
-    /// Admits a call, or says why not.
-    pub fn admit(&mut self, routes: &Routes, from: End, to: End) -> Result<Permit, Cause> {
+    /// Admits a call, for help or not, or says why not.
+    pub fn admit(
+        &mut self,
+        routes: &Routes,
+        from: End,
+        to: End,
+        help: bool,
+    ) -> Result<Permit, Cause> {
         if self.draining {
             return Err(Cause::Draining);
         }
@@ -47,7 +54,7 @@ impl Admission {
             let tenant = &config.tenants[tenant];
             let elsewhere = self.elsewhere.get(&tenant.name).copied().unwrap_or(0);
             let calls = self.calls(&tenant.name).saturating_add(elsewhere);
-            if calls >= tenant.max_calls.unwrap_or(u32::MAX) {
+            if calls >= tenant.max_calls.unwrap_or(u32::MAX) && !help {
                 return Err(Cause::TenantFull);
             }
         }
@@ -123,14 +130,14 @@ mod tests {
         let (full, other) = (End::Tenant(TenantId(0)), End::Tenant(TenantId(1)));
         let trunk = End::Trunk(TrunkId(0));
         let mut admission = Admission::default();
-        let first = admission.admit(&routes, trunk, full).unwrap();
-        let _second = admission.admit(&routes, full, trunk).unwrap();
-        assert_eq!(admission.admit(&routes, trunk, full), Err(Cause::TenantFull));
-        assert_eq!(admission.admit(&routes, other, full), Err(Cause::TenantFull));
+        let first = admission.admit(&routes, trunk, full, false).unwrap();
+        let _second = admission.admit(&routes, full, trunk, false).unwrap();
+        assert_eq!(admission.admit(&routes, trunk, full, false), Err(Cause::TenantFull));
+        assert_eq!(admission.admit(&routes, other, full, false), Err(Cause::TenantFull));
         assert_eq!(admission.calls("t002"), 0, "a refused call counts for nobody");
-        assert!(admission.admit(&routes, trunk, other).is_ok());
+        assert!(admission.admit(&routes, trunk, other, false).is_ok());
         admission.release(&first);
-        assert!(admission.admit(&routes, trunk, full).is_ok());
+        assert!(admission.admit(&routes, trunk, full, false).is_ok());
     }
 
     #[test]
@@ -142,11 +149,11 @@ mod tests {
         let after = Routes::new(Arc::new(config));
         let trunk = End::Trunk(TrunkId(0));
         let mut admission = Admission::default();
-        let permit = admission.admit(&before, trunk, End::Tenant(TenantId(0))).unwrap();
+        let permit = admission.admit(&before, trunk, End::Tenant(TenantId(0)), false).unwrap();
         assert_eq!(admission.calls("t001"), 1);
-        let full = admission.admit(&after, trunk, End::Tenant(TenantId(1)));
+        let full = admission.admit(&after, trunk, End::Tenant(TenantId(1)), false);
         assert_eq!(full, Err(Cause::TenantFull), "another limit, the same tenant");
-        let other = admission.admit(&after, trunk, End::Tenant(TenantId(0))).unwrap();
+        let other = admission.admit(&after, trunk, End::Tenant(TenantId(0)), false).unwrap();
         admission.release(&permit);
         assert_eq!((admission.calls("t001"), admission.calls("t002")), (0, 1));
         admission.release(&other);
@@ -160,16 +167,34 @@ mod tests {
         let mut admission = Admission::default();
         let permits: Vec<_> = (0..5).map(|_| admission.readmit(&routes, trunk, full)).collect();
         assert_eq!(admission.calls("t001"), 5);
-        assert_eq!(admission.admit(&routes, trunk, full), Err(Cause::TenantFull));
+        assert_eq!(admission.admit(&routes, trunk, full, false), Err(Cause::TenantFull));
         permits.iter().for_each(|permit| admission.release(permit));
-        assert!(admission.admit(&routes, trunk, full).is_ok());
+        assert!(admission.admit(&routes, trunk, full, false).is_ok());
+    }
+
+    #[test]
+    fn tr_068_a_call_for_help_counts_and_is_never_one_too_many() {
+        let routes = routes();
+        let (full, trunk) = (End::Tenant(TenantId(0)), End::Trunk(TrunkId(0)));
+        let mut admission = Admission::default();
+        let permits: Vec<_> = [false, false, true, true]
+            .map(|help| admission.admit(&routes, full, trunk, help).unwrap())
+            .into();
+        assert_eq!(admission.calls("t001"), 4);
+        permits[..2].iter().for_each(|permit| admission.release(permit));
+        assert_eq!(admission.admit(&routes, full, trunk, false), Err(Cause::TenantFull));
+        permits[2..].iter().for_each(|permit| admission.release(permit));
+        assert!(admission.admit(&routes, full, trunk, false).is_ok());
+        admission.drain();
+        assert_eq!(admission.admit(&routes, full, trunk, true), Err(Cause::Draining));
     }
 
     #[test]
     fn draining_admits_nobody() {
         let mut admission = Admission::default();
         admission.drain();
-        let refused = admission.admit(&routes(), End::Trunk(TrunkId(0)), End::Tenant(TenantId(1)));
+        let refused =
+            admission.admit(&routes(), End::Trunk(TrunkId(0)), End::Tenant(TenantId(1)), false);
         assert_eq!(refused, Err(Cause::Draining));
     }
 }

@@ -47,7 +47,7 @@ use self::transfer::{Parting, Transfer};
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::numbers::Number;
-use crate::profile::{Caller, Diversions, Profile};
+use crate::profile::{Caller, Diversions, Location, Profile};
 use crate::random::Random;
 use crate::routing::{End, Place, PlaceName, Routes};
 
@@ -173,6 +173,8 @@ pub struct Call {
     called: Number,
     /// Who has sent it on before.
     diversions: Diversions,
+    /// Where its caller is; forgotten when it is answered.
+    location: Location,
     /// It is a call for help: no limit ends it.
     help: bool,
     max_forwards: u32,
@@ -218,6 +220,8 @@ pub struct NewCall {
     pub called: Number,
     /// Who has sent it on before.
     pub diversions: Diversions,
+    /// Where its caller is.
+    pub location: Location,
     /// It is a call for help.
     pub help: bool,
     /// How we appear to the caller.
@@ -255,6 +259,7 @@ impl Call {
             caller: new.caller,
             called: new.called,
             diversions: new.diversions,
+            location: new.location,
             help: new.help,
             max_forwards: new.max_forwards,
             phase: Phase::Trying,

@@ -110,6 +110,7 @@ fn one(
         refer: raw.refer,
         caller_id: raw.caller_id,
         diversion: raw.diversion,
+        location: raw.location,
         trusted: raw.trusted,
         srtp: match &raw.srtp {
             Some(srtp) => srtp.value,

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::country::Country;
 use crate::fault::Findings;
 use crate::key::{Key, Later, Section};
-use crate::model::{CallerId, Diversion, EarlyMedia, Peer, Refer, Srtp};
+use crate::model::{CallerId, Diversion, EarlyMedia, Location, Peer, Refer, Srtp};
 use crate::numbers::NumberRange;
 use crate::read::{Node, Table, Value};
 use crate::section::failover::{PeerInterval, StatusMap};
@@ -68,6 +68,11 @@ pub(crate) static DIVERSION: Key<Diversion> = Key::default(
     "\"diversion\"",
     "By which header it is told who has sent a call on: \"diversion\" (RFC 5806, what most carriers read), \"history-info\" (RFC 7044), or \"none\".",
 );
+pub(crate) static LOCATION: Key<Location> = Key::default(
+    "location",
+    "\"strip\"",
+    "What becomes of where a caller is (RFC 6442): \"pass\" hands it to this trunk as it came, for a provider of emergency calls; with \"strip\" it ends here.",
+);
 pub(crate) static TRUSTED: Key<bool> = Key::default(
     "trusted",
     "false",
@@ -121,6 +126,7 @@ pub(crate) static TRUNK: Section = Section {
         &REFER,
         &CALLER_ID,
         &DIVERSION,
+        &LOCATION,
         &TRUSTED,
         &NUMBERS,
         &TRUNKS,
@@ -169,6 +175,7 @@ pub(crate) struct RawTrunk {
     pub(crate) refer: Refer,
     pub(crate) caller_id: CallerId,
     pub(crate) diversion: Diversion,
+    pub(crate) location: Location,
     pub(crate) trusted: bool,
     /// As written.
     pub(crate) entries: Vec<At<NumbersEntry>>,
@@ -224,6 +231,7 @@ impl Value for RawTrunk {
             refer: table.value(&REFER).value,
             caller_id: table.value(&CALLER_ID).value,
             diversion: table.value(&DIVERSION).value,
+            location: table.value(&LOCATION).value,
             trusted: table.value(&TRUSTED).value,
             entries: table.optional(&NUMBERS).map(|at| at.value).unwrap_or_default(),
             numbers: Vec::new(),

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use crate::country::Country;
 use crate::fault::{Draft, Findings};
-use crate::model::{CallerId, Diversion, EarlyMedia, LogFormat, LogLevel, Refer, Srtp};
+use crate::model::{CallerId, Diversion, EarlyMedia, Location, LogFormat, LogLevel, Refer, Srtp};
 use crate::numbers::{Number, NumberRange};
 use crate::read::{Bad, Choice, Node, Text, Value};
 
@@ -285,6 +285,11 @@ impl Choice for Diversion {
         ("history-info", Self::HistoryInfo),
         ("none", Self::None),
     ];
+}
+
+impl Choice for Location {
+    const WHAT: &'static str = "a way with locations";
+    const WORDS: &'static [(&'static str, Self)] = &[("strip", Self::Strip), ("pass", Self::Pass)];
 }
 
 impl Choice for LogLevel {

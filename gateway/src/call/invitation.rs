@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use sip_stack::leg::{Extra, Leg, LegIdentity, Outgoing};
 use sip_stack::locate::Address;
+use sip_stack::message::Part;
 use sip_stack::transport::{Target, Transport};
 
 use super::attempt::{Sent, tenant_name, when_silent};
@@ -24,6 +25,8 @@ pub(super) struct Parties {
     pub(super) to: Bytes,
     pub(super) caller: Caller,
     pub(super) extra: Vec<Extra>,
+    /// What goes beside the offer.
+    pub(super) beside: Vec<Part>,
     pub(super) max_forwards: u32,
 }
 
@@ -53,6 +56,11 @@ impl Call {
                 self.media.set_music(self.routes.hold_music(ends));
                 let mut parties = self.parties(&self.called, self.caller.clone(), hop, &profile);
                 parties.extra.extend(self.diversions.headers(self.called.as_str(), &profile));
+                if profile.located {
+                    let (headers, parts) = self.location.told();
+                    parties.extra.extend(headers);
+                    parties.beside = parts;
+                }
                 (parties, self.media.offer(CALLEE, cx.random))
             }
         };
@@ -97,6 +105,7 @@ impl Call {
             local_tag,
             request_uri: parties.request_uri,
             offer: Some(offer.into()),
+            beside: parties.beside,
             extra: parties.extra,
             max_forwards: parties.max_forwards,
             hop: sip_stack::leg::Hop::Target(target),
@@ -135,6 +144,7 @@ impl Call {
             to: profile.face.to(called, &host),
             caller,
             extra,
+            beside: Vec::new(),
             max_forwards: self.max_forwards,
         }
     }

@@ -229,6 +229,7 @@ impl Call {
                     to: to.clone(),
                     caller,
                     extra: extra.into_iter().collect(),
+                    beside: Vec::new(),
                     max_forwards: MAX_FORWARDS,
                 }
             }

@@ -24,7 +24,7 @@ use crate::failure::{Cause, RETRY_AFTER, reason_header};
 use crate::journal;
 use crate::locals::{self, Side};
 use crate::numbers::Number;
-use crate::profile::{AGENT, Caller, Diversions, Profile, Word, teams, trunk};
+use crate::profile::{AGENT, Caller, Diversions, Location, Profile, Word, teams, trunk};
 use crate::routing::{EdgeId, End, Hop, RealmId, Routes};
 
 impl Core {
@@ -146,9 +146,6 @@ impl Core {
         message: &Message,
         now: Instant,
     ) -> Result<(), Refused> {
-        if !self.recordable {
-            return Err(Cause::NoRecord.into());
-        }
         let routes = Arc::clone(&self.routes);
         let max_forwards = message.max_forwards().unwrap_or(70);
         if max_forwards == 0 {
@@ -188,6 +185,9 @@ impl Core {
         let called = called.ok_or(Cause::IncompleteNumber)?;
         let country = routes.country(entry.from);
         let help = is_emergency(message.uri()) && !routes.is_extension(entry.from, &called);
+        if !self.recordable && !help {
+            return Err(Cause::NoRecord.into());
+        }
         let Profile { caller_id: place, vouches, .. } = entry.profile;
         let caller = Caller::of(message, Word { place, country, vouches, help });
         let diversions = Diversions::of(message, country, vouches);
@@ -207,7 +207,7 @@ impl Core {
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);
         let begun = Arc::new(story.record().clone());
-        let permit = self.admission.admit(&routes, entry.from, first.end())?;
+        let permit = self.admission.admit(&routes, entry.from, first.end(), help)?;
         let key = self.slots.next_key();
         self.slots.open(key, Some(permit), Vec::new(), Arc::clone(&begun));
         let ports = self.ports_for(key, source, message, &entry, first, now);
@@ -234,6 +234,7 @@ impl Core {
             caller,
             called,
             diversions,
+            location: Location::of(message),
             help,
             profile: entry.profile,
             from: entry.from,

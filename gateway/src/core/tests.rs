@@ -24,6 +24,7 @@ mod identity;
 mod isolation;
 mod kin;
 mod limits;
+mod location;
 mod names;
 mod offers;
 mod options;

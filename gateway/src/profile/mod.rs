@@ -5,12 +5,14 @@
 mod caller;
 mod diversion;
 mod face;
+mod location;
 pub mod teams;
 pub mod trunk;
 
 pub use caller::{Caller, Word};
 pub use diversion::Diversions;
 pub use face::{Face, escaped};
+pub use location::Location;
 
 use std::time::Duration;
 
@@ -34,6 +36,8 @@ pub struct Profile {
     pub caller_id: CallerId,
     /// How it is told who has sent a call on.
     pub diversion: Diversion,
+    /// It is told where callers are.
+    pub located: bool,
     /// It is told numbers that are to be shown to nobody (RFC 3325).
     pub trusted: bool,
     /// What it asserts of callers may be told to those.
@@ -68,6 +72,7 @@ impl Profile {
             supported: "",
             caller_id: CallerId::From,
             diversion: Diversion::None,
+            located: false,
             trusted: false,
             vouches: false,
             early_media: EarlyMedia::Pass,

@@ -6,6 +6,7 @@
 //! - Media are SRTP with SDES keys; hold is `inactive` only; our offers name AES_CM_128_HMAC_SHA1_80 alone (other
 //!   suites first confuse some of its media processors).
 //! - Forwarding is told, and read, in History-Info with the reason in the URI's headers; Diversion means nothing to it.
+//! - A call for help of its own may come with the caller's location beside the offer; it takes no body but an offer itself.
 //! - A call of its own that hears neither 18x nor a final response for 10 s goes to the next trunk.
 //! - REFER and NOTIFY in Allow make it transfer by REFER; without them it falls back to other means, and in answers to
 //!   OPTIONS their absence marks a gateway as broken.
@@ -35,6 +36,7 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
         supported: SUPPORTED,
         caller_id: CallerId::From,
         diversion: Diversion::HistoryInfo,
+        located: false,
         trusted: false,
         vouches: true,
         early_media: EarlyMedia::Pass,

@@ -34,6 +34,7 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
         supported: SUPPORTED,
         caller_id: trunk.caller_id,
         diversion: trunk.diversion,
+        located: trunk.location == config::Location::Pass,
         trusted: trunk.trusted,
         vouches: trunk.trusted,
         early_media: trunk.early_media,

@@ -131,6 +131,7 @@ fn trunk(
         refer: Refer::Refuse,
         caller_id: CallerId::Asserted,
         diversion: config::Diversion::Diversion,
+        location: config::Location::Strip,
         trusted: false,
         numbers: self::numbers(numbers),
         trunks: trunks.to_vec(),

@@ -237,6 +237,7 @@ impl World {
             local_tag: side.endpoint.new_tag(),
             request_uri: bytes("sip:b@127.0.0.2"),
             offer: offer.then(|| side.sdp()),
+            beside: Vec::new(),
             extra: Vec::new(),
             max_forwards: 70,
             hop: Hop::Target(Target {

@@ -10,7 +10,7 @@ use crate::message::{Draft, HeaderId, Message};
 impl Leg {
     /// The response that refuses an initial INVITE, or `None` when a leg may begin:
     ///
-    /// - 400: no Contact, a CSeq of 2^31 or more, or a multipart body that cannot be read
+    /// - 400: no Contact, a CSeq of 2^31 or more, or a multipart body that cannot be read or describes several sessions
     /// - 415: a body that must be understood and is not SDP
     /// - 420: Require names an option tag that `identity.supported` lacks (100rel, for example)
     /// - 422: Session-Expires is under our floor (RFC 4028 §9)
@@ -114,6 +114,16 @@ mod tests {
             ("multipart/mixed;boundary=b", "--b\r\n\r\nISUP\r\n--b--", Some(415)),
             ("multipart/mixed;boundary=b", "--b\r\n\r\nISUP", Some(400)),
             ("multipart/mixed", "--b\r\n\r\nISUP\r\n--b--", Some(400)),
+            (
+                "multipart/mixed;boundary=b",
+                "--b\r\nc:application/sdp\r\n\r\nv=0\r\n--b\r\nc:application/sdp\r\n\r\nv=0\r\n--b--",
+                Some(400),
+            ),
+            (
+                "multipart/mixed;boundary=b",
+                "--b\r\nc:multipart/mixed;boundary=c\r\n\r\n--c\r\nc:application/sdp\r\n\r\nv=0\r\n--c--\r\n--b--",
+                Some(415),
+            ),
         ] {
             let text = format!(
                 "INVITE sip:b@b.example SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKx\r\n\

@@ -91,6 +91,7 @@ impl Rig {
             local_tag: bytes("us"),
             request_uri: bytes("sip:them@peer.example"),
             offer: (!offer.is_empty()).then(|| bytes(offer)),
+            beside: Vec::new(),
             extra: vec![(HeaderId::Reason, bytes("extra"))],
             max_forwards: 42,
             hop: Hop::Target(target()),

@@ -21,13 +21,13 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::offer_answer::{Exchange, Offers};
-use super::reply::{push_extra, push_sdp};
+use super::reply::push_extra;
 use super::timer::{PATIENCE, Timer};
 use super::{
     Action, Event, Extra, Failure, Hop, Leg, LegIdentity, Outbox, Phase, Rejection, Token,
 };
 use crate::dialog::{Dialog, cseq_value, keep, with_tag};
-use crate::message::{Draft, HeaderId, Message, Method};
+use crate::message::{Draft, HeaderId, Message, Method, Part};
 use crate::transport::Source;
 
 /// An INVITE of ours without a final response.
@@ -66,6 +66,8 @@ pub struct Outgoing {
     pub request_uri: Bytes,
     /// Our offer; `None` lets the peer offer.
     pub offer: Option<Bytes>,
+    /// What goes beside it (multipart/mixed, RFC 5621).
+    pub beside: Vec<Part>,
     /// Further headers of the INVITE.
     pub extra: Vec<Extra>,
     /// Max-Forwards of the INVITE.
@@ -77,8 +79,8 @@ pub struct Outgoing {
 impl Leg {
     /// Starts a leg on the calling side: sends an INVITE.
     pub fn outgoing(call: Outgoing, out: &mut Outbox) -> Self {
-        let Outgoing { identity, call_id, local_tag, request_uri, offer, extra, max_forwards, hop } =
-            call;
+        let Outgoing { identity, call_id, local_tag, request_uri, offer, beside, .. } = call;
+        let Outgoing { extra, max_forwards, hop, .. } = call;
         let heard = match &hop {
             Hop::Target(target) | Hop::Uri { last: target, .. } => target.clone(),
         };
@@ -102,7 +104,7 @@ impl Leg {
         leg.ask_for_session(&mut draft);
         push_extra(&mut draft, &extra);
         if let Some(sdp) = &offer {
-            push_sdp(&mut draft, sdp.clone());
+            draft.sdp_beside(sdp, &beside, &leg.dialog.id.local_tag);
         }
         let token = leg.next_token();
         leg.invite = Some(token);

@@ -1,4 +1,5 @@
-//! Multipart bodies (RFC 5621, RFC 2046 §5.1): finding the session description among other parts.
+//! Multipart bodies (RFC 5621, RFC 2046 §5.1): finding the session description among other parts, and writing one beside
+//! others.
 //!
 //! One level only: a part that is itself multipart is handed out as bytes. Parts are bounded in
 //! number and in header size.
@@ -7,7 +8,7 @@ use bytes::Bytes;
 
 use super::header::HeaderId;
 use super::scan::{Params, trim, unquote};
-use super::{Message, line_end};
+use super::{Draft, Message, line_end};
 
 /// One part of a multipart body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,47 @@ pub enum MultipartError {
     /// More than 16 parts.
     #[error("too many parts")]
     TooMany,
+    /// More than one session description.
+    #[error("several session descriptions")]
+    Ambiguous,
+}
+
+impl Part {
+    /// The first header of that name in the part.
+    pub fn header(&self, id: HeaderId) -> Option<&[u8]> {
+        let mut lines = self.headers.split(|byte| *byte == b'\n');
+        lines.find_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
+            (HeaderId::from_name(trim(&line[..colon])) == id).then(|| trim(&line[colon + 1..]))
+        })
+    }
+
+    /// Whether the part is of that type, in any case.
+    pub fn is_type(&self, kind: &str, subtype: &str) -> bool {
+        is_type(&self.content_type, kind.as_bytes(), Some(subtype.as_bytes()))
+    }
+}
+
+impl Draft {
+    /// Sets an SDP body with parts beside it, each as it was received (multipart/mixed); the SDP alone when there is
+    /// none. `boundary` is a token that no part can know beforehand.
+    pub fn sdp_beside(&mut self, sdp: &[u8], parts: &[Part], boundary: &[u8]) -> &mut Self {
+        if parts.is_empty() {
+            return self.body(&b"application/sdp"[..], Bytes::copy_from_slice(sdp));
+        }
+        let mut body =
+            [&b"--"[..], boundary, b"\r\nContent-Type: application/sdp\r\n\r\n", sdp].concat();
+        for part in parts {
+            for piece in
+                [&b"\r\n--"[..], boundary, b"\r\n", &part.headers[..], b"\r\n", &part.body[..]]
+            {
+                body.extend_from_slice(piece);
+            }
+        }
+        body.extend_from_slice(&[&b"\r\n--"[..], boundary, b"--\r\n"].concat());
+        self.push(HeaderId::MimeVersion, "1.0");
+        self.body([&b"multipart/mixed;boundary="[..], boundary].concat(), body)
+    }
 }
 
 const PARTS: usize = 16;
@@ -48,14 +90,21 @@ pub(super) fn sdp(message: &Message) -> Option<Bytes> {
         return Some(message.body()).filter(|body| !body.is_empty());
     }
     let parts = parts(message)?.ok()?;
-    let part =
-        parts.into_iter().find(|p| is_type(&p.content_type, b"application", Some(b"sdp")))?;
-    Some(part.body)
+    Some(parts.into_iter().find(|part| part.is_type("application", "sdp"))?.body)
 }
 
 pub(super) fn parts(message: &Message) -> Option<Result<Vec<Part>, MultipartError>> {
     let content_type = message.value(HeaderId::ContentType)?;
-    is_type(content_type, b"multipart", None).then(|| split(content_type, &message.body()))
+    if !is_type(content_type, b"multipart", None) {
+        return None;
+    }
+    let parts = split(content_type, &message.body());
+    let described =
+        |parts: &[Part]| parts.iter().filter(|part| part.is_type("application", "sdp")).count();
+    Some(parts.and_then(|parts| match described(&parts) {
+        0 | 1 => Ok(parts),
+        _ => Err(MultipartError::Ambiguous),
+    }))
 }
 
 /// Whether a Content-Type value names that type; any subtype when `subtype` is `None`.
@@ -195,11 +244,40 @@ mod tests {
         assert_eq!(message.sdp(), None);
     }
 
+    /// RFC 6442 §4.1: what stands beside the description is passed on to the letter.
+    #[test]
+    fn tr_068_a_part_comes_out_as_it_went_in() {
+        let received = message("c: multipart/mixed;boundary=b1\r\n", BODY);
+        let parts = received.parts().unwrap().unwrap();
+        assert_eq!(parts[0].header(HeaderId::ContentId), Some(&b"<x>"[..]));
+        assert_eq!(parts[1].header(HeaderId::ContentId), None);
+        let mut draft = Draft::request(crate::message::Method::Invite, "sip:b");
+        for line in [
+            "Via: SIP/2.0/UDP h",
+            "From: <sip:a>;tag=1",
+            "To: <sip:b>",
+            "Call-ID: c",
+            "CSeq: 1 INVITE",
+        ] {
+            let (name, value) = line.split_once(": ").unwrap();
+            draft.push(HeaderId::from_name(name.as_bytes()), value);
+        }
+        draft.sdp_beside(b"v=1\r\n", &parts[..1], b"fresh");
+        let sent = Message::parse(draft.write()).unwrap();
+        assert_eq!(sent.value(HeaderId::MimeVersion), Some(&b"1.0"[..]));
+        assert_eq!(sent.sdp().unwrap(), "v=1\r\n");
+        assert_eq!(sent.parts().unwrap().unwrap()[1..], parts[..1]);
+        draft.sdp_beside(b"v=2\r\n", &[], b"fresh");
+        let sent = Message::parse(draft.write()).unwrap();
+        assert_eq!((sent.parts(), &sent.sdp().unwrap()[..]), (None, &b"v=2\r\n"[..]));
+    }
+
     #[test]
     fn what_is_refused() {
         let many = format!("{}--b--", "--b\r\n\r\nx\r\n".repeat(17));
         let header = format!("--b\r\nX: {}\r\n\r\nx\r\n--b--", "y".repeat(5000));
         let long = format!(";boundary={}", "b".repeat(71));
+        let twice = "--b\r\nc: application/sdp\r\n\r\nv=0\r\n".repeat(2) + "--b--";
         for (content_type, body, expected) in [
             ("", "--b\r\n\r\nx\r\n--b--", MultipartError::Boundary),
             (";boundary=", "x", MultipartError::Boundary),
@@ -214,6 +292,7 @@ mod tests {
             (";boundary=b", "--b\r\nX: a\nY: b\r\n\r\nx\r\n--b--", MultipartError::PartHeaders),
             (";boundary=b", &header, MultipartError::PartHeaders),
             (";boundary=b", &many, MultipartError::TooMany),
+            (";boundary=b", &twice, MultipartError::Ambiguous),
         ] {
             assert_eq!(error(content_type, body), expected, "{body:.60}");
         }

@@ -18,6 +18,7 @@ mod hostile;
 mod hours;
 mod keys;
 mod leak;
+mod location;
 mod mix;
 mod music;
 mod mutated;
