@@ -98,6 +98,15 @@ pub struct CauseRecord {
     pub text: String,
     /// Who can do something about it.
     pub fault: String,
+    /// The peer's own code for it, where its profile knows such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u32>,
+    /// What that code, or the peer's status, means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<String>,
+    /// What to look at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
     /// The peer's Reason header, as it came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -1,9 +1,14 @@
 //! Why a call failed or ended, and what that means to everyone who asks: SIP status, Q.850 cause, who is at fault,
-//! metric label and plain words. The one place that maps a cause; total, without a wildcard.
+//! metric label and plain words. The one place that maps a cause; total, without a wildcard. What to check stands beside, in
+//! `failure/advice.rs`.
 //!
 //! SIP: RFC 3261 §21; Q.850 in Reason: RFC 3326; mapping between them: RFC 3398 §7.2.6, §8.2.6.
 
+mod advice;
+
 use std::fmt;
+
+pub use advice::{Advice, Verdict};
 
 /// Why a call was refused or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -334,7 +339,7 @@ const fn q850_of_status(status: u16) -> u8 {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 29] = [
+    pub(super) const ALL: [Cause; 29] = [
         Cause::Normal,
         Cause::CallerGaveUp,
         Cause::Peer(486),

@@ -24,9 +24,7 @@ impl Call {
             LegEvent::Provisional { message, sdp } => self.provisional(&message, sdp.as_ref(), cx),
             LegEvent::Answered { message, sdp } => self.answered(at, &message, sdp.as_ref(), cx),
             LegEvent::Rejected { status, message, why } => {
-                if let Some(message) = &message {
-                    self.note_correlation(at, message);
-                }
+                self.note(at, message.as_ref());
                 self.attempt_failed(status, message.as_ref(), why, cx);
             }
             LegEvent::Confirmed => self.confirmed(at, cx),
@@ -45,6 +43,7 @@ impl Call {
             LegEvent::Referred { status } => self.referral_answered(status, cx),
             LegEvent::Ended { by, message } => self.ended(at, by, message.as_ref(), cx),
             LegEvent::Cancelled { message } => {
+                self.note(at, Some(&message));
                 self.conclude("caller", Cause::CallerGaveUp, Some(&message), cx);
             }
         }
@@ -60,7 +59,7 @@ impl Call {
     ) {
         self.attempts.timers.stop_all();
         self.story.attempt_result(message.status());
-        self.note_correlation(at, message);
+        self.note(at, Some(message));
         let offers = self.legs[CALLER].leg.remote_offer().is_none();
         let taken = match sdp {
             Some(sdp) => self.media.take_answer(CALLEE, sdp, cx.owned),
@@ -214,9 +213,7 @@ impl Call {
 
     fn ended(&mut self, at: usize, by: EndedBy, message: Option<&Message>, cx: &mut Context<'_>) {
         let role = if self.legs[at].side == CALLER { "caller" } else { "callee" };
-        if let Some(message) = message {
-            self.note_correlation(at, message);
-        }
+        self.note(at, message);
         let leaves = |transfer: &super::Transfer| transfer.side == self.legs[at].side;
         if self.transfer.as_ref().is_some_and(leaves) {
             return self.referrer_left(at, cx);
@@ -318,11 +315,13 @@ impl Call {
         self.speakers[1 - self.legs[at].side]
     }
 
-    pub(super) fn note_correlation(&mut self, at: usize, message: &Message) {
+    /// What a final message of a leg says in its peer's own terms, for the record.
+    pub(super) fn note(&mut self, at: usize, message: Option<&Message>) {
         let CallLeg { profile, leg, .. } = &self.legs[at];
-        if let Some(id) = profile.correlation.and_then(|read| read(message)) {
+        if let Some(id) = message.and_then(|message| profile.correlation?(message)) {
             self.story.correlation(leg.call_id(), id);
         }
+        self.story.heard(message.and_then(|message| profile.verdict?(message)));
     }
 }
 

@@ -53,7 +53,7 @@ impl Call {
         }
         self.story.rings(cx.wall);
         if let Some(at) = self.speakers[CALLEE] {
-            self.note_correlation(at, message);
+            self.note(at, Some(message));
         }
         let tag = message.to_tag().unwrap_or_default();
         let early =

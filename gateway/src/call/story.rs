@@ -7,7 +7,7 @@ use media_relay::SideStats;
 use super::media_plan::CallMedia;
 use super::{CALLEE, CALLER};
 use crate::cdr::{AttemptRecord, CauseRecord, LegRecord, MediaRecord, Record, timestamp};
-use crate::failure::Cause;
+use crate::failure::{Cause, Verdict};
 use crate::numbers::Masked;
 use crate::routing::{End, Hop, Routes};
 
@@ -19,6 +19,8 @@ pub struct Story {
     answered: Option<SystemTime>,
     /// It was over by then, however late that is found.
     over_by: Option<SystemTime>,
+    /// What the peer said last of the end, in a code of its own.
+    verdict: Option<Verdict>,
     written: bool,
 }
 
@@ -32,12 +34,12 @@ impl Story {
             t_invite: timestamp(wall),
             ..Record::default()
         };
-        Self { record, began: wall, answered: None, over_by: None, written: false }
+        Self::resume(record, wall)
     }
 
     /// Goes on with a record that was begun before.
     pub const fn resume(record: Record, began: SystemTime) -> Self {
-        Self { record, began, answered: None, over_by: None, written: false }
+        Self { record, began, answered: None, over_by: None, verdict: None, written: false }
     }
 
     /// The call is over since then at the latest: nobody has kept it up any more.
@@ -150,6 +152,11 @@ impl Story {
         }
     }
 
+    /// A peer has spoken its last word, with a code of its own or not.
+    pub(super) const fn heard(&mut self, verdict: Option<Verdict>) {
+        self.verdict = verdict;
+    }
+
     /// The end, and why.
     pub fn ended(
         &mut self,
@@ -166,11 +173,19 @@ impl Story {
         let last = known.into_iter().flatten().max().cloned();
         self.record.t_end = last.unwrap_or_default().max(timestamp(end));
         by.clone_into(&mut self.record.ended_by);
+        let theirs = matches!(cause, Cause::Peer(_) | Cause::Normal | Cause::CallerGaveUp);
+        let verdict = self.verdict.filter(|_| theirs);
+        let advice = verdict.map(|verdict| verdict.advice);
+        let meaning = advice.map_or_else(|| cause.meaning(), |advice| Some(advice.meaning));
+        let check = advice.map_or_else(|| cause.check(), |advice| Some(advice.check));
         self.record.cause = CauseRecord {
             sip: if answered && cause == Cause::Normal { 200 } else { cause.status() },
             q850: cause.q850(),
             text: cause.to_string(),
             fault: cause.fault().label().to_owned(),
+            code: verdict.map(|verdict| verdict.code),
+            meaning: meaning.map(str::to_owned),
+            check: check.map(str::to_owned),
             reason: reason.map(|reason| String::from_utf8_lossy(reason).into_owned()),
         };
         tracing::info!(
@@ -179,6 +194,9 @@ impl Story {
             cause = cause.label(),
             sip = self.record.cause.sip,
             why = %cause,
+            code = self.record.cause.code,
+            meaning,
+            check,
             "call ended"
         );
     }

@@ -243,19 +243,17 @@ impl Call {
                 let status = message.status();
                 self.attempt_alive(status > 100, cx.now);
                 if status > 100 {
-                    self.note_correlation(at, &message);
+                    self.note(at, Some(&message));
                     self.survivor_rings(cx);
                     self.tell_again(status, cx);
                 }
             }
             LegEvent::Answered { message, sdp } => {
-                self.note_correlation(at, &message);
+                self.note(at, Some(&message));
                 self.target_answered(at, sdp.as_ref(), cx);
             }
             LegEvent::Rejected { status, message, why } => {
-                if let Some(message) = &message {
-                    self.note_correlation(at, message);
-                }
+                self.note(at, message.as_ref());
                 self.attempt_failed(status, message.as_ref(), why, cx);
             }
             LegEvent::Request { server, message } => self.respond(at, server, &message, 481, cx),

@@ -14,6 +14,7 @@ use crate::event::Refusal;
 use crate::routing::tests::config;
 
 mod calls;
+mod causes;
 mod diversion;
 mod door;
 mod failover;

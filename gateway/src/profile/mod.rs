@@ -17,9 +17,11 @@ pub use location::Location;
 use std::time::Duration;
 
 use config::{CallerId, Diversion, EarlyMedia};
+use sip_stack::message::Message;
 use sip_stack::transport::{LocalId, Transport};
 
 use crate::call::media_plan::{Holds, MediaRules, Secure};
+use crate::failure::Verdict;
 
 /// How one leg appears to its peer and what it asks of media.
 #[derive(Clone, Debug)]
@@ -47,7 +49,9 @@ pub struct Profile {
     /// How long it waits as a caller, hearing nothing but 100, before it gives the call to somebody else.
     pub patience: Option<Duration>,
     /// Whether requests and responses of this peer carry a correlation id, and where.
-    pub correlation: Option<fn(&sip_stack::message::Message) -> Option<String>>,
+    pub correlation: Option<fn(&Message) -> Option<String>>,
+    /// How what ends a call is read, where this peer has codes of its own for that.
+    pub verdict: Option<fn(&Message) -> Option<Verdict>>,
 }
 
 impl Profile {
@@ -78,6 +82,7 @@ impl Profile {
             early_media: EarlyMedia::Pass,
             patience: None,
             correlation: None,
+            verdict: None,
         }
     }
 }

@@ -11,6 +11,8 @@
 //! - REFER and NOTIFY in Allow make it transfer by REFER; without them it falls back to other means, and in answers to
 //!   OPTIONS their absence marks a gateway as broken.
 
+mod codes;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +23,9 @@ use sip_stack::transport::{LocalId, Transport};
 use super::{AGENT, Face, Profile, escaped};
 use crate::call::media_plan::{Holds, MediaRules, Secure};
 use crate::routing::EdgeId;
+
+#[cfg(test)]
+pub(crate) use codes::code_rows;
 
 /// The profile of a tenant known as `fqdn` at an edge.
 pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
@@ -42,6 +47,7 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
         early_media: EarlyMedia::Pass,
         patience: Some(FAILOVER_TIME),
         correlation: Some(correlation_id),
+        verdict: Some(codes::verdict),
     }
 }
 

@@ -40,6 +40,7 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
         early_media: trunk.early_media,
         patience: None,
         correlation: None,
+        verdict: None,
     }
 }
 

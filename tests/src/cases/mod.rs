@@ -11,6 +11,7 @@ mod attacks_transfers;
 mod bad_line;
 mod bleed;
 mod calls;
+mod causes;
 mod course;
 mod diverted;
 mod failover;
