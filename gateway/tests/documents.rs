@@ -1,4 +1,5 @@
-//! docs/operating.md names every figure and every field of a record, and no other.
+//! docs/operating.md names every figure and every field of a record, and no other; the other documents name no figure and show
+//! no log line that there is not.
 
 use std::collections::BTreeSet;
 use std::iter::once;
@@ -65,6 +66,64 @@ fn every_field_of_a_record_is_described() {
     for field in fields {
         assert!(DOCUMENT.contains(&format!("`{field}`")), "{field}");
     }
+}
+
+/// The README and all of docs/.
+fn documents() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let further = std::fs::read_dir(root.join("docs"))
+        .expect("docs")
+        .map(|entry| entry.expect("an entry").path());
+    let pages = further.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let paths = once(root.join("README.md")).chain(pages);
+    paths.map(|path| std::fs::read_to_string(path).expect("a document")).collect()
+}
+
+#[test]
+fn no_document_names_a_figure_that_there_is_not() {
+    let mut named = 0;
+    for text in documents() {
+        for (at, _) in text.match_indices("trunkgate_") {
+            let rest = &text[at..];
+            let end =
+                rest.find(|c: char| c != '_' && !c.is_ascii_lowercase()).unwrap_or(rest.len());
+            let name = &rest[..end];
+            // The family of a few, such as trunkgate_media_…_packets_total.
+            let whole = !rest[end..].starts_with('…');
+            assert!(!whole || DOCUMENT.contains(&format!("| `{name}")), "{name}");
+            named += 1;
+        }
+    }
+    assert!(named > 50, "{named}");
+}
+
+#[test]
+fn no_document_shows_a_log_line_that_there_is_not() {
+    let mut sources = String::new();
+    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut shown = 0;
+    for text in documents() {
+        let levels = ["  INFO ", "  WARN ", " ERROR "];
+        let lines = text.lines().filter(|line| line.starts_with("2026-"));
+        for line in lines.filter_map(|line| levels.iter().find_map(|level| line.split_once(level)))
+        {
+            let words = line.1.split(' ').take_while(|word| !word.contains('='));
+            let message = words.collect::<Vec<_>>().join(" ");
+            assert!(sources.contains(&format!("\"{message}\"")), "{message}");
+            shown += 1;
+        }
+    }
+    assert!(shown > 10, "{shown}");
 }
 
 fn gather(value: &Value, path: &str, into: &mut BTreeSet<String>) {
