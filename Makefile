@@ -3,7 +3,7 @@ CARGO ?= cargo
 TOOLS := $(CURDIR)/target/tools
 DENY_VERSION := 0.20.2
 
-.PHONY: demo test soak bench fuzz lint ci peers cores docs deny build
+.PHONY: demo test soak bench fuzz faults lint ci peers cores docs deny build
 
 demo: ## two tenants, two carriers, calls in both directions; nothing else needed
 	$(CARGO) run --release -- demo
@@ -33,6 +33,9 @@ soak: peers build ## the black-box tests five times over: what fails once in a w
 
 fuzz: ## everything that reads bytes of others, FUZZ_SECONDS (60) each; fails on a find
 	@CARGO=$(CARGO) tests/fuzz/run
+
+faults: ## a gateway with seeded faults: `trunkgate lab conformance` finds each of them
+	@CARGO=$(CARGO) tests/faults/run
 
 bench: ## parts beside their peers, the whole gateway beside Kamailio and rtpengine; fails when a bound is missed
 	$(CARGO) build --profile dist -p gateway

@@ -148,7 +148,7 @@ pub struct LabConformance {
     /// Where the fake carrier of a trunk listens
     #[arg(long = "carrier", value_name = "IP:PORT", requires = "target")]
     pub carriers: Vec<SocketAddr>,
-    /// The tenant of a trunk, and the first of 90 numbers of it
+    /// The tenant of a trunk, and the first of 250 numbers of it
     #[arg(long = "tenant", value_name = "FQDN=NUMBER", requires = "target")]
     pub tenants: Vec<String>,
     /// How it speaks with its trunks
@@ -172,7 +172,7 @@ pub struct LabConformance {
     /// The roots of the SBC's certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "target")]
     pub roots: Option<PathBuf>,
-    /// The first of 90 numbers that it sends to the trunk of who calls
+    /// The first of 250 numbers that it sends to the trunk of who calls
     #[arg(long, value_name = "NUMBER", default_value = "+14155550200")]
     pub outside: String,
     /// An address of this machine from which it should take no TLS
@@ -194,8 +194,11 @@ fn rule_number(text: &str) -> Result<u16, String> {
 #[cfg(feature = "lab")]
 #[derive(Debug, Args)]
 pub struct LabTeams {
+    /// What it does in calls.
+    #[command(flatten)]
+    pub play: LabPlay,
     /// Addresses of its names sip, sip2 and sip3, one to three
-    #[arg(long, value_name = "IP", value_delimiter = ',', num_args = 1..=3, required = true)]
+    #[arg(long, value_name = "IP", value_delimiter = ',', num_args = 1..=3, required_unless_present = "list")]
     pub listen: Vec<IpAddr>,
     /// The port of all of them
     #[arg(long, default_value_t = 5061)]
@@ -204,14 +207,14 @@ pub struct LabTeams {
     #[arg(long, value_name = "NAME", default_value = "teams.test")]
     pub domain: String,
     /// Its certificate chain (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub certificate: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "list")]
+    pub certificate: Option<PathBuf>,
     /// Its key (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "list")]
+    pub key: Option<PathBuf>,
     /// The roots by which the gateway's certificate is verified (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub roots: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "list")]
+    pub roots: Option<PathBuf>,
     /// An FQDN that belongs to a tenant, the first of which calls are made to; may be repeated; none: any
     #[arg(long = "tenant", value_name = "FQDN")]
     pub tenants: Vec<String>,
@@ -227,18 +230,33 @@ pub struct LabTeams {
 #[cfg(feature = "lab")]
 #[derive(Debug, Args)]
 pub struct LabCarrier {
+    /// What it does in calls.
+    #[command(flatten)]
+    pub play: LabPlay,
     /// How it speaks with the gateway
     #[arg(long, value_enum, default_value_t = LabTransport::Udp)]
     pub transport: LabTransport,
     /// Where it listens, and from where it calls
-    #[arg(long, value_name = "IP:PORT")]
-    pub listen: SocketAddr,
+    #[arg(long, value_name = "IP:PORT", required_unless_present = "list")]
+    pub listen: Option<SocketAddr>,
     /// Where the gateway listens
-    #[arg(long, value_name = "IP:PORT")]
-    pub gateway: SocketAddr,
+    #[arg(long, value_name = "IP:PORT", required_unless_present = "list")]
+    pub gateway: Option<SocketAddr>,
     /// A call to make.
     #[command(flatten)]
     pub call: LabCall,
+}
+
+/// How an end behaves in calls.
+#[cfg(feature = "lab")]
+#[derive(Debug, Args)]
+pub struct LabPlay {
+    /// What it does in each call, by name
+    #[arg(long, value_name = "NAME", default_value = "answer")]
+    pub scenario: String,
+    /// List the scenarios and do nothing else
+    #[arg(long)]
+    pub list: bool,
 }
 
 /// A call that an end makes by itself.

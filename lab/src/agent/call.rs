@@ -4,7 +4,7 @@ mod callee;
 mod caller;
 mod media;
 mod session;
-mod transfer;
+pub(crate) mod transfer;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -179,6 +179,12 @@ impl Call {
     #[must_use]
     pub fn contact(&self) -> &str {
         &self.contact
+    }
+
+    /// The Record-Route that we put into what begins the dialog; empty for none.
+    #[must_use]
+    pub fn record_route(&self) -> &str {
+        &self.record_route
     }
 
     /// Which of our homes it is at.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::agent::core::lines;
-use crate::agent::{Invite, etiquette};
+use crate::agent::{Invite, Order, etiquette};
 use crate::capture::Transport;
 use crate::carrier::dialect as carrier;
 use crate::clock;
@@ -294,6 +294,17 @@ impl Dialect {
         match self {
             Self::Teams(_) => (home + 1) % homes,
             Self::Carrier => home,
+        }
+    }
+
+    /// Who is asked for in a REFER.
+    pub(crate) fn order(&self, home: SocketAddr, length: usize) -> Order {
+        match self {
+            Self::Teams(habits) => habits.order(home.port(), length),
+            Self::Carrier => {
+                let (token, by) = ("+14155550199".to_owned(), String::new());
+                Order { target: format!("sip:{token}@{home}"), token, by }
+            }
         }
     }
 

@@ -13,6 +13,7 @@ mod invite;
 mod moods;
 pub(crate) mod pair;
 pub(crate) mod robot;
+pub(crate) mod scenario;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,9 +28,11 @@ use crate::sip::Message;
 use crate::wire::{Handshake, Tls, Weather, Wire, lock};
 
 pub use self::call::Call;
+pub use self::call::transfer::Order;
 pub use self::core::{Offer, Ping};
 pub(crate) use self::dialect::Dialect;
 pub use self::invite::{Around, Edit, Invite};
+pub use self::scenario::{SCENARIOS, Scenario};
 
 use self::core::Core;
 use self::moods::Wanted;

@@ -1,14 +1,19 @@
-//! Answers calls that nobody expected: rings, picks up, plays a tone until the other side ends.
+//! Answers calls that nobody expected, as a scenario says; the usual one rings, picks up, plays a tone until the other side ends.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use crate::agent::{Agent, Call, Fault, Invite, Offer};
+use crate::agent::{Agent, Call, Fault, Invite, Offer, SCENARIOS, Scenario};
 
 /// Takes calls until the agent is dropped, telling `progress` of each.
-pub(crate) async fn answer(mut offers: mpsc::Receiver<Offer>, progress: &(dyn Fn(&str) + Sync)) {
+pub(crate) async fn answer(
+    mut offers: mpsc::Receiver<Offer>,
+    scenario: &'static Scenario,
+    progress: &(dyn Fn(&str) + Sync),
+) {
     let (tell, mut told) = mpsc::channel::<String>(64);
     let mut calls = JoinSet::new();
     loop {
@@ -19,7 +24,7 @@ pub(crate) async fn answer(mut offers: mpsc::Receiver<Offer>, progress: &(dyn Fn
                 };
                 let tell = tell.clone();
                 calls.spawn(async move {
-                    let words = match take(offer, &tell).await {
+                    let words = match take(offer, scenario, &tell).await {
                         Ok(words) => words,
                         Err(fault) => format!("call failed: {fault}"),
                     };
@@ -33,36 +38,51 @@ pub(crate) async fn answer(mut offers: mpsc::Receiver<Offer>, progress: &(dyn Fn
     }
 }
 
-async fn take(offer: Offer, tell: &mpsc::Sender<String>) -> Result<String, Fault> {
+async fn take(
+    offer: Offer,
+    scenario: &'static Scenario,
+    tell: &mpsc::Sender<String>,
+) -> Result<String, Fault> {
     let mut call = offer.take().await?;
     let called = call.invite().map(|it| it.called().to_owned()).unwrap_or_default();
     let from = call.invite().and_then(|it| it.header("From")).unwrap_or_default().to_owned();
     let _ = tell.try_send(format!("call to {called} from {from}"));
-    call.ring(180, 0).await;
-    if call.stay(RING).await.is_err() {
-        return Ok(format!("call to {called}: given up"));
+    // Whom a call is transferred to, in the middle of a scenario, plays none.
+    let target = call.invite().is_some_and(|it| it.header("Referred-By").is_some());
+    let scenario = if target { &SCENARIOS[0] } else { scenario };
+    match scenario.ring(&mut call).await {
+        Ok(true) => {}
+        Ok(false) => return Ok(format!("call to {called}: not answered")),
+        Err(Fault::Ended(_)) => return Ok(format!("call to {called}: given up")),
+        Err(fault) => return Err(fault),
     }
-    call.answer(0, PATIENCE).await?;
     call.talk(440).await?;
-    talk(&mut call, HOUR).await.map(|words| format!("call to {called}: {words}"))
+    talk(&mut call, scenario, HOUR).await.map(|words| format!("call to {called}: {words}"))
 }
 
 /// One call to the gateway, with a tone for `time` at most.
-pub(crate) async fn place(agent: &Agent, invite: Invite, time: Duration) -> Result<String, Fault> {
+pub(crate) async fn place(
+    agent: &Agent,
+    invite: Invite,
+    scenario: &'static Scenario,
+    time: Duration,
+) -> Result<String, Fault> {
     let called = invite.called.clone();
     let mut call = agent.call(invite).await?;
     call.answered(LONG).await?;
     call.talk(440).await?;
-    talk(&mut call, time).await.map(|words| format!("call to {called}: {words}"))
+    talk(&mut call, scenario, time).await.map(|words| format!("call to {called}: {words}"))
 }
 
-async fn talk(call: &mut Call, time: Duration) -> Result<String, Fault> {
-    let by = match call.stay(time).await {
-        Ok(()) => {
+async fn talk(call: &mut Call, scenario: &Scenario, time: Duration) -> Result<String, Fault> {
+    let by = match timeout(time, scenario.talk(call)).await {
+        Err(_) => {
             call.bye(PATIENCE).await?;
             "us"
         }
-        Err(_) => "the other side",
+        Ok(_) if call.ended_by().is_some() => "the other side",
+        Ok(Ok(())) => "us",
+        Ok(Err(fault)) => return Err(fault),
     };
     let tape = call.tape().await;
     let tone = tape.heard.map_or("no tone".to_owned(), |hertz| format!("a tone of {hertz} Hz"));
@@ -75,7 +95,6 @@ async fn talk(call: &mut Call, time: Duration) -> Result<String, Fault> {
     ))
 }
 
-const RING: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::report::{Entry, Step, Verdict};
 use super::rule::Rule;
 use super::stage::{Stage, Trunk};
@@ -181,12 +183,10 @@ impl Bench {
 
     /// Both ends say a tone and hear the other's, every packet of it.
     pub(crate) async fn converse(&mut self, pair: &mut Pair) -> Judged {
-        if self.bad_lines() {
-            // What was lost of the signalling before is repeated meanwhile.
-            let (carrier, teams) = (&mut pair.carrier, &mut pair.teams);
-            let (stayed, too) = tokio::join!(carrier.stay(REPEATS), teams.stay(REPEATS));
-            stayed.and(too)?;
-        }
+        // Whoever was told something just now may need a moment; over a bad line, until what was lost is repeated.
+        let moment = if self.bad_lines() { REPEATS } else { MOMENT };
+        let (stayed, too) = tokio::join!(pair.carrier.stay(moment), pair.teams.stay(moment));
+        stayed.and(too)?;
         // What was under way before belongs to nobody.
         drop((pair.carrier.tape().await, pair.teams.tape().await));
         let [to_teams, to_carrier] =
@@ -222,11 +222,11 @@ impl Bench {
         all
     }
 
-    /// Responses to INVITEs that came in a call, 100 left out, repeats of one said once.
+    /// Responses to INVITEs that came in a call, 100 left out; a final one that UDP repeats is one.
     pub(crate) fn answers(&self, call: &Call) -> Vec<Arc<Message>> {
         let mut all = self.heard(call);
         all.retain(|message| message.status() > 100 && message.method() == "INVITE");
-        all.dedup_by(|one, other| one.raw() == other.raw());
+        all.dedup_by(|one, other| one.status() >= 200 && one.raw() == other.raw());
         all
     }
 
@@ -302,7 +302,7 @@ pub(crate) async fn meanwhile<T>(doing: impl Future<Output = T>, other: &mut Cal
                 biased;
                 done = &mut doing => break done,
                 // An early end is told by what comes next.
-                _ = other.stay(LIMIT) => tokio::time::sleep(MOMENT).await,
+                _ = other.stay(LIMIT) => sleep(MOMENT).await,
             }
         }
     };

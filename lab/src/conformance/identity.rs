@@ -37,9 +37,11 @@ pub(crate) static RULES: [Rule; 8] = [
         "The Request-URI of Teams chooses the tenant and its trunk; an unknown name is 403 or 404, without a call",
         |bench| Box::pin(by_uri(bench)),
     ),
-    Rule::played(24, "ACK, re-INVITE and BYE go to the Contact of Teams byte for byte", |bench| {
-        Box::pin(echoed(bench))
-    }),
+    Rule::played(
+        24,
+        "ACK, re-INVITE and BYE go to the Contact of Teams byte for byte, by its Record-Route",
+        |bench| Box::pin(echoed(bench)),
+    ),
     Rule::played(
         70,
         "Privacy: id of Teams: the trunk sees an anonymous From; the asserted number goes to trusted trunks alone",
@@ -291,7 +293,24 @@ async fn echoed(bench: &mut Bench) -> Judged {
                 ensure!(request.uri() == contact, "{method} goes to another Request-URI");
             }
         }
-        bench.came("ACK, re-INVITE and BYE with that Request-URI");
+        let recorded = pair.teams.record_route().to_owned();
+        for request in &requests {
+            let routes = request.elements("Route");
+            ensure!(
+                routes == [recorded.as_str()],
+                "{} does not go by the Record-Route of Teams",
+                request.method()
+            );
+        }
+        let answers = bench.answers(&pair.teams);
+        if let Some(accepted) = answers.iter().find(|it| it.status() == 200) {
+            let routes = accepted.elements("Record-Route");
+            ensure!(
+                routes == [recorded.as_str()],
+                "the 200 does not repeat the Record-Route of Teams"
+            );
+        }
+        bench.came("ACK, re-INVITE and BYE with that Request-URI, by the Record-Route of Teams");
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Pairing and health: TR-001 to TR-007, TR-074.
 
+use std::future::ready;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -21,7 +22,7 @@ pub(crate) static RULES: [Rule; 8] = [
     Rule::played(
         2,
         "OPTIONS to Teams: Contact and Via with the trunk's FQDN, no user part, no address; Allow with REFER and NOTIFY",
-        |bench| Box::pin(shape(bench)),
+        |bench| Box::pin(ready(shape(bench))),
     ),
     Rule::played(
         3,
@@ -51,7 +52,7 @@ pub(crate) static RULES: [Rule; 8] = [
     Rule::played(
         74,
         "However many tenants there are, OPTIONS are sent for the carrier trunk alone",
-        |bench| Box::pin(one_set(bench)),
+        |bench| Box::pin(ready(one_set(bench))),
     )
     .shown_by("tr_074_a_reload_adds_no_options_and_forgets_no_health"),
 ];
@@ -105,7 +106,7 @@ async fn every_minute(bench: &mut Bench) -> Judged {
     Ok(())
 }
 
-async fn shape(bench: &mut Bench) -> Judged {
+fn shape(bench: &mut Bench) -> Judged {
     bench.sent("nothing: the SBC begins");
     let log = bench.stage.log.all();
     let ours: Vec<_> = bench.stage.teams.homes().iter().map(|home| home.address).collect();
@@ -236,7 +237,7 @@ async fn call_at(bench: &mut Bench) -> Result<usize, Trouble> {
     Ok(home)
 }
 
-async fn one_set(bench: &mut Bench) -> Judged {
+fn one_set(bench: &mut Bench) -> Judged {
     bench.sent("nothing: the SBC begins");
     let pings = bench.stage.teams.pings();
     ensure!(!pings.is_empty(), "no OPTIONS");

@@ -101,8 +101,7 @@ async fn told(bench: &mut Bench, trunk: &Trunk, wanted: Option<&[u16]>) -> Judge
     callee.progress(0).await?;
     sleep(WHILE).await;
     pair::join(&mut caller, &mut callee, 0, LIMIT).await?;
-    let mut statuses: Vec<u16> = bench.answers(&caller).iter().map(|it| it.status()).collect();
-    statuses.dedup();
+    let statuses: Vec<u16> = bench.answers(&caller).iter().map(|it| it.status()).collect();
     let words: Vec<String> = statuses.iter().map(u16::to_string).collect();
     bench.came(format!("at the trunk: {}", words.join(", ")));
     match wanted {

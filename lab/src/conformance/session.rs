@@ -17,7 +17,7 @@ pub(crate) static RULES: [Rule; 5] = [
         "Session-Expires 1800 of Teams is agreed with its refresher; as refresher the SBC sends a re-INVITE at half time",
         |bench| Box::pin(timers(bench)),
     )
-    .shown_by("tr_042_tr_043_tr_049_refresh_after_15_minutes_and_another_key_after_27"),
+    .shown_by("tr_040_tr_043_another_key_in_the_answer_to_our_refresh_is_taken"),
     Rule::played(41, "422 of Teams: the INVITE again with its Min-SE", |bench| {
         Box::pin(interval_too_small(bench))
     }),

@@ -126,4 +126,4 @@ impl Stage {
 }
 
 /// Somebody else's SBC need not know more numbers of a tenant.
-pub(crate) const FEW: u64 = 90;
+pub(crate) const FEW: u64 = 250;

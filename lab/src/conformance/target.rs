@@ -36,7 +36,7 @@ pub struct Target {
     pub roots: PathBuf,
     /// Its trunks, the one with which most is played first.
     pub trunks: Vec<TargetTrunk>,
-    /// The first of 90 numbers that the SBC sends to the trunk of who calls.
+    /// The first of 250 numbers that the SBC sends to the trunk of who calls.
     pub outside: String,
     /// An address of ours with which the SBC should not talk TLS.
     pub stranger: Option<IpAddr>,
@@ -55,7 +55,7 @@ pub struct TargetTrunk {
     pub listen: SocketAddr,
     /// The name of the tenant that has it.
     pub fqdn: String,
-    /// The first of 90 numbers of the tenant.
+    /// The first of 250 numbers of the tenant.
     pub number: String,
 }
 

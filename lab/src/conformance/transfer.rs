@@ -8,8 +8,7 @@ use tokio::time::sleep;
 use super::bench::{Bench, Judged, LIMIT, Pair, Trouble, WHILE, Way, ensure, meanwhile};
 use super::rule::Rule;
 use super::stage::Trunk;
-use crate::agent::{Call, Invite};
-use crate::clock;
+use crate::agent::{Call, Invite, Order};
 use crate::sip::{Direction, Message, Sdp, host_of};
 
 pub(crate) static RULES: [Rule; 8] = [
@@ -50,33 +49,6 @@ pub(crate) static RULES: [Rule; 8] = [
         |bench| Box::pin(refused(bench)),
     ),
 ];
-
-/// Who is asked for, and the words about who asks.
-struct Order {
-    target: String,
-    token: String,
-    by: String,
-}
-
-impl Bench {
-    fn port(&self) -> u16 {
-        self.stage.teams.homes()[0].address.port()
-    }
-
-    /// A user of Teams: no number at all.
-    fn user(&self) -> Order {
-        let (domain, port, token) = (&self.stage.domain, self.port(), clock::guid());
-        let target = format!("sip:sip.{domain}:{port};transport=tls;x-m=8:orgid:{token}");
-        Order { target, token, by: self.referred_by(2) }
-    }
-
-    /// As Teams writes it: escapes, and tokens whose case matters.
-    fn referred_by(&self, length: usize) -> String {
-        let (domain, port) = (&self.stage.domain, self.port());
-        let token = "aHR0cHM6Ly9hUEkuZmxpZ2h0cHJveHkuc2t5cGUuY29t".repeat(length);
-        format!("<sip:sip.{domain}:{port};x-m=8:orgid:9A8b;x-t=T-1;x-ti=cOrr;x-tt={token}%3D%3d>")
-    }
-}
 
 /// What the referrer is told next: the status in the fragment.
 async fn told(referrer: &mut Call) -> Result<u16, Trouble> {
@@ -141,7 +113,7 @@ async fn to_user(bench: &mut Bench) -> Judged {
             Way::Out => "the same in a call of Teams",
         });
         let mut pair = bench.talking(way).await?;
-        let order = bench.user();
+        let order = pair.teams.order(2);
         let mut target = refer(bench, &mut pair, &order).await?;
         names(&target, &bench.trunk())?;
         bench.came("202, NOTIFY 100, INVITE with Refer-To and Referred-By to the letter, Contact of the tenant, sendrecv");
@@ -161,9 +133,9 @@ async fn to_number(bench: &mut Bench) -> Judged {
     let mut pair = bench.talking(Way::In).await?;
     let trunk = bench.trunk();
     let number = bench.stage.outside();
-    let (domain, port) = (bench.stage.domain.clone(), bench.port());
+    let (domain, port) = (&bench.stage.domain, bench.stage.teams.homes()[0].address.port());
     let target = format!("sip:{number}@sip.{domain}:{port};user=phone;transport=tls");
-    let order = Order { target, token: number.clone(), by: bench.referred_by(2) };
+    let order = Order { target, token: number.clone(), by: pair.teams.order(2).by };
     let mut target = refer(bench, &mut pair, &order).await?;
     names(&target, &trunk)?;
     ensure!(bench.invites(&trunk.carrier, &number).is_empty(), "the trunk is called");
@@ -183,7 +155,7 @@ async fn to_number(bench: &mut Bench) -> Judged {
 async fn early_bye(bench: &mut Bench) -> Judged {
     bench.sent("in a call of the trunk: REFER of Teams, BYE 280 ms after its 202; the target rings and answers");
     let mut pair = bench.talking(Way::In).await?;
-    let order = bench.user();
+    let order = pair.teams.order(2);
     let mut target = refer(bench, &mut pair, &order).await?;
     sleep(Duration::from_millis(280)).await;
     let Pair { carrier, teams } = &mut pair;
@@ -200,7 +172,7 @@ async fn early_bye(bench: &mut Bench) -> Judged {
 async fn busy(bench: &mut Bench) -> Judged {
     bench.sent("in a call of the trunk: REFER of Teams; 486 of the target");
     let mut pair = bench.talking(Way::In).await?;
-    let order = bench.user();
+    let order = pair.teams.order(2);
     let mut target = refer(bench, &mut pair, &order).await?;
     target.refuse(486, "Busy Here").await;
     ensure!(told(&mut pair.teams).await? == 486, "the last NOTIFY is not 486");
@@ -212,8 +184,7 @@ async fn busy(bench: &mut Bench) -> Judged {
 
 async fn long_referred_by(bench: &mut Bench) -> Judged {
     let mut pair = bench.talking(Way::Out).await?;
-    let mut order = bench.user();
-    order.by = bench.referred_by(9);
+    let order = pair.teams.order(9);
     ensure!(order.by.len() > 400, "the lab's own Referred-By is short");
     bench.sent("in a call of Teams: REFER with a Referred-By of more than 400 characters");
     let target = refer(bench, &mut pair, &order).await?;
@@ -255,7 +226,7 @@ async fn held_before(bench: &mut Bench) -> Judged {
     bench.sent("in a call of the trunk: inactive of Teams, then REFER");
     let mut pair = bench.talking(Way::In).await?;
     pair.reoffer(Way::Out, Direction::Inactive).await?;
-    let order = bench.user();
+    let order = pair.teams.order(2);
     let target = refer(bench, &mut pair, &order).await?;
     bench.came("the INVITE with an offer of sendrecv");
     let mut pair = completed(pair, target, false).await?;
@@ -265,23 +236,30 @@ async fn held_before(bench: &mut Bench) -> Judged {
 }
 
 async fn refused(bench: &mut Bench) -> Judged {
-    let mut pair = bench.talking(Way::In).await?;
-    let Pair { carrier, teams } = &mut pair;
-    for target in ["tel:+33123456789", "sips:nobody@sip.teams.test"] {
-        bench.sent(format!("REFER of Teams to {target}"));
-        let status = meanwhile(teams.refer(target, "", LIMIT), carrier).await?;
+    for way in [Way::Out, Way::In] {
+        bench.sent(match way {
+            Way::Out => "in a call of Teams: REFER of Teams to a tel: and to a sips: URI",
+            Way::In => "the same in a call of the trunk",
+        });
+        let mut pair = bench.talking(way).await?;
+        for target in ["tel:+33123456789", "sips:nobody@sip.teams.test"] {
+            let Pair { carrier, teams } = &mut pair;
+            let status = meanwhile(teams.refer(target, "", LIMIT), carrier).await?;
+            let relayed = !bench.requests(&pair.carrier, "REFER").is_empty();
+            ensure!(!relayed, "REFER is relayed to the trunk");
+            ensure!((400..700).contains(&status), "{status}");
+            bench.came(format!("{status}, no REFER at the trunk"));
+        }
+        bench.sent("REFER of the trunk, which may not transfer");
+        let target = format!("sip:+33123456789@{}", bench.trunk().host);
+        let Pair { carrier, teams } = &mut pair;
+        let status = meanwhile(carrier.refer(&target, "", LIMIT), teams).await?;
+        ensure!(bench.requests(&pair.teams, "REFER").is_empty(), "REFER is relayed to Teams");
         ensure!((400..700).contains(&status), "{status}");
-        bench.came(format!("{status}"));
+        bench.came(format!("{status}, no REFER at Teams"));
+        bench.converse(&mut pair).await?;
+        bench.came("audio both ways as before");
+        pair.end(Way::In).await?;
     }
-    bench.sent("REFER of the trunk, which may not transfer");
-    let target = format!("sip:+33123456789@{}", bench.stage.trunks[0].host);
-    let status = meanwhile(carrier.refer(&target, "", LIMIT), teams).await?;
-    ensure!((400..700).contains(&status), "{status}");
-    bench.came(format!("{status}"));
-    pair.reoffer(Way::In, Direction::SendRecv).await?;
-    ensure!(bench.requests(&pair.carrier, "REFER").is_empty(), "REFER reaches the trunk");
-    ensure!(bench.requests(&pair.teams, "REFER").is_empty(), "REFER reaches Teams");
-    bench.converse(&mut pair).await?;
-    bench.came("no REFER on the other side; audio both ways as before");
-    pair.end(Way::In).await
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::agent::robot;
+use crate::agent::{SCENARIOS, robot};
 use crate::capture::{Log, Transport};
 use crate::carrier::{self, FakeCarrier};
 use crate::demo::network::Network;
@@ -123,10 +123,11 @@ impl Scene {
 
     /// Answers every further call at all three fakes, for ever.
     pub async fn keep(&self, progress: &(dyn Fn(&str) + Sync)) {
+        let usual = &SCENARIOS[0];
         tokio::join!(
-            robot::answer(self.teams.strangers(), progress),
-            robot::answer(self.carriers[0].strangers(), progress),
-            robot::answer(self.carriers[1].strangers(), progress),
+            robot::answer(self.teams.strangers(), usual, progress),
+            robot::answer(self.carriers[0].strangers(), usual, progress),
+            robot::answer(self.carriers[1].strangers(), usual, progress),
         );
     }
 }

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::agent::Invite;
 use crate::agent::dialect::{Names, accepted_crypto};
+use crate::agent::{Invite, Order};
 use crate::clock;
 use crate::sip::{Message, Sdp, host_of};
 use crate::wire::Peer;
@@ -36,6 +36,15 @@ impl Habits {
             from: format!("Lab User<sip:{}@sip.{}:5061;user=phone>", invite.caller, self.domain),
             to: format!("<{callee}>"),
         }
+    }
+
+    /// A user of Teams, who has no number at all; Referred-By with escapes and tokens whose case matters.
+    pub(crate) fn order(&self, port: u16, length: usize) -> Order {
+        let (proxy, token) = (format!("sip:sip.{}:{port}", self.domain), clock::guid());
+        let target = format!("{proxy};transport=tls;x-m=8:orgid:{token}");
+        let words = "aHR0cHM6Ly9hUEkuZmxpZ2h0cHJveHkuc2t5cGUuY29t".repeat(length);
+        let by = format!("<{proxy};x-m=8:orgid:9A8b;x-t=T-1;x-ti=cOrr;x-tt={words}%3D%3d>");
+        Order { target, token, by }
     }
 
     /// The checks of Direct Routing on what begins a dialog, in the order Teams seems to make them.

@@ -12,6 +12,7 @@ mod bad_line;
 mod bleed;
 mod calls;
 mod causes;
+mod conformance;
 mod course;
 mod diverted;
 mod failover;
