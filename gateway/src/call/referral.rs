@@ -111,7 +111,7 @@ impl Call {
         cx: &mut Context<'_>,
     ) {
         let other = self.other(at);
-        if !self.referral.as_ref().is_some_and(|it| other == Some(it.referrer)) {
+        if self.referral.as_ref().is_none_or(|it| other != Some(it.referrer)) {
             return self.respond(at, server, notify, 481, cx);
         }
         self.referral_answered(202, cx);
