@@ -8,6 +8,7 @@
 //! | [`cases::tenants`] | whose call it is: tenants, trunks, equal numbers |
 //! | [`cases::options`], [`cases::tls`], [`cases::rules`], [`cases::srtp`] | rules by their number, TR-nnn |
 //! | [`cases::conformance`] | every rule as `trunkgate lab conformance` judges it, and its page in docs/ |
+//! | [`cases::conformance_kamailio`] | the same command finds the known faults of a plain proxy |
 //! | [`cases::course`] | CANCEL, BYE, hold, refusals, records, draining |
 //! | [`cases::keys`] | keys of the configuration, by what they do to a call |
 //! | [`cases::routes`] | next hops: failover, names, other edges and realms, strangers |

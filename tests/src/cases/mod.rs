@@ -13,6 +13,7 @@ mod bleed;
 mod calls;
 mod causes;
 mod conformance;
+mod conformance_kamailio;
 mod course;
 mod diverted;
 mod failover;
