@@ -112,7 +112,8 @@ impl Call {
         if let Err(cause) = self.media.take_offer(own, sdp, cx.owned) {
             return self.refuse(at, cause.status(), cx);
         }
-        let Some(other) = self.other(at) else { return self.refuse(at, 500, cx) };
+        // Nobody is there, until the target of a transfer answers: what it then needs is offered then.
+        let Some(other) = self.other(at) else { return self.accept(at, cx) };
         if self.media.lacks_music(self.legs[other].side) {
             tracing::debug!(call = self.story.id(), "no music on hold: no G.711 with that side");
         }

@@ -187,11 +187,17 @@ impl Call {
             None => cx.ports.another(&self.routes, hop, remote, shard, cx.now),
         };
         let Some(port) = port else { return false };
-        if self.media.third().is_some_and(|third| third.port == port) {
+        let sources = port::sources(&self.routes, hop.end());
+        let fits = |third: &MediaSide| {
+            third.port == port && third.rules() == profile.media && third.sources == sources
+        };
+        if self.media.third().is_some_and(fits) {
             return true;
         }
+        if let Some(before) = self.media.drop_third().filter(|before| *before != port) {
+            cx.ports.give_back(before, cx.now);
+        }
         let address = cx.ports.address(port);
-        let sources = port::sources(&self.routes, hop.end());
         let side = MediaSide::new(port, address, profile.media, sources, cx.random);
         self.media.begin_third(side);
         true

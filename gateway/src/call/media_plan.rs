@@ -13,7 +13,7 @@ mod snapshot;
 use std::sync::Arc;
 
 use media_relay::audio::Clip;
-use media_relay::{Codec, Plan, SessionId, SidePlan};
+use media_relay::{Codec, Plan, Port, SessionId, SidePlan};
 
 pub use description::{Description, Format};
 pub use owned::Owned;
@@ -128,9 +128,9 @@ impl CallMedia {
         }
     }
 
-    /// Nobody takes anybody's place.
-    pub fn drop_third(&mut self) {
-        self.third = None;
+    /// Nobody takes anybody's place. The port that was meant for it, which the relay has never heard of.
+    pub fn drop_third(&mut self) -> Option<Port> {
+        self.third.take().map(|third| third.port)
     }
 
     /// The peer of side `at` has left: nothing goes there, nothing is taken from there, until another one has its place.

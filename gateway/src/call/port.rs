@@ -145,6 +145,14 @@ impl PortBook<'_> {
         self.another(routes, hop, remote, before.shard, now)
     }
 
+    /// A port that was not used after all.
+    pub fn give_back(&mut self, port: Port, now: Instant) {
+        if let Some(at) = self.held.iter().position(|held| *held == port) {
+            self.held.swap_remove(at);
+            self.ports.release(port, now);
+        }
+    }
+
     /// A further port like this one: of its shard, pool and family.
     pub fn beside(&mut self, port: Port, now: Instant) -> Option<Port> {
         let want = self.pools.want(port.pool, self.pools.address(port).is_ipv6());

@@ -56,8 +56,11 @@ impl Call {
         let Some(other) = self.other(at).filter(|other| self.passes(at, *other)) else {
             return self.referred(at, server, refer, cx);
         };
-        let target = match self.refer_to(at, refer) {
-            Ok(target) => [b"<", target.uri, b">"].concat(),
+        // Headers in it would name what exists on our side only, a dialog above all (Replaces).
+        let plain = |uri: &[u8]| if uri.contains(&b'?') { Err(603) } else { Ok(()) };
+        let target = self.refer_to(at, refer).and_then(|it| plain(it.uri).map(|()| it.uri));
+        let target = match target {
+            Ok(uri) => [b"<", uri, b">"].concat(),
             Err(status) => {
                 count(event::Transfer::Refused, cx);
                 return self.respond(at, server, refer, status, cx);
@@ -69,6 +72,7 @@ impl Call {
         let mut sent = false;
         self.on_leg(other, cx, |leg, _, out| sent = leg.refer(&headers, out));
         if !sent {
+            count(event::Transfer::Refused, cx);
             return self.respond(at, server, refer, 491, cx);
         }
         tracing::info!(call = self.story.id(), "transfer passed on");
@@ -140,12 +144,12 @@ impl Call {
 
     /// Whether a REFER of this leg is for the other side.
     fn passes(&self, at: usize, other: usize) -> bool {
-        match (self.legs[at].end, self.legs[other].end) {
-            (Some(End::Trunk(trunk)), Some(End::Trunk(_))) => {
-                self.routes.config().trunks[trunk.0].refer == Refer::Pass
-            }
-            _ => false,
-        }
+        let [Some(End::Trunk(trunk)), Some(End::Trunk(_))] =
+            [at, other].map(|leg| self.legs[leg].end)
+        else {
+            return false;
+        };
+        self.routes.config().trunks[trunk.0].refer == Refer::Pass
     }
 }
 

@@ -61,7 +61,8 @@ impl Call {
         if self.phase != Phase::Talking || self.transfers >= MOST_TRANSFERS {
             return Err(603);
         }
-        let busy = self.transfer.is_some() || self.exchange != Exchange::Idle;
+        let asked = self.transfer.is_some() || self.referral.is_some();
+        let busy = asked || self.exchange != Exchange::Idle;
         if busy || !self.speakers.contains(&Some(at)) { Err(491) } else { Ok(()) }
     }
 
@@ -77,16 +78,19 @@ impl Call {
         cx.out.push(Do::Dialog { tag: leg.local_tag().clone(), leg: leg_number(new) });
         let rules = profile.media;
         self.legs.push(CallLeg { leg, side, profile, end: Some(end), peer });
-        self.transfers += 1;
         let sdp = match self.describe_to_newcomer(side, end, rules, offer.as_ref(), cx) {
             Ok(sdp) => sdp,
             Err(cause) => {
-                self.media.drop_third();
+                if let Some(port) = self.media.drop_third() {
+                    cx.ports.give_back(port, cx.now);
+                }
                 tracing::info!(call = self.story.id(), cause = cause.label(), "takeover refused");
+                count(event::Transfer::Refused, cx);
                 return self
                     .on_leg(new, cx, |leg, _, out| leg.reject(cause.status(), None, &[], out));
             }
         };
+        self.transfers += 1;
         self.story.joined(record);
         tracing::info!(call = self.story.id(), "taken over");
         count(event::Transfer::Done, cx);

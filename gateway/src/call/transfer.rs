@@ -347,7 +347,9 @@ impl Call {
         tracing::info!(call = self.story.id(), cause = cause.label(), "transfer failed");
         count(event::Transfer::Failed, cx);
         self.attempts.timers.stop_all();
-        self.media.drop_third();
+        if let Some(port) = self.media.drop_third() {
+            cx.ports.give_back(port, cx.now);
+        }
         self.media.end_ringback(1 - transfer.side);
         self.tell(transfer, cause.status(), cx);
         if self.speakers[transfer.side].is_none() {

@@ -43,7 +43,8 @@ impl Core {
         let served = [Method::Options, Method::Invite].contains(message.method());
         let supported = match locals::side(self.routes.config(), source.local) {
             Side::Edge(_) => teams::SUPPORTED,
-            Side::Realm(_) => trunk::SUPPORTED,
+            // What a trunk may require says its profile, once it is known which one it is.
+            Side::Realm(_) => trunk::SUPPORTED_REPLACES,
         };
         let refusal = served.then(|| refusal_outside(message, supported.as_bytes())).flatten();
         if let Some(mut draft) = refusal {

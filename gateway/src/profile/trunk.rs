@@ -31,7 +31,10 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
             Refer::Refuse => ALLOW,
             Refer::Local | Refer::Pass => ALLOW_REFER,
         },
-        supported: SUPPORTED,
+        supported: match trunk.refer {
+            Refer::Refuse => SUPPORTED,
+            Refer::Local | Refer::Pass => SUPPORTED_REPLACES,
+        },
         caller_id: trunk.caller_id,
         diversion: trunk.diversion,
         located: trunk.location == config::Location::Pass,
@@ -127,7 +130,9 @@ fn uri(user: &str, peer: &Peer) -> String {
 }
 
 /// The option tags of a trunk.
-pub const SUPPORTED: &str = "timer";
+const SUPPORTED: &str = "timer";
+/// Of one that may transfer its calls.
+pub const SUPPORTED_REPLACES: &str = "replaces, timer";
 /// NOTIFY tells how a REFER fares that was passed to it.
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, NOTIFY";
 const ALLOW_REFER: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, NOTIFY, REFER";

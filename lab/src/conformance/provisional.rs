@@ -31,7 +31,7 @@ pub(crate) static RULES: [Rule; 5] = [
     ),
     Rule::played(
         39,
-        "A trunk that wants reliable 18x (100rel): nothing of it reaches Teams",
+        "A trunk that requires reliable 18x (100rel): PRACK on its leg alone, nothing of it at Teams",
         |bench| Box::pin(reliable(bench)),
     ),
 ];
@@ -164,7 +164,7 @@ async fn reliable(bench: &mut Bench) -> Judged {
             let status = caller.refused(LIMIT).await?;
             ensure!(status == 420, "{status}");
             bench.came("420; nothing at Teams");
-            continue;
+            return Err(Trouble::Unjudged("the SBC does no PRACK: it refuses who requires it"));
         };
         bench.note(&callee);
         callee.ring(180, 0).await;

@@ -12,6 +12,10 @@ const OTHER: &str = "127.0.0.51:5070";
 fn call(refer: Refer) -> (World, String, String) {
     let mut config = config();
     config.trunks[2].refer = refer;
+    call_with(config)
+}
+
+fn call_with(config: config::Config) -> (World, String, String) {
     let mut world = World::with(config);
     world.hear(CARRIER, &carrier_invite("+442079470001", PLAIN));
     let invite = world.expect(CENTRE, "INVITE ");
@@ -166,6 +170,12 @@ fn a_refer_is_passed_to_a_trunk_and_its_notifies_come_back() {
         &reply(&refer, "405 Method Not Allowed", "", "", "").replace(";tag=\n", "\n"),
     );
     world.expect(CENTRE, "SIP/2.0 405");
+    // What names a dialog of ours means nothing there.
+    let joining =
+        "Refer-To: <sip:+33123456789@127.0.0.10?Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2>\n";
+    world.hear(CENTRE, &centre(&invite, "REFER", 5, joining));
+    world.expect(CENTRE, "SIP/2.0 603");
+    world.nothing_but(CARRIER, &["OPTIONS", "SIP/2.0"]);
     ends_well(&mut world, &ok);
 }
 
@@ -223,6 +233,26 @@ fn a_refer_that_is_passed_to_a_silent_trunk_is_answered_in_time() {
     world.hear(CENTRE, &centre(&invite, "REFER", 3, TO));
     world.expect(CARRIER, "REFER ");
     ends_well(&mut world, &ok);
+}
+
+/// A target that is sought at one trunk after the other is offered what each of them needs: no key where media are plain, and
+/// none of it in clear where they are not.
+#[test]
+fn a_target_at_the_next_trunk_is_offered_what_that_one_needs() {
+    let mut config = config();
+    config.trunks[1].srtp = config::Srtp::Required;
+    config.trunks[2].refer = Refer::Local;
+    config.trunks[2].trunks = vec![1, 0];
+    let (mut world, _, invite) = call_with(config);
+    let free = world.core.gauges().free_port_pairs;
+    world.hear(CENTRE, &centre(&invite, "REFER", 2, TO));
+    let first = world.expect(OTHER, "INVITE sip:+33123456789@");
+    assert!(first.contains("RTP/SAVP") && first.contains("a=crypto:"), "{first}");
+    world.hear(OTHER, &reply(&first, "503 Service Unavailable", "o1", "", ""));
+    let second = world.expect(CARRIER, "INVITE sip:+33123456789@");
+    assert!(second.contains("RTP/AVP") && !second.contains("a=crypto:"), "{second}");
+    world.hear(CARRIER, &reply(&second, "486 Busy Here", "o2", "", ""));
+    assert_eq!(world.core.gauges().free_port_pairs, free, "the ports of the transfer are back");
 }
 
 /// TR-038: "pass" ends at a tenant: it never gets a REFER; the gateway calls the target.

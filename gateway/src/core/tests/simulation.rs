@@ -148,6 +148,18 @@ fn every_call_ends_well_whatever_the_line_and_its_peers_do() {
         );
     }
     assert!(answered as u64 > seeds / 4, "most calls come about: {answered}");
+    // What is to be judged has to come about.
+    for what in [
+        "re-INVITE 200",
+        "REFER 202",
+        "INVITE with Replaces 200",
+        "our re-INVITE 200",
+        "our REFER 202",
+        "our NOTIFY 200",
+    ] {
+        let times = tally.get(what).map_or(0, |times| *times as u64);
+        assert!(times >= seeds / 500, "{what}: {times} times in {seeds} seeds");
+    }
 }
 
 #[test]

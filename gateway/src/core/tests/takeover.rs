@@ -151,3 +151,22 @@ fn tr_060_a_carrier_that_was_held_is_resumed_and_a_newcomer_without_offer_gets_o
     assert!(carrier.send && carrier.receive && teams.send && teams.receive);
     assert_eq!(hears(&world, 1), [1]);
 }
+
+/// A trunk that may transfer its calls says so, and may take over its own legs.
+#[test]
+fn a_trunk_that_may_transfer_takes_over_its_own_leg() {
+    let mut config = config();
+    config.trunks[0].refer = config::Refer::Local;
+    let mut world = World::with(config);
+    let (_, ok) = answered(&mut world);
+    assert_eq!(value(&ok, "Supported"), "replaces, timer");
+    let tag = value(&ok, "To").split_once(";tag=").expect("a tag").1;
+    let lines =
+        format!("Require: replaces\nReplaces: c1;to-tag={tag};from-tag=ca\nMax-Forwards: 70\n");
+    world.sent.clear();
+    world.hear(CARRIER, &second_invite().replacen("Max-Forwards: 70\n", &lines, 1));
+    world.expect(CARRIER, "SIP/2.0 200");
+    let bye = world.expect(CARRIER, "BYE ");
+    assert_eq!(value(&bye, "Call-ID"), "c1");
+    world.nothing_but(PROXY, &["OPTIONS"]);
+}

@@ -173,6 +173,24 @@ fn tr_057_an_early_bye_of_the_referrer_cuts_nobody() {
     target_ends(&mut world, &target, CARRIER);
 }
 
+/// TR-057: while nobody is there but ringback, the survivor's refresh and its own hold are answered here.
+#[test]
+fn tr_057_who_is_left_with_ringback_may_still_refresh_and_hold() {
+    let mut world = World::new();
+    let (invite, ok) = answered(&mut world);
+    let target = begun(&mut world, &invite, 2, TARGET);
+    world.hear(PROXY, &in_dialog(&invite, "BYE", 3, "t1", "", ""));
+    for (cseq, direction) in [(2, "sendrecv"), (3, "sendonly"), (4, "sendrecv")] {
+        let offer = PLAIN.replace("o=- 1 1", &format!("o=- 1 {cseq}"));
+        world.hear(CARRIER, &carrier_reinvite(&ok, cseq, &format!("{offer}a={direction}\n")));
+        world.expect(CARRIER, "SIP/2.0 200");
+    }
+    answered_by_target(&mut world, &target);
+    let [carrier, teams] = &world.plan().sides;
+    assert!(carrier.send && carrier.receive && teams.send && teams.receive);
+    target_ends(&mut world, &target, CARRIER);
+}
+
 /// TR-058: the target is busy: the referrer is told, and everything is as it was; another transfer may follow.
 #[test]
 fn tr_058_a_target_that_is_busy_leaves_the_call_as_it_was() {

@@ -338,7 +338,11 @@ fn transaction(message: &Message) -> (Bytes, Bytes) {
 fn kind(message: &Message) -> String {
     let again = *message.method() == Method::Invite && message.to_tag().is_some();
     let method = String::from_utf8_lossy(message.method().as_bytes());
-    if again { format!("re-{method}") } else { method.into_owned() }
+    if again {
+        return format!("re-{method}");
+    }
+    let replaces = message.value(HeaderId::Replaces).is_some();
+    if replaces { format!("{method} with Replaces") } else { method.into_owned() }
 }
 
 fn show((call_id, ours, theirs): &Name) -> String {
