@@ -85,7 +85,7 @@ pub async fn mix(stage: &Arc<Stage>, mix: Mix, progress: &(dyn Fn(&str) + Sync))
 
 /// Rules whose plays are calls, with numbers of their own, and may meet others of their kind: all directions, ringing in
 /// each form, forks, refusals, early media, holds, refreshes, keys, transfers, takeovers.
-const MIXED: [u16; 31] = [
-    17, 21, 22, 24, 25, 26, 27, 28, 30, 31, 34, 35, 37, 39, 40, 42, 43, 45, 46, 47, 48, 49, 50, 51,
-    55, 56, 57, 58, 59, 60, 61,
+const MIXED: [u16; 30] = [
+    17, 21, 22, 24, 25, 26, 27, 28, 30, 31, 34, 35, 37, 40, 42, 43, 45, 46, 47, 48, 49, 50, 51, 55,
+    56, 57, 58, 59, 60, 61,
 ];
