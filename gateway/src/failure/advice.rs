@@ -159,7 +159,7 @@ const STATUSES: [(u16, &str, &str); 30] = [
     (
         410,
         "the number is gone, or media could not be set up",
-        "the number; from Teams also SDP and firewall",
+        "the number; from a tenant also SDP and firewall",
     ),
     (412, "a condition is not met", "the number's form: plus sign and country code"),
     (415, "it cannot take the body", "whether the body is SDP, or multipart with one SDP in it"),
