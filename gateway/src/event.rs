@@ -64,6 +64,8 @@ pub enum Event {
     Fault,
     /// A connection was refused.
     Refused(Refusal),
+    /// A request that begins no call was refused: outside a dialog, or in one.
+    RequestRefused,
     /// A transfer was asked for, and what came of it.
     Transfer(Transfer),
     /// Sides of an answered call that should be heard are not.

@@ -145,6 +145,7 @@ pub struct Meters {
     score: Histogram,
     silent: [Counter; Silent::ALL.len()],
     transfers: [Counter; Transfer::ALL.len()],
+    requests_refused: Counter,
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
     relay: (Gauge, Gauge, [Counter; 3]),
     places: Places,
@@ -194,6 +195,7 @@ impl Meters {
             score: histogram!("trunkgate_media_mos"),
             silent: Silent::ALL
                 .map(|who| counter!("trunkgate_silent_calls_total", "silent" => who.label())),
+            requests_refused: counter!("trunkgate_requests_refused_total"),
             transfers: Transfer::ALL
                 .map(|it| counter!("trunkgate_transfers_total", "result" => it.label())),
             relay: (
@@ -242,6 +244,7 @@ impl Meters {
                 )
                 .increment(1),
             Event::RefusalUnrecorded => self.unrecorded.increment(1),
+            Event::RequestRefused => self.requests_refused.increment(1),
             Event::Transfer(it) => self.transfers[*it as usize].increment(1),
             Event::Silent(who) => self.silent[*who as usize].increment(1),
             Event::Fault => self.faults.increment(1),
@@ -393,6 +396,7 @@ const COUNTERS: &[(&str, &str)] = &[
         "trunkgate_relay_faults_total",
         "Faults of the relay's own code, each of which ended a session or cut a turn short",
     ),
+    ("trunkgate_requests_refused_total", "Requests refused that begin no call"),
     ("trunkgate_transfers_total", "Transfers that peers asked for, by what came of them"),
     ("trunkgate_silent_calls_total", "Times that sides of a call that should be heard were not"),
     ("trunkgate_relay_unsent_packets_total", "Media packets that the system did not take"),

@@ -20,6 +20,7 @@ use crate::call::media_plan::{CallMedia, MediaSide};
 use crate::call::{Call, CallKey, NewCall, Story, leg_record, sources, tenant_name};
 use crate::cdr::LegRecord;
 use crate::emergency::is_emergency;
+use crate::event::Event;
 use crate::failure::{Cause, RETRY_AFTER, reason_header};
 use crate::journal;
 use crate::locals::{self, Side};
@@ -302,6 +303,9 @@ impl Core {
         extra: &[(HeaderId, Bytes)],
         now: Instant,
     ) {
+        if *message.method() != Method::Invite || message.to_tag().is_some() {
+            self.outputs.push_back(Output::Event(Event::RequestRefused));
+        }
         let mut draft = Draft::response(message, status);
         draft.set_to_tag(&self.endpoint.new_tag());
         for (id, value) in extra {

@@ -12,7 +12,8 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use media_relay::{Command, Port, SessionId};
 use sip_stack::endpoint::ClientId;
-use sip_stack::leg::{Action, Leg};
+use sip_stack::leg::{Action, Leg, State};
+use sip_stack::message::{Draft, HeaderId};
 
 use super::{Asker, Core, LONGEST_FAREWELL, Output, call_of, owner};
 use crate::admission::Permit;
@@ -352,7 +353,12 @@ impl Core {
             Action::Ack { draft, hop } => {
                 self.deliver_ack(owner(key, leg), draft, hop, sent_by, now);
             }
-            Action::Respond { server, draft } => self.endpoint.respond(server, draft, now),
+            Action::Respond { server, draft } => {
+                if draft.status() >= 400 && !self.answers_first_invite(key, leg, &draft) {
+                    self.outputs.push_back(Output::Event(Event::RequestRefused));
+                }
+                self.endpoint.respond(server, draft, now);
+            }
             Action::Cancel { token, reason } => {
                 let client = self.slots.slots.get(&key).and_then(|slot| {
                     slot.invites.iter().find(|(l, t, _)| (*l, *t) == (leg, token.0))
@@ -363,6 +369,14 @@ impl Core {
             }
             Action::Event(_) => {}
         }
+    }
+
+    /// Whether a response of a leg is to the INVITE by which that began.
+    fn answers_first_invite(&self, key: CallKey, leg: u8, draft: &Draft) -> bool {
+        let leg = self.slots.call(key).and_then(|call| call.legs().nth(usize::from(leg)));
+        let confirmed = leg.is_some_and(|leg| leg.state() == State::Confirmed);
+        let cseq = draft.value(HeaderId::CSeq).unwrap_or_default();
+        !confirmed && cseq.ends_with(b"INVITE")
     }
 
     /// Remembers an INVITE transaction, so that it can be cancelled.

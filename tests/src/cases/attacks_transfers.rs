@@ -41,6 +41,7 @@ fn a_refer_without_a_call_is_refused() {
     assert_eq!(refused.status(), 405);
     assert!(!refused.need("Allow").contains("REFER"));
     assert_eq!(refer_outside(&standing.teams, &flow, ";tag=nobody").status(), 481);
+    standing.rises("trunkgate_requests_refused_total", 2.0);
     standing.teams.not_invited();
     trunk_hears_nothing(&standing);
     standing.untouched();
@@ -134,6 +135,7 @@ fn storms_of_notify_and_refer_are_answered_and_go_nowhere() {
         });
     }
     standing.rises("trunkgate_transfers_total{result=\"refused\"}", STORM as f64);
+    standing.rises("trunkgate_requests_refused_total", 2.0 * STORM as f64);
     let grown = standing.gateway.resident().saturating_sub(resident);
     println!("grown by {} KiB", grown / 1024);
     assert!(grown < 48 << 20, "{grown} bytes");
@@ -163,6 +165,7 @@ fn a_flood_of_re_invites_is_answered_and_goes_nowhere() {
     }
     println!("200, 491, 500: {answers:?}");
     assert!(answers[0] >= 1, "{answers:?}");
+    standing.rises("trunkgate_requests_refused_total", (answers[1] + answers[2]) as f64);
     trunk_hears_nothing(&standing);
     standing.untouched();
 }
