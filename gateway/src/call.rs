@@ -13,6 +13,7 @@ pub mod media_plan;
 mod port;
 mod referral;
 mod ringing;
+mod seat;
 mod snapshot;
 mod story;
 mod takeover;
@@ -42,8 +43,9 @@ use self::attempt_timers::Timers;
 use self::limits::Bounds;
 use self::media_plan::{CallMedia, Owned};
 use self::referral::Referral;
+use self::seat::Parting;
 use self::snapshot::Saved;
-use self::transfer::{Parting, Transfer};
+use self::transfer::Transfer;
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::numbers::Number;
@@ -68,7 +70,12 @@ pub enum Do {
         action: Box<Action>,
     },
     /// Find the addresses of a next hop; [`Call::located`] gets them.
-    Locate(Destination),
+    Locate {
+        /// Where.
+        destination: Destination,
+        /// Names the search; an older one is over.
+        search: u32,
+    },
     /// Remember that something is wrong at a place.
     Trouble {
         /// Where.
@@ -183,6 +190,8 @@ pub struct Call {
     /// The leg that speaks for each side: the caller's own, and the attempt that is alive or has won.
     speakers: [Option<usize>; 2],
     attempts: Attempts,
+    /// How many times addresses were asked for.
+    searches: u32,
     media: CallMedia,
     /// The exchange of offer and answer that is under way.
     exchange: Exchange,
@@ -266,6 +275,7 @@ impl Call {
             legs: vec![first],
             speakers: [Some(CALLER), None],
             attempts: Attempts::new(new.plan.hops, timers),
+            searches: 0,
             media: new.media,
             exchange: Exchange::Idle,
             rung: None,

@@ -105,13 +105,16 @@ impl Call {
         if located {
             self.next_address(cx);
         } else {
-            cx.out.push(Do::Locate(self.routes.destination(hop.place())));
+            self.searches += 1;
+            let destination = self.routes.destination(hop.place());
+            cx.out.push(Do::Locate { destination, search: self.searches });
         }
     }
 
-    /// The addresses of the hop that was asked for.
-    pub fn located(&mut self, located: Located, cx: &mut Context<'_>) {
-        if self.phase != Phase::Trying && self.transfer.is_none() {
+    /// The addresses of the hop that was asked for, by the search of that number.
+    pub fn located(&mut self, search: u32, located: Located, cx: &mut Context<'_>) {
+        let seeks = self.phase == Phase::Trying || self.transfer.is_some();
+        if !seeks || search != self.searches {
             return;
         }
         let Some(current) = &mut self.attempts.current else { return };

@@ -282,7 +282,7 @@ impl Call {
     pub fn abandon(&mut self, has_media: bool, cx: &mut Context<'_>) {
         self.relayed &= has_media;
         self.conclude("gateway", Cause::Internal, None, cx);
-        let extra = [(HeaderId::Reason, Bytes::from(reason_header(Cause::Internal)))];
+        let extra = reason(Cause::Internal);
         self.on_leg(CALLER, cx, |leg, _, out| leg.reject(500, None, &extra, out));
         for at in 0..self.legs.len() {
             self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
@@ -324,6 +324,11 @@ impl Call {
         }
         self.story.heard(message.and_then(|message| profile.verdict?(message)));
     }
+}
+
+/// The Reason of what we end by ourselves (RFC 3326).
+pub(super) fn reason(cause: Cause) -> [Extra; 1] {
+    [(HeaderId::Reason, Bytes::from(reason_header(cause)))]
 }
 
 /// Every Reason of a message as one value (RFC 3326 §2: a list): a peer may look for one of them only.

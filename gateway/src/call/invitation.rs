@@ -36,11 +36,7 @@ impl Call {
         let Address { transport, addr: remote, name } = address;
         let profile = profile(&self.routes, hop, transport, remote.is_ipv6());
         let side = self.transfer.as_ref().map_or(CALLEE, |transfer| transfer.side);
-        let has_port = match self.transfer {
-            Some(_) => self.take_third_port(hop, &profile, remote, cx),
-            None => self.take_port(hop, &profile, remote, cx),
-        };
-        if !has_port {
+        if !self.take_port(hop, &profile, remote, cx) {
             self.attempts.last = Cause::NoPorts;
             self.next_hop(cx);
             return;
@@ -149,8 +145,9 @@ impl Call {
         }
     }
 
-    /// The callee's port lies in the pool of the hop's network; another network takes another port. Keys, port and
-    /// offer stay from one attempt to the next otherwise.
+    /// The port of who is asked lies in the pool of the hop's network; another network takes another port. Keys, port and
+    /// offer stay from one attempt to the next otherwise. The target of a transfer has all that for itself, beside those of
+    /// who asked for it.
     fn take_port(
         &mut self,
         hop: Hop,
@@ -158,48 +155,31 @@ impl Call {
         remote: SocketAddr,
         cx: &mut Context<'_>,
     ) -> bool {
-        let before = self.media.side(CALLEE).port;
-        let Some(port) = cx.ports.for_hop(&self.routes, hop, remote, before, cx.now) else {
-            return false;
-        };
-        let sources = port::sources(&self.routes, hop.end());
-        let side = self.media.side(CALLEE);
-        if port == before && side.rules() == profile.media && side.sources == sources {
-            return true;
-        }
-        let address = cx.ports.address(port);
-        let side = MediaSide::new(port, address, profile.media, sources, cx.random);
-        self.media.replace(CALLEE, side);
-        true
-    }
-
-    /// The target of a transfer has a port and keys of its own, beside those of who asked for it.
-    fn take_third_port(
-        &mut self,
-        hop: Hop,
-        profile: &Profile,
-        remote: SocketAddr,
-        cx: &mut Context<'_>,
-    ) -> bool {
-        let shard = self.media.side(CALLER).port.shard;
-        let port = match self.media.third() {
-            Some(third) => cx.ports.for_hop(&self.routes, hop, remote, third.port, cx.now),
-            None => cx.ports.another(&self.routes, hop, remote, shard, cx.now),
+        let third = self.transfer.is_some();
+        let standing = if third { self.media.third() } else { Some(self.media.side(CALLEE)) };
+        let port = match standing {
+            Some(side) => cx.ports.for_hop(&self.routes, hop, remote, side.port, cx.now),
+            None => {
+                let shard = self.media.side(CALLER).port.shard;
+                cx.ports.another(&self.routes, hop, remote, shard, cx.now)
+            }
         };
         let Some(port) = port else { return false };
         let sources = port::sources(&self.routes, hop.end());
-        let fits = |third: &MediaSide| {
-            third.port == port && third.rules() == profile.media && third.sources == sources
+        let fits = |side: &MediaSide| {
+            side.port == port && side.rules() == profile.media && side.sources == sources
         };
-        if self.media.third().is_some_and(fits) {
+        if standing.is_some_and(fits) {
             return true;
-        }
-        if let Some(before) = self.media.drop_third().filter(|before| *before != port) {
-            cx.ports.give_back(before, cx.now);
         }
         let address = cx.ports.address(port);
         let side = MediaSide::new(port, address, profile.media, sources, cx.random);
-        self.media.begin_third(side);
+        if third {
+            let before = self.media.begin_third(side).filter(|before| *before != port);
+            cx.ports.give_back(before, cx.now);
+        } else {
+            self.media.replace(CALLEE, side);
+        }
         true
     }
 }

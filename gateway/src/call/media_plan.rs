@@ -92,9 +92,10 @@ impl CallMedia {
         self.third.as_ref()
     }
 
-    /// Somebody is to be asked to take a side's place, with this port.
-    pub fn begin_third(&mut self, side: MediaSide) {
-        self.third = Some(side);
+    /// Somebody is to be asked to take a side's place, with this port. That of who was to be asked before, which the relay
+    /// has never heard of.
+    pub fn begin_third(&mut self, side: MediaSide) -> Option<Port> {
+        self.third.replace(side).map(|third| third.port)
     }
 
     /// Our offer to the third: what side `from` has agreed to as it stands, open both ways.
@@ -128,7 +129,7 @@ impl CallMedia {
         }
     }
 
-    /// Nobody takes anybody's place. The port that was meant for it, which the relay has never heard of.
+    /// Nobody takes anybody's place. The port that was meant for it, as in [`CallMedia::begin_third`].
     pub fn drop_third(&mut self) -> Option<Port> {
         self.third.take().map(|third| third.port)
     }

@@ -145,8 +145,9 @@ impl PortBook<'_> {
         self.another(routes, hop, remote, before.shard, now)
     }
 
-    /// A port that was not used after all.
-    pub fn give_back(&mut self, port: Port, now: Instant) {
+    /// A port that was not used after all, if there is one.
+    pub fn give_back(&mut self, port: Option<Port>, now: Instant) {
+        let Some(port) = port else { return };
         if let Some(at) = self.held.iter().position(|held| *held == port) {
             self.held.swap_remove(at);
             self.ports.release(port, now);

@@ -17,7 +17,7 @@ use super::attempt::Attempts;
 use super::attempt_timers::Timers;
 use super::limits::{Bounds, Limits};
 use super::media_plan::{CallMedia, SideSnapshot};
-use super::transfer::Parting;
+use super::seat::Parting;
 use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, Exchange, Phase, Story, leg_number, port};
 use crate::cdr::Record;
 use crate::failure::Cause;
@@ -225,6 +225,7 @@ impl Call {
             phase: Phase::Talking,
             speakers: [Some(CALLER), Some(CALLEE)],
             attempts: Attempts::new(Vec::new(), Timers::stopped()),
+            searches: 0,
             media,
             exchange: Exchange::Idle,
             rung: None,

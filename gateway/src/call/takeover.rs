@@ -10,8 +10,9 @@ use sip_stack::leg::{Leg, State};
 use sip_stack::message::Replaces;
 use sip_stack::transport::LocalId;
 
-use super::media_plan::MediaSide;
-use super::transfer::{MOST_TRANSFERS, count, normal};
+use super::bridge::reason;
+use super::media_plan::{MediaRules, MediaSide};
+use super::transfer::{MOST_TRANSFERS, count};
 use super::{Call, CallLeg, Context, Do, Exchange, Phase, leg_number, port};
 use crate::cdr::LegRecord;
 use crate::event;
@@ -71,25 +72,27 @@ impl Call {
         leg_number(self.legs.len())
     }
 
-    /// The newcomer takes the place of leg `at`, which it may.
-    pub fn take_over(&mut self, at: usize, newcomer: Newcomer, cx: &mut Context<'_>) {
+    /// The newcomer takes the place of leg `at`, which it may. Where there is no port for it, or nothing in its offer that
+    /// the other side speaks, everything stays as it was, and it is the owner's to refuse.
+    pub fn take_over(
+        &mut self,
+        at: usize,
+        newcomer: Newcomer,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Cause> {
         let Newcomer { leg, profile, end, peer, record } = newcomer;
         let (side, offer, new) = (self.legs[at].side, leg.remote_offer().cloned(), self.legs.len());
-        cx.out.push(Do::Dialog { tag: leg.local_tag().clone(), leg: leg_number(new) });
-        let rules = profile.media;
-        self.legs.push(CallLeg { leg, side, profile, end: Some(end), peer });
-        let sdp = match self.describe_to_newcomer(side, end, rules, offer.as_ref(), cx) {
+        let described = self.describe_to_newcomer(side, end, profile.media, offer.as_ref(), cx);
+        let sdp = match described {
             Ok(sdp) => sdp,
             Err(cause) => {
-                if let Some(port) = self.media.drop_third() {
-                    cx.ports.give_back(port, cx.now);
-                }
-                tracing::info!(call = self.story.id(), cause = cause.label(), "takeover refused");
+                cx.ports.give_back(self.media.drop_third(), cx.now);
                 count(event::Transfer::Refused, cx);
-                return self
-                    .on_leg(new, cx, |leg, _, out| leg.reject(cause.status(), None, &[], out));
+                return Err(cause);
             }
         };
+        cx.out.push(Do::Dialog { tag: leg.local_tag().clone(), leg: leg_number(new) });
+        self.legs.push(CallLeg { leg, side, profile, end: Some(end), peer });
         self.transfers += 1;
         self.story.joined(record);
         tracing::info!(call = self.story.id(), "taken over");
@@ -99,8 +102,9 @@ impl Call {
         }
         self.seat(new, cx);
         self.on_leg(new, cx, |leg, now, out| leg.answer(sdp, &[], now, out));
-        self.on_leg(at, cx, |leg, now, out| leg.bye(&normal(), now, out));
+        self.on_leg(at, cx, |leg, now, out| leg.bye(&reason(Cause::Normal), now, out));
         self.bring_together(side, cx);
+        Ok(())
     }
 
     /// A port for the newcomer on this side, and our answer to its offer; our own offer if it made none.
@@ -108,7 +112,7 @@ impl Call {
         &mut self,
         side: usize,
         end: End,
-        rules: super::media_plan::MediaRules,
+        rules: MediaRules,
         offer: Option<&Bytes>,
         cx: &mut Context<'_>,
     ) -> Result<Bytes, Cause> {

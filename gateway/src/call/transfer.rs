@@ -19,21 +19,22 @@
 //! 32 s                  | -                        | -                               | BYE to the referrer
 //! ```
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use config::Refer;
 use sip_stack::endpoint::ServerId;
-use sip_stack::leg::{Event as LegEvent, Extra};
+use sip_stack::leg::Event as LegEvent;
 use sip_stack::message::{HeaderId, Message, NameAddr, default_phrase};
 use sip_stack::uri::{Scheme, Uri};
 
 use super::attempt::Attempts;
 use super::attempt_timers::Timers;
+use super::bridge::reason;
 use super::invitation::Parties;
-use super::{CALLER, Call, Context, Do, Exchange, Phase};
+use super::{CALLER, Call, Context, Do, Phase};
 use crate::event::{self, Event};
-use crate::failure::{Cause, reason_header};
+use crate::failure::Cause;
 use crate::locals::{self, Side};
 use crate::numbers::{Masked, Number};
 use crate::profile::{Caller, Profile};
@@ -77,10 +78,6 @@ enum Whom {
     Number(Number),
 }
 
-/// Legs that have been replaced, and when they are hung up on.
-#[derive(Debug, Default)]
-pub(super) struct Parting(Vec<(usize, Instant)>);
-
 impl Transfer {
     /// Who is asked for, as the record shows it: the user part, else the URI.
     pub(super) fn asked_for(&self) -> &str {
@@ -92,12 +89,6 @@ impl Transfer {
                 user.and_then(|user| std::str::from_utf8(user).ok()).unwrap_or(text)
             }
         }
-    }
-}
-
-impl Parting {
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.0.iter().map(|(_, due)| *due).min()
     }
 }
 
@@ -269,27 +260,6 @@ impl Call {
         }
     }
 
-    /// A leg that speaks for nobody any more: its peer is asked for nothing, and gets no answer but that.
-    pub(super) fn on_parted(&mut self, at: usize, event: LegEvent, cx: &mut Context<'_>) {
-        match event {
-            LegEvent::Offer { .. } => {
-                self.on_leg(at, cx, |leg, now, out| leg.refuse_offer(488, now, out));
-            }
-            LegEvent::Request { server, message } => self.respond(at, server, &message, 481, cx),
-            LegEvent::Ended { .. } => self.parting.0.retain(|(leg, _)| *leg != at),
-            LegEvent::Provisional { .. }
-            | LegEvent::Answered { .. }
-            | LegEvent::Rejected { .. }
-            | LegEvent::Confirmed
-            | LegEvent::Answer { .. }
-            | LegEvent::Refreshed { .. }
-            | LegEvent::OfferWithdrawn
-            | LegEvent::OfferRefused { .. }
-            | LegEvent::Referred { .. }
-            | LegEvent::Cancelled { .. } => {}
-        }
-    }
-
     fn target_answered(&mut self, at: usize, sdp: Option<&Bytes>, cx: &mut Context<'_>) {
         let Some(transfer) = self.transfer.take() else { return };
         let side = transfer.side;
@@ -300,8 +270,7 @@ impl Call {
         };
         if let Err(cause) = taken {
             self.story.attempt_result(cause.status());
-            let extra = reason(cause);
-            self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
+            self.on_leg(at, cx, |leg, now, out| leg.bye(&reason(cause), now, out));
             return self.transfer_failed(&transfer, cause, cx);
         }
         self.story.attempt_result(200);
@@ -310,31 +279,8 @@ impl Call {
         self.drop_exchange_of(transfer.referrer, cx);
         self.seat(at, cx);
         self.tell(&transfer, 200, cx);
-        if !self.legs[transfer.referrer].leg.is_ended() {
-            self.parting.0.push((transfer.referrer, cx.now + PARTING));
-        }
+        self.part_from(transfer.referrer, cx);
         self.bring_together(side, cx);
-    }
-
-    /// A leg takes its side's place, in signalling and in media.
-    pub(super) fn seat(&mut self, at: usize, cx: &mut Context<'_>) {
-        let side = self.legs[at].side;
-        self.media.put_third(side);
-        self.speakers[side] = Some(at);
-        self.media.end_ringback(1 - side);
-        let ends = self.speakers.map(|leg| leg.and_then(|leg| self.legs[leg].end));
-        self.media.set_music(self.routes.hold_music(ends));
-        self.apply(cx);
-    }
-
-    /// The other side is told, where it was told of something else: of a hold by who was here before, of other codecs.
-    pub(super) fn bring_together(&mut self, side: usize, cx: &mut Context<'_>) {
-        if self.exchange == Exchange::Idle
-            && (!self.media.agrees(side) || self.media.wants_more(side))
-            && let Some(other) = self.speakers[1 - side]
-        {
-            self.offer_again(other, cx);
-        }
     }
 
     /// The target is not reached. The call goes on as it was, if the referrer is still there.
@@ -347,9 +293,7 @@ impl Call {
         tracing::info!(call = self.story.id(), cause = cause.label(), "transfer failed");
         count(event::Transfer::Failed, cx);
         self.attempts.timers.stop_all();
-        if let Some(port) = self.media.drop_third() {
-            cx.ports.give_back(port, cx.now);
-        }
+        cx.ports.give_back(self.media.drop_third(), cx.now);
         self.media.end_ringback(1 - transfer.side);
         self.tell(transfer, cause.status(), cx);
         if self.speakers[transfer.side].is_none() {
@@ -376,27 +320,6 @@ impl Call {
         if !self.media.rings(survivor) {
             self.media.begin_ringback(survivor, self.ringback_of(survivor), false);
             self.apply(cx);
-        }
-    }
-
-    /// An offer that this leg made, or waits for, leads nowhere any more.
-    fn drop_exchange_of(&mut self, at: usize, cx: &mut Context<'_>) {
-        match self.exchange {
-            // The other side has its offer already: what that answers is put right afterwards.
-            Exchange::For(waiting) if waiting == at => {
-                self.exchange = Exchange::Withdrawn(at);
-                self.on_leg(at, cx, |leg, now, out| leg.refuse_offer(488, now, out));
-            }
-            Exchange::For(waiting) => {
-                self.exchange = Exchange::Idle;
-                self.refuse(waiting, 491, cx);
-            }
-            // Ours to this leg has an answer that nobody waits for.
-            Exchange::Withdrawn(by) if by != at => self.exchange = Exchange::Idle,
-            Exchange::Resync(leg) | Exchange::InAck(leg) if leg == at => {
-                self.exchange = Exchange::Idle;
-            }
-            Exchange::Idle | Exchange::Withdrawn(_) | Exchange::Resync(_) | Exchange::InAck(_) => {}
         }
     }
 
@@ -427,20 +350,6 @@ impl Call {
         let state = if last { TERMINATED } else { ACTIVE };
         self.on_leg(referrer, cx, |leg, _, out| leg.notify(event.clone(), state, line, out));
     }
-
-    /// Hangs up on referrers that have stayed.
-    pub(super) fn parting_timeout(&mut self, cx: &mut Context<'_>) {
-        while let Some(place) = self.parting.0.iter().position(|(_, due)| *due <= cx.now) {
-            let (at, _) = self.parting.0.swap_remove(place);
-            let extra = normal();
-            self.on_leg(at, cx, |leg, now, out| leg.bye(&extra, now, out));
-        }
-    }
-}
-
-/// The Reason of a BYE to who was replaced.
-pub(super) fn normal() -> [Extra; 1] {
-    reason(Cause::Normal)
 }
 
 pub(super) fn count(transfer: event::Transfer, cx: &mut Context<'_>) {
@@ -459,18 +368,12 @@ fn whom(refer_to: &[u8]) -> Whom {
     Whom::Uri { target: Bytes::copy_from_slice(target), to: to.into() }
 }
 
-fn reason(cause: Cause) -> [Extra; 1] {
-    [(HeaderId::Reason, Bytes::from(reason_header(cause)))]
-}
-
 /// Of one call: more of them are a loop.
 pub(super) const MOST_TRANSFERS: u32 = 8;
 /// Bytes of Refer-To, of Referred-By; they go on as they are. What is seen in the field stays below 2 kB.
 const LONGEST: usize = 8 * 1024;
 /// A transferred call begins its way anew, and can come round no more often than [`MOST_TRANSFERS`].
 const MAX_FORWARDS: u32 = 69;
-/// How long the referrer may keep its leg after the transfer.
-const PARTING: Duration = Duration::from_secs(32);
 /// How long the subscription of a referrer lasts without a NOTIFY.
 pub(super) const SUBSCRIPTION: Duration = Duration::from_secs(180);
 const ACTIVE: &str = "active;expires=180";

@@ -112,17 +112,7 @@ impl Core {
     ) {
         let routes = Arc::clone(&self.routes);
         let end = enter(&routes, source, message).ok().map(|entry| entry.from);
-        let edge = match locals::side(routes.config(), source.local) {
-            Side::Edge(edge) => Some(routes.config().edges[edge.0].name.clone()),
-            Side::Realm(_) => None,
-        };
-        let record = LegRecord {
-            edge,
-            call_id: String::from_utf8_lossy(message.call_id()).into_owned(),
-            caller: user_of(message.value(HeaderId::From).unwrap_or_default()),
-            called: user_of(message.uri()),
-            ..end.map(|end| leg_record(&routes, end)).unwrap_or_default()
-        };
+        let record = self.said(source, message, end);
         let wall = self.wall(now);
         let id = call_uuid(wall, self.random.bytes());
         tracing::info!(
@@ -176,9 +166,8 @@ impl Core {
         if let Some(replaced) = self.replaced(source, message, &entry) {
             let replaced = replaced
                 .map_err(|status| Refused::With(Box::new(Draft::response(message, status))))?;
-            let record = self.caller_record(message, &entry);
             let place = (source, message);
-            self.take_over(replaced, server, place, (entry, identity, record), now);
+            self.take_over(replaced, server, place, (entry, identity), now)?;
             return Ok(());
         }
         let user = Uri::parse(message.uri()).ok().and_then(|uri| uri.user().map(<[u8]>::to_vec));
@@ -205,7 +194,7 @@ impl Core {
         let asserted = Caller::asserted_in(message, country);
         let diverted_by = diversions.last().map(str::to_owned);
         let diversions = diversions.known(|number| routes.may_divert(entry.from, number));
-        let record = LegRecord { asserted, diverted_by, ..self.caller_record(message, &entry) };
+        let record = LegRecord { asserted, diverted_by, ..self.said_by(source, message, &entry) };
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);
         let begun = Arc::new(story.record().clone());
@@ -251,19 +240,26 @@ impl Core {
         Ok(())
     }
 
-    /// What an INVITE says of who sent it, for the record.
-    fn caller_record(&self, message: &Message, entry: &Entry) -> LegRecord {
-        let routes = &self.routes;
+    /// What an INVITE says of its leg, for the record; `end` is whose it is.
+    fn said(&self, source: &Source, message: &Message, end: Option<End>) -> LegRecord {
+        let config = self.routes.config();
         LegRecord {
-            edge: match entry.side {
-                Side::Edge(edge) => Some(routes.config().edges[edge.0].name.clone()),
+            edge: match locals::side(config, source.local) {
+                Side::Edge(edge) => Some(config.edges[edge.0].name.clone()),
                 Side::Realm(_) => None,
             },
             call_id: String::from_utf8_lossy(message.call_id()).into_owned(),
             caller: user_of(message.value(HeaderId::From).unwrap_or_default()),
             called: user_of(message.uri()),
+            ..end.map(|end| leg_record(&self.routes, end)).unwrap_or_default()
+        }
+    }
+
+    /// The same of one whose profile is known.
+    pub(super) fn said_by(&self, source: &Source, message: &Message, entry: &Entry) -> LegRecord {
+        LegRecord {
             correlation_id: entry.profile.correlation.and_then(|read| read(message)),
-            ..leg_record(routes, entry.from)
+            ..self.said(source, message, Some(entry.from))
         }
     }
 

@@ -171,8 +171,8 @@ pub struct Core {
 /// Who asked for a look-up.
 #[derive(Debug)]
 enum Asker {
-    /// A call, for its next hop.
-    Call(CallKey),
+    /// A call, for its next hop, by the search of that number.
+    Call(CallKey, u32),
     /// A request inside a dialog that has no connection any more.
     Delivery(Box<delivery::Parked>),
     /// The health of a place.
@@ -419,7 +419,9 @@ impl Core {
 
     fn located(&mut self, asker: Asker, result: locate::Located, now: Instant) {
         match asker {
-            Asker::Call(key) => self.with_call(key, now, |call, cx| call.located(result, cx)),
+            Asker::Call(key, search) => {
+                self.with_call(key, now, |call, cx| call.located(search, result, cx));
+            }
             Asker::Delivery(parked) => self.deliver_located(*parked, result, now),
             Asker::Health(place) => self.probe_located(place, result, now),
         }

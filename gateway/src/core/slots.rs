@@ -329,7 +329,9 @@ impl Core {
         for item in todo {
             match item {
                 Do::Leg { leg, sent_by, action } => self.act(key, leg, sent_by, *action, now),
-                Do::Locate(destination) => self.locate(Asker::Call(key), destination, now),
+                Do::Locate { destination, search } => {
+                    self.locate(Asker::Call(key, search), destination, now);
+                }
                 Do::Trouble { place, address, all, trouble } => {
                     self.trouble(&place, address, all, trouble, now);
                 }

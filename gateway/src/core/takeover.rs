@@ -14,8 +14,8 @@ use sip_stack::transport::Source;
 
 use super::inbound::Entry;
 use super::{Core, owner};
-use crate::call::{CallKey, Newcomer};
-use crate::cdr::LegRecord;
+use crate::call::{Call, CallKey, Newcomer};
+use crate::failure::Cause;
 use crate::routing::End;
 
 impl Core {
@@ -42,21 +42,28 @@ impl Core {
         Some(may.map(|()| (key, leg)))
     }
 
-    /// Lets it.
+    /// Lets it. Why not, where it cannot be put into the call: the newcomer is not answered yet then.
     pub(super) fn take_over(
         &mut self,
         (key, replaced): (CallKey, u8),
         server: ServerId,
         (source, message): (&Source, &Message),
-        (entry, identity, record): (Entry, LegIdentity, LegRecord),
+        (entry, identity): (Entry, LegIdentity),
         now: Instant,
-    ) {
-        let Some(next) = self.slots.call(key).map(crate::call::Call::next_leg) else { return };
-        self.endpoint.adopt(server, owner(key, next));
+    ) -> Result<(), Cause> {
+        let record = self.said_by(source, message, &entry);
+        let Some(next) = self.slots.call(key).map(Call::next_leg) else {
+            return Err(Cause::Internal);
+        };
         let local_tag = self.endpoint.new_tag();
         let leg = Leg::incoming(server, message, source, identity, local_tag);
         let Entry { from: end, profile, .. } = entry;
         let newcomer = Newcomer { leg, profile, end, peer: source.remote.ip(), record };
-        self.with_call(key, now, |call, cx| call.take_over(usize::from(replaced), newcomer, cx));
+        self.endpoint.adopt(server, owner(key, next));
+        let mut refused = Err(Cause::Internal);
+        self.with_call(key, now, |call, cx| {
+            refused = call.take_over(usize::from(replaced), newcomer, cx);
+        });
+        refused
     }
 }

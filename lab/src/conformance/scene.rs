@@ -10,8 +10,8 @@ use super::stage::{Known, Stage, Trunk};
 use crate::capture::{Log, Transport};
 use crate::carrier::{self, FakeCarrier};
 use crate::demo::DemoError;
+use crate::demo::configuration::{BASE, DOMAIN, SBC, gateway_toml, write};
 use crate::demo::network::Network;
-use crate::demo::scene::{hosts, write};
 use crate::pki::{Leaf, Pki};
 use crate::teams::{self, FakeTeams};
 use crate::wire::Trust;
@@ -31,7 +31,7 @@ pub async fn set(dir: &Path) -> Result<Own, DemoError> {
     let net = Network::choose(&[10, 50, 51, 52, 53, 54], &[11, 20, 21, 22]);
     let net = net.ok_or(DemoError::NoPorts)?;
     let pki = Pki::create(&dir.join("certs"))?;
-    pki.issue("sbc", &Leaf::gateway(BASE))?;
+    pki.issue(SBC, &Leaf::gateway(BASE))?;
     let identity = pki.issue("teams", &Leaf::teams(DOMAIN))?;
     let log = Log::of(CAPTURED);
     let edge = SocketAddr::new(net.host(11), net.tls);
@@ -60,7 +60,11 @@ pub async fn set(dir: &Path) -> Result<Own, DemoError> {
         write(&path, &tenant_toml(n))?;
     }
     let config = dir.join("gateway.toml");
-    write(&config, &gateway_toml(&net, &hosts(&teams)))?;
+    // Not one more: what comes from anywhere else is a rule of its own.
+    let networks = [20, 21, 22].map(|last| format!("\"{}/32\"", net.host(last))).join(", ");
+    let text =
+        gateway_toml("trunkgate lab conformance", &net, &teams, &networks, &trunks_toml(&net));
+    write(&config, &text)?;
     let [first, pass, generate, limited] = [0, 1, 2, 3].map(|n| Arc::clone(&trunks[n]));
     let known = Known { first, pass, generate, limited, private: PRIVATE, national: NATIONAL };
     let stage = Stage {
@@ -91,47 +95,11 @@ fn fqdn(n: u8) -> String {
     format!("t00{n}.{BASE}")
 }
 
-fn gateway_toml(net: &Network, hosts: &str) -> String {
-    let (inside, edge, sip, tls) = (net.host(10), net.host(11), net.sip, net.tls);
+fn trunks_toml(net: &Network) -> String {
+    let sip = net.sip;
     let [a, b, c, d, e] = [50, 51, 52, 53, 54].map(|last| net.host(last));
-    let [teams, teams2, teams3] = [20, 21, 22].map(|last| net.host(last));
-    let (admin, admin_port) = (net.host(1), net.admin);
     format!(
-        r#"# Written by `trunkgate lab conformance`.
-schema = 1
-
-[gateway]
-node = "lab"
-fqdn = "{BASE}"
-state = "state"
-tenants = "tenants.d"
-
-[tls]
-certificate = "certs/sbc.pem"
-key = "certs/sbc.key"
-
-[teams]
-listen = "{edge}:{tls}"
-proxies = ["sip.{DOMAIN}", "sip2.{DOMAIN}", "sip3.{DOMAIN}"]
-port = {tls}
-certificate_names = ["sip.{DOMAIN}"]
-roots = "certs/ca.crt"
-networks = ["{teams}/32", "{teams2}/32", "{teams3}/32"]
-
-[carrier]
-listen = ["udp:{inside}:{sip}", "tcp:{inside}:{sip}"]
-
-[media]
-teams = {{ address = "{edge}", ports = "20000-20999" }}
-carrier = {{ address = "{inside}", ports = "20000-20999" }}
-workers = 1
-
-[admin]
-listen = "{admin}:{admin_port}"
-
-[dns]
-hosts = {{ {hosts} }}
-
+        r#"
 [[trunk]]
 name = "trunk-1"
 peers = ["udp:{a}:{sip}"]
@@ -184,8 +152,6 @@ numbers = ["+155500{n}0000-+155500{n}9999"{more}]
 
 /// Messages of a thousand calls with everything that may happen in them.
 const CAPTURED: usize = 100_000;
-const BASE: &str = "sbc.test";
-const DOMAIN: &str = "teams.test";
 const PRIVATE: &str = "+1001";
 const NATIONAL: [&str; 2] = ["02079460123", "+442079460123"];
 

@@ -3,6 +3,7 @@
 //! [`prepare`] makes certificates and configuration and starts the fakes; then the gateway is
 //! started with [`Scene::config`]; [`run`] plays the calls and judges them by what was captured.
 
+pub(crate) mod configuration;
 pub(crate) mod network;
 mod play;
 mod report;

@@ -1,7 +1,5 @@
 //! Certificates, configuration and fakes, all on loopback addresses that nobody uses.
 
-use std::fmt::Write;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::agent::{SCENARIOS, robot};
 use crate::capture::{Log, Transport};
 use crate::carrier::{self, FakeCarrier};
+use crate::demo::configuration::{BASE, DOMAIN, SBC, gateway_toml, write};
 use crate::demo::network::Network;
 use crate::pki::{Leaf, Pki, PkiError};
 use crate::teams::{self, FakeTeams};
@@ -50,19 +49,17 @@ pub struct Scene {
     pub(crate) sip: SocketAddr,
 }
 
-/// The provider's base name, and each tenant with its first label.
-pub(crate) const BASE: &str = "sbc.test";
+/// Each tenant of the provider with its first label.
 pub(crate) const TENANTS: [&str; 2] = ["t001.sbc.test", "t002.sbc.test"];
 pub(crate) const CARRIERS: [&str; 2] = ["carrier-a", "carrier-b"];
 pub(crate) const TEAMS: &str = "Teams";
-const DOMAIN: &str = "teams.test";
 
 /// Makes certificates and configuration in `dir` and starts a fake Teams and two fake carriers, the
 /// first over UDP, the second over TCP. Must be called inside a Tokio runtime.
 pub async fn prepare(dir: &Path) -> Result<Scene, DemoError> {
     let net = Network::choose(&[10, 50, 51], &[11, 20, 21, 22]).ok_or(DemoError::NoPorts)?;
     let pki = Pki::create(&dir.join("certs"))?;
-    let sbc = pki.issue("sbc", &Leaf::gateway(BASE))?;
+    pki.issue(SBC, &Leaf::gateway(BASE))?;
     let identity = pki.issue("teams", &Leaf::teams(DOMAIN))?;
     let log = Log::new();
     let settings = teams::Settings {
@@ -89,8 +86,8 @@ pub async fn prepare(dir: &Path) -> Result<Scene, DemoError> {
     ];
     let admin = SocketAddr::new(net.host(1), net.admin);
     let config = dir.join("gateway.toml");
-    let hosts = hosts(&teams);
-    write(&config, &gateway_toml(&net, &hosts, &sbc.certificate, &pki.roots_path()))?;
+    let text = gateway_toml("trunkgate demo", &net, &teams, "\"127.0.0.0/8\"", &trunks_toml(&net));
+    write(&config, &text)?;
     for (at, trunks) in [r#"["carrier-a", "softphone"]"#, r#"["carrier-b"]"#].iter().enumerate() {
         let path = dir.join("tenants.d").join(format!("t00{}.toml", at + 1));
         write(&path, &tenant_toml(at, trunks))?;
@@ -132,57 +129,11 @@ impl Scene {
     }
 }
 
-pub(crate) fn hosts(teams: &FakeTeams) -> String {
-    let mut text = String::new();
-    for (name, address) in teams.hosts() {
-        let comma = if text.is_empty() { "" } else { ", " };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{comma}\"{name}\" = [\"{address}\"]");
-    }
-    text
-}
-
-fn gateway_toml(net: &Network, hosts: &str, certificate: &Path, roots: &Path) -> String {
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (certificate, roots) = (name(certificate), name(roots));
-    let (inside, edge, sip, tls) = (net.host(10), net.host(11), net.sip, net.tls);
-    let (a, b, admin, admin_port) = (net.host(50), net.host(51), net.host(1), net.admin);
+/// The demo's trunks: the two carriers, and whoever has a softphone on this machine.
+fn trunks_toml(net: &Network) -> String {
+    let (a, b, sip) = (net.host(50), net.host(51), net.sip);
     format!(
-        r#"# Written by `trunkgate demo`.
-schema = 1
-
-[gateway]
-node = "demo"
-fqdn = "{BASE}"
-state = "state"
-tenants = "tenants.d"
-
-[tls]
-certificate = "certs/{certificate}"
-key = "certs/sbc.key"
-
-[teams]
-listen = "{edge}:{tls}"
-proxies = ["sip.{DOMAIN}", "sip2.{DOMAIN}", "sip3.{DOMAIN}"]
-port = {tls}
-certificate_names = ["sip.{DOMAIN}"]
-roots = "certs/{roots}"
-networks = ["127.0.0.0/8"]
-
-[carrier]
-listen = ["udp:{inside}:{sip}", "tcp:{inside}:{sip}"]
-
-[media]
-teams = {{ address = "{edge}", ports = "20000-20999" }}
-carrier = {{ address = "{inside}", ports = "20000-20999" }}
-workers = 1
-
-[admin]
-listen = "{admin}:{admin_port}"
-
-[dns]
-hosts = {{ {hosts} }}
-
+        r#"
 [[trunk]]
 name = "carrier-a"
 peers = ["udp:{a}:{sip}"]
@@ -217,16 +168,10 @@ numbers = ["+155500{number}0000-+155500{number}9999"]
     )
 }
 
-pub(crate) fn write(path: &Path, text: &str) -> Result<(), DemoError> {
-    let file = |source| DemoError::File { path: path.to_owned(), source };
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(file)?;
-    }
-    fs::write(path, text).map_err(file)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[tokio::test]

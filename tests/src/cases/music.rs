@@ -285,12 +285,10 @@ fn pjsip_is_held_and_records_the_music() {
     stage.teams.state("CONFIRMED");
     carrier.hears(50);
     stage.teams.hears(50);
-    stage.teams.command(&json!({"do": "hold"}));
-    stage.teams.media("local hold");
+    stage.teams.hold("first", "sendonly");
     carrier.hears(250);
     assert!(!carrier.messages().iter().any(is_offer), "it is not asked");
-    stage.teams.command(&json!({"do": "resume"}));
-    stage.teams.media("active");
+    stage.teams.resume("first");
     stage.teams.hears(20);
     carrier.hears(300);
     stage.teams.hang_up();

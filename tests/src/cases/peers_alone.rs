@@ -39,12 +39,10 @@ fn pjsip_calls_pjsip_over_tls_by_name_with_srtp_and_hold() {
     callee.state("CONFIRMED");
     caller.hears(25);
     callee.hears(25);
-    caller.command(&json!({"do": "hold"}));
+    caller.hold("first", "sendonly");
     callee.media("remote hold");
-    caller.media("local hold");
-    caller.command(&json!({"do": "resume"}));
+    caller.resume("first");
     callee.media("active");
-    caller.media("active");
     caller.hears(25);
     caller.hang_up();
     callee.state("DISCONNECTED");

@@ -44,7 +44,7 @@ fn rekey(teams: &mut Pjsip, call: &str) -> usize {
     };
     let before = keys(teams);
     teams.command(&json!({"do": "rekey", "on": call}));
-    teams.wait(&json!({"event": "media", "on": call, "status": "active"}));
+    teams.media_of(call, "active");
     let end = Instant::now() + SOON;
     while keys(teams) == before {
         assert!(Instant::now() < end, "no other key");
@@ -79,10 +79,10 @@ fn tr_055_tr_056_a_blind_transfer_by_pjsip() {
     teams.state_of("first", "DISCONNECTED");
     hear([(&mut carrier, "first"), (teams, "second")]);
     assert_eq!(asked(&carrier), [""; 0]);
-    carrier.command(&json!({"do": "hold", "form": "sendonly"}));
-    teams.wait(&json!({"event": "media", "on": "second", "status": "remote hold"}));
-    carrier.command(&json!({"do": "resume"}));
-    teams.wait(&json!({"event": "media", "on": "second", "status": "active"}));
+    carrier.hold("first", "sendonly");
+    teams.media_of("second", "remote hold");
+    carrier.resume("first");
+    teams.media_of("second", "active");
     hear([(&mut carrier, "first"), (teams, "second")]);
     assert!(rekey(teams, "second") > 2);
     hear([(&mut carrier, "first"), (teams, "second")]);
@@ -114,9 +114,9 @@ fn tr_060_a_consultative_transfer_by_pjsip() {
     other.state_of("second", "CONFIRMED");
     teams.state_of("first", "DISCONNECTED");
     hear([(&mut carrier, "first"), (&mut other, "second")]);
-    other.command(&json!({"do": "hold", "on": "second", "form": "inactive"}));
+    other.hold("second", "inactive");
     carrier.media("remote hold");
-    other.command(&json!({"do": "resume", "on": "second"}));
+    other.resume("second");
     carrier.media("active");
     hear([(&mut carrier, "first"), (&mut other, "second")]);
     assert!(rekey(&mut other, "second") > 2);

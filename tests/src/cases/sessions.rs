@@ -59,8 +59,7 @@ fn tr_042_tr_044_pjsip_refreshes_and_holds_for_as_long_as_it_likes() {
 
 /// The same SDP again, and both hear fifty packets more.
 fn refresh(by: &mut Pjsip, other: &mut Pjsip) {
-    by.command(&json!({"do": "resume"}));
-    by.media("active");
+    by.resume("first");
     hear_each_other(by, other);
 }
 

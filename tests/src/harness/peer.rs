@@ -162,6 +162,18 @@ impl Pjsip {
         self.command(&json!({"do": "hangup"}));
     }
 
+    /// Holds one of its calls. It may ask nothing else of that call before the other side has answered, which is waited for.
+    pub fn hold(&mut self, call: &str, form: &str) {
+        self.command(&json!({"do": "hold", "on": call, "form": form}));
+        self.media_of(call, "local hold");
+    }
+
+    /// Takes the hold back, or offers the same again, and waits for the answer.
+    pub fn resume(&mut self, call: &str) {
+        self.command(&json!({"do": "resume", "on": call}));
+        self.media_of(call, "active");
+    }
+
     /// The next event that has these members; earlier ones are dropped.
     pub fn wait(&self, like: &Value) -> Value {
         self.wait_all([like]).remove(0)
@@ -203,7 +215,12 @@ impl Pjsip {
     }
 
     pub fn media(&self, status: &str) {
-        self.wait(&json!({"event": "media", "status": status}));
+        self.media_of("first", status);
+    }
+
+    /// What the media of one of its calls have become.
+    pub fn media_of(&self, call: &str, status: &str) {
+        self.wait(&json!({"event": "media", "on": call, "status": status}));
     }
 
     /// A state of one of its calls.

@@ -180,17 +180,15 @@ pub fn hear_each_other(one: &mut Pjsip, other: &mut Pjsip) {
 /// One side holds in that form (`sendonly`, `inactive`, `null`: c=0.0.0.0) and takes back. Held, nobody hears anything;
 /// afterwards both hear each other again.
 pub fn hold(holder: &mut Pjsip, other: &mut Pjsip, form: &str) {
-    holder.command(&json!({"do": "hold", "form": form}));
-    holder.media("local hold");
+    holder.hold("first", form);
     other.media("remote hold");
     // What was under way.
     thread::sleep(Duration::from_millis(100));
     let before = [holder.heard(), other.heard()];
     thread::sleep(Duration::from_millis(300));
     assert_eq!([holder.heard(), other.heard()], before, "{form}: heard on hold");
-    holder.command(&json!({"do": "resume"}));
+    holder.resume("first");
     other.media("active");
-    holder.media("active");
     hear_each_other(holder, other);
 }
 

@@ -58,17 +58,9 @@ fn tr_060_a_leg_is_taken_over_and_the_old_one_is_hung_up_on() {
     world.wait(Duration::from_secs(60));
     world.nothing_but(CARRIER, &["OPTIONS"]);
     assert!(world.records.is_empty());
-    world.hear(SECOND, &within(&ok, "BYE", 2, ""));
-    world.expect(SECOND, "SIP/2.0 200");
-    let bye = world.expect(CARRIER, "BYE ");
-    world.hear(CARRIER, &reply(&bye, "200 OK", "", "", "").replace(";tag=\n", "\n"));
-    let [record] = &world.records[..] else { panic!("{:?}", world.records) };
-    let roles: Vec<&str> = record.legs.iter().map(|leg| leg.role.as_str()).collect();
-    assert_eq!(roles, ["caller", "callee", "target"]);
-    assert_eq!((&*record.legs[2].call_id, &*record.legs[2].caller), ("n1", "+442079460007"));
-    world.wait(Duration::from_secs(70));
-    assert_eq!((world.core.calls(), world.core.unfinished()), (0, 0));
-    assert_eq!(world.core.gauges().free_port_pairs, 100);
+    super::transfer::ended_by_target(&mut world, SECOND, &within(&ok, "BYE", 2, ""), CARRIER);
+    let target = &world.records[0].legs[2];
+    assert_eq!((&*target.call_id, &*target.caller), ("n1", "+442079460007"));
 }
 
 /// TR-060: what is not this tenant's to take over is unknown to it, and nothing moves.
@@ -150,6 +142,27 @@ fn tr_060_a_carrier_that_was_held_is_resumed_and_a_newcomer_without_offer_gets_o
     let [carrier, teams] = &world.plan().sides;
     assert!(carrier.send && carrier.receive && teams.send && teams.receive);
     assert_eq!(hears(&world, 1), [1]);
+}
+
+/// What cannot be put into the call is refused and recorded, and the call goes on as it was, its ports too.
+#[test]
+fn tr_060_a_newcomer_that_cannot_be_joined_is_refused_and_recorded() {
+    let mut world = World::new();
+    let (invite, ok) = answered(&mut world);
+    let before = format!("{:?}", world.plan());
+    let free = world.core.gauges().free_port_pairs;
+    let strange = SECURE.replace("RTP/SAVP 8 101", "RTP/SAVP 9 101");
+    for (n, offer, status) in [(0, PLAIN, 488), (1, strange.as_str(), 488)] {
+        let newcomer = replacing(&invite, "t001", "from-tag=t1", offer);
+        let newcomer = newcomer.replace("CALL-ID: n1", &format!("CALL-ID: n{n}"));
+        world.hear(SECOND, &newcomer.replace("branch=z9hG4bK", &format!("branch=z9hG4bK{n}")));
+        world.expect(SECOND, &format!("SIP/2.0 {status}"));
+        assert_eq!((world.records.len(), world.records[n].cause.sip), (n + 1, status));
+    }
+    assert_eq!(format!("{:?}", world.plan()), before);
+    assert_eq!(world.core.gauges().free_port_pairs, free);
+    world.records.clear();
+    super::reload::ends_well(&mut world, &ok);
 }
 
 /// A trunk that may transfer its calls says so, and may take over its own legs.

@@ -57,8 +57,13 @@ fn rings(world: &World, side: usize) -> bool {
 /// The target hangs up; the survivor is told, and the record has all of them.
 fn target_ends(world: &mut World, invite: &str, survivor: &str) {
     let bye = in_dialog(invite, "BYE", 2, "x1", "", "");
-    world.hear(PROXY, &bye);
-    world.expect(PROXY, "SIP/2.0 200");
+    ended_by_target(world, PROXY, &bye, survivor);
+}
+
+/// The same by a BYE from there.
+pub(super) fn ended_by_target(world: &mut World, from: &str, bye: &str, survivor: &str) {
+    world.hear(from, bye);
+    world.expect(from, "SIP/2.0 200");
     let bye = world.expect(survivor, "BYE ");
     world.hear(survivor, &reply(&bye, "200 OK", "", "", "").replace(";tag=\n", "\n"));
     let [record] = &world.records[..] else { panic!("{:?}", world.records) };
