@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use lab::media::{Law, loudest};
 use rustix::process::Signal;
-use serde_json::json;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::media::{MediaEnd, Rtp};

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use lab::pki::Leaf;
-use serde_json::json;
 
 use crate::harness::capture::{Capture, Pairing, as_pcap, compare_media, dissected, verify_media};
 use crate::harness::dns::NameServer;

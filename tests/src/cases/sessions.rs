@@ -8,8 +8,6 @@ use std::time::Duration;
 use crate::harness::peer::Pjsip;
 use crate::harness::stage::{Stage, hear_each_other, hold};
 
-use serde_json::json;
-
 /// PJSIP's port of media.
 const PJSIP_PORT: u16 = 43_000;
 

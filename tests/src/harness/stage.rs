@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use lab::pki::{Identity, Leaf};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::audit;
 use super::capture::{
