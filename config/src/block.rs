@@ -7,13 +7,14 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::inventory::States;
 use crate::key::{AnyKey, Presence};
 use crate::model::{
     Config, Edge, Key, LogFormat, LogLevel, MediaAddress, MediaPool, Realm, Roots, Tenant, Trunk,
 };
 use crate::numbers::Numbers;
 use crate::read::Choice;
-use crate::section::{edge, gateway, media, realm, tenant, trunk};
+use crate::section::{callers, edge, gateway, media, realm, tenant, trunk};
 use crate::text::address::SIGNALLED;
 use crate::text::scalar::{LogNumbers, Patience};
 
@@ -45,7 +46,7 @@ pub(crate) enum Shown<'a> {
     /// Not set; these words say what holds.
     Absent(&'static str),
     /// Numbers, which can be millions.
-    Numbers(&'a Numbers),
+    Numbers(&'a Numbers, &'a States),
 }
 
 /// All tables, in the order in which they are written.
@@ -232,8 +233,10 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
             set(&trunk::TRUSTED, of.trusted.to_string()),
             match of.numbers.is_empty() {
                 true => maybe(&trunk::NUMBERS, None),
-                false => numbers(&trunk::NUMBERS, &of.numbers),
+                false => numbers(&trunk::NUMBERS, &of.numbers, &of.states),
             },
+            maybe(&callers::MAIN_NUMBER, of.main_number.map(text)),
+            set(&callers::FOREIGN_CALLER, text(of.foreign_caller.word())),
             // Always: in a tenant's file no key and an empty list are not the same.
             set(&trunk::TRUNKS, list(of.trunks.iter().map(name))),
             maybe(&trunk::INBOUND_TRUNKS, (!further.is_empty()).then(|| list(further.into_iter()))),
@@ -279,7 +282,9 @@ fn of_tenant<'a>(config: &'a Config, of: &'a Tenant) -> Block<'a> {
                 &tenant::INBOUND_TRUNKS,
                 (!inbound.is_empty()).then(|| list(inbound.into_iter())),
             ),
-            numbers(&tenant::NUMBERS, &of.numbers),
+            numbers(&tenant::NUMBERS, &of.numbers, &of.states),
+            maybe(&callers::MAIN_NUMBER, of.main_number.map(text)),
+            set(&callers::FOREIGN_CALLER, text(of.foreign_caller.word())),
             maybe(&tenant::COUNTRY, of.country.map(text)),
             maybe(&tenant::MAX_CALLS, of.max_calls.map(|calls| calls.to_string())),
             maybe(&tenant::HOLD_MUSIC, of.hold_music.as_deref().map(path)),
@@ -293,8 +298,9 @@ fn set<'a>(key: &dyn AnyKey, toml: String) -> Entry<'a> {
     Entry { key: key.name().to_owned(), value: Shown::Toml(toml), restart: key.restart() }
 }
 
-fn numbers<'a>(key: &dyn AnyKey, numbers: &'a Numbers) -> Entry<'a> {
-    Entry { key: key.name().to_owned(), value: Shown::Numbers(numbers), restart: key.restart() }
+fn numbers<'a>(key: &dyn AnyKey, numbers: &'a Numbers, states: &'a States) -> Entry<'a> {
+    let value = Shown::Numbers(numbers, states);
+    Entry { key: key.name().to_owned(), value, restart: key.restart() }
 }
 
 fn maybe<'a>(key: &dyn AnyKey, toml: Option<String>) -> Entry<'a> {
@@ -345,7 +351,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
 fn inline(entries: Vec<Entry<'_>>) -> String {
     let entries = entries.iter().filter_map(|entry| match &entry.value {
         Shown::Toml(toml) => Some(format!("{} = {toml}", entry.key)),
-        Shown::Absent(_) | Shown::Numbers(_) => None,
+        Shown::Absent(_) | Shown::Numbers(..) => None,
     });
     format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
 }

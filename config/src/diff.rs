@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::block::{Block, Entry, Shown, blocks};
+use crate::inventory::States;
 use crate::model::Config;
 use crate::numbers::Numbers;
 
@@ -110,7 +111,7 @@ fn compare_entry(block: &Block<'_>, old: Option<&Entry<'_>>, new: &Entry<'_>) ->
         return None;
     }
     let (before, after) = match (old, &new.value) {
-        (Some(Shown::Numbers(old)), Shown::Numbers(new)) => numbers(old, new),
+        (Some(Shown::Numbers(old, was)), Shown::Numbers(new, is)) => numbers((old, was), (new, is)),
         (old, new) => (old.and_then(shown), shown(new)),
     };
     Some(change(block, &new.key, before, after, new.restart))
@@ -137,18 +138,22 @@ fn shown(value: &Shown<'_>) -> Option<String> {
     match value {
         Shown::Toml(toml) => Some(toml.clone()),
         Shown::Absent(_) => None,
-        Shown::Numbers(numbers) => Some(format!("{} numbers", numbers.count())),
+        Shown::Numbers(numbers, _) => Some(format!("{} numbers", numbers.count())),
     }
 }
 
-/// How many there are, went, and came.
-fn numbers(old: &Numbers, new: &Numbers) -> (Option<String>, Option<String>) {
+/// How many there are, went, and came; or that their states changed.
+fn numbers(
+    (old, was): (&Numbers, &States),
+    (new, is): (&Numbers, &States),
+) -> (Option<String>, Option<String>) {
     let common = old.common(new);
     let gone = old.count() - common;
     let come = new.count() - common;
+    let states = if was == is { "" } else { ", with other states" };
     (
         Some(format!("{} numbers", old.count())),
-        Some(format!("{} numbers ({come} added, {gone} removed)", new.count())),
+        Some(format!("{} numbers ({come} added, {gone} removed{states})", new.count())),
     )
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::block::{Block, Shown, blocks};
+use crate::inventory::NumberState;
 use crate::model::Config;
 
 /// Numbers and ranges in one line of output.
@@ -31,9 +32,15 @@ fn write_block(out: &mut String, block: &Block<'_>) {
         let _ = match &entry.value {
             Shown::Toml(toml) => writeln!(out, "{} = {toml}", bare_or_quoted(key)),
             Shown::Absent(words) => writeln!(out, "# {key}: {words}"),
-            Shown::Numbers(numbers) => {
-                let lines = numbers.ranges().chunks(PER_LINE).map(|ranges| {
-                    let texts = ranges.iter().map(|range| format!("\"{range}\""));
+            Shown::Numbers(numbers, states) => {
+                let pieces = states.pieces(numbers);
+                let lines = pieces.chunks(PER_LINE).map(|pieces| {
+                    let texts = pieces.iter().map(|(range, state)| match state {
+                        NumberState::Active => format!("\"{range}\""),
+                        NumberState::Reserved | NumberState::Porting | NumberState::Quarantine => {
+                            format!("{{ range = \"{range}\", state = \"{}\" }}", state.as_str())
+                        }
+                    });
                     format!("    {},\n", texts.collect::<Vec<_>>().join(", "))
                 });
                 writeln!(out, "{key} = [\n{}]", lines.collect::<String>())

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use crate::fault::{Draft, Findings};
-use crate::numbers::NumberRange;
-use crate::read::{Node, Text, Value};
+use crate::number_file;
+use crate::read::{Node, Value};
 use crate::section::gateway::TENANTS;
+use crate::section::numbers::{Numbered, NumbersEntry};
 use crate::section::root::{RawMain, RawTenantFile};
-use crate::section::tenant::{NumbersEntry, RawTenant};
+use crate::section::tenant::RawTenant;
 use crate::section::trunk::RawTrunk;
 use crate::source::{At, NUMBERS_LIMIT, ReadError, SourceId, Span, TOML_LIMIT, read_text};
 use crate::text::file::FilePath;
@@ -42,7 +43,7 @@ pub(crate) struct RawUnit {
     pub(crate) tenant: RawTenant,
     pub(crate) trunks: Vec<RawTrunk>,
     /// All its numbers, also those of files.
-    pub(crate) numbers: Vec<At<NumberRange>>,
+    pub(crate) numbers: Vec<At<Numbered>>,
 }
 
 /// Faults of one kind that one file may leave; behind the first ones follow consequences.
@@ -146,17 +147,17 @@ fn tenant_files(directory: &At<FilePath>, written: bool, out: &mut Findings) -> 
 }
 
 /// All numbers of a tenant or a trunk.
-fn numbers(entries: &[At<NumbersEntry>], out: &mut Findings) -> Vec<At<NumberRange>> {
+fn numbers(entries: &[At<NumbersEntry>], out: &mut Findings) -> Vec<At<Numbered>> {
     let mut numbers = Vec::with_capacity(entries.len());
     for entry in entries {
         match &entry.value {
             NumbersEntry::Range(range) => numbers.push(At { value: *range, span: entry.span }),
-            NumbersEntry::File(FilePath(path)) => {
+            NumbersEntry::File(FilePath(path), state) => {
                 out.files.note(path);
                 match read_text(path, NUMBERS_LIMIT) {
                     Ok(text) => {
                         let source = out.sources.add(path, Arc::clone(&text));
-                        number_file(source, &text, &mut numbers, out);
+                        number_file::read(source, &text, *state, &mut numbers, out);
                     }
                     Err(error) => {
                         let help = "Create it, or change the path; it is relative to this file.";
@@ -167,51 +168,6 @@ fn numbers(entries: &[At<NumbersEntry>], out: &mut Findings) -> Vec<At<NumberRan
         }
     }
     numbers
-}
-
-/// Reads one number or range per line. `#` begins a comment, quotes around the number and a first
-/// line `number` are allowed, so that a spreadsheet's column can be used as it is.
-fn number_file(
-    source: SourceId,
-    text: &str,
-    numbers: &mut Vec<At<NumberRange>>,
-    out: &mut Findings,
-) {
-    let mut start = 0;
-    let mut bad = 0;
-    let mut first = true;
-    for line in text.split_inclusive('\n') {
-        let content = line.split_once('#').map_or(line, |(content, _)| content).trim();
-        let content_start = start + (content.as_ptr() as usize - line.as_ptr() as usize);
-        start += line.len();
-        if content.is_empty() {
-            continue;
-        }
-        let span = Span::new(source, content_start..content_start + content.len());
-        let quoted = content.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        let content = quoted.unwrap_or(content);
-        let header = std::mem::take(&mut first) && content.eq_ignore_ascii_case("number");
-        if header {
-            continue;
-        }
-        let draft = if content.contains([',', ';', '\t']) {
-            Draft::new("a file of numbers has one column", "Further columns are not supported yet.")
-                .at(span, "more than one column")
-        } else {
-            match NumberRange::parse(content) {
-                Ok(value) => {
-                    numbers.push(At { value, span });
-                    continue;
-                }
-                Err(error) => error.at("numbers", span, NumberRange::WHAT),
-            }
-        };
-        out.fault(draft);
-        bad += 1;
-        if bad == MOST_PER_FILE {
-            return;
-        }
-    }
 }
 
 /// Notes that a file cannot be read.
@@ -287,33 +243,4 @@ fn syntax_fault(source: SourceId, text: &str, error: &toml::de::Error) -> Draft 
     let at_end = range.start >= text.trim_end().len();
     let label = if at_end { "the file ends here" } else { "here" };
     Draft::new(format!("TOML: {message}"), help).at(Span::new(source, range), label)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read_numbers(text: &str) -> (Vec<String>, usize) {
-        let mut out = Findings::default();
-        let source = out.sources.add(Path::new("n.csv"), Arc::from(text));
-        let mut numbers = Vec::new();
-        number_file(source, text, &mut numbers, &mut out);
-        let texts = numbers.iter().map(|at| {
-            let (start, end) = (at.span.start as usize, at.span.end as usize);
-            assert!(text[start..end].contains(&at.value.to_string()));
-            at.value.to_string()
-        });
-        (texts.collect(), out.finish().0.len())
-    }
-
-    #[test]
-    fn a_file_of_numbers_is_a_column() {
-        let text =
-            "Number\r\n+15550010000-+15550019999\r\n\r\n# all\n  \"+442079460000\" # main\n+1001";
-        let want = ["+15550010000-+15550019999", "+442079460000", "+1001"];
-        assert_eq!(read_numbers(text), (want.map(str::to_owned).to_vec(), 0));
-        assert_eq!(read_numbers(""), (vec![], 0));
-        assert_eq!(read_numbers("+1001\nnumber\n+1,active\n\"+1\n").1, 3);
-        assert_eq!(read_numbers(&"x\n".repeat(1000)).1, MOST_PER_FILE);
-    }
 }

@@ -15,7 +15,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::country::Country;
-use crate::numbers::Numbers;
+use crate::inventory::States;
+use crate::numbers::{Number, Numbers};
 
 /// A whole configuration: `gateway.toml` with every file of its tenants' directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,6 +264,12 @@ pub struct Trunk {
     pub trusted: bool,
     /// Numbers reached through it, public and private; empty: it is no end of calls.
     pub numbers: Numbers,
+    /// Which of these are not active.
+    pub states: States,
+    /// Shown in place of a caller's number that is not its own; one of `numbers`, in use.
+    pub main_number: Option<Number>,
+    /// What becomes of a call in the name of a number that is not its own.
+    pub foreign_caller: ForeignCaller,
     /// By which trunks calls from it go out when nobody owns the called number, in order of
     /// preference; index in [`Config::trunks`], never its own.
     pub trunks: Vec<usize>,
@@ -331,6 +338,17 @@ pub enum CallerId {
     From,
 }
 
+/// What becomes of a call in the name of a number that is not its end's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignCaller {
+    /// The main number is shown; without one the caller is anonymous.
+    Main,
+    /// It is refused.
+    Refuse,
+    /// It is shown as it came.
+    Pass,
+}
+
 /// What callers get to hear of ringing and early media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EarlyMedia {
@@ -396,6 +414,12 @@ pub struct Tenant {
     pub inbound_trunks: Vec<usize>,
     /// Its numbers, public and private.
     pub numbers: Numbers,
+    /// Which of these are not active.
+    pub states: States,
+    /// Shown in place of a caller's number that is not its own; one of `numbers`, in use.
+    pub main_number: Option<Number>,
+    /// What becomes of a call in the name of a number that is not its own.
+    pub foreign_caller: ForeignCaller,
     /// Concurrent calls; `None`: unlimited.
     pub max_calls: Option<u32>,
     /// The longest call, from its answer; `None`: unlimited.

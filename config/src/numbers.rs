@@ -44,6 +44,16 @@ impl Number {
             .map(Self)
     }
 
+    /// The number before it in a range.
+    pub(crate) const fn before(self) -> Self {
+        Self(self.0 - 1)
+    }
+
+    /// The number after it in a range.
+    pub(crate) const fn after(self) -> Self {
+        Self(self.0 + 1)
+    }
+
     /// Number of digits.
     pub fn digits(self) -> u32 {
         self.0.ilog10()

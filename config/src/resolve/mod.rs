@@ -4,6 +4,7 @@
 //! Each part goes on after a fault, so that one reading finds all; what could not be resolved is
 //! `None`, and a fault tells why.
 
+mod callers;
 mod edge;
 mod identity;
 mod media;

@@ -2,16 +2,18 @@
 //! trunk, a private one to one end per trunk from which calls to it are taken.
 
 use crate::fault::{Draft, Findings};
+use crate::inventory::NumberState;
 use crate::load::Raw;
 use crate::model::{Tenant, Trunk};
 use crate::numbers::NumberRange;
 use crate::resolve::name::subject;
+use crate::section::numbers::Numbered;
 use crate::source::{At, Span};
 
 /// A tenant or a trunk with its numbers.
 struct End<'a> {
     subject: String,
-    numbers: &'a [At<NumberRange>],
+    numbers: &'a [At<Numbered>],
     /// From which trunks calls to it are taken.
     inbound: &'a [usize],
 }
@@ -20,6 +22,7 @@ struct End<'a> {
 struct Entry {
     trunk: Option<usize>,
     range: NumberRange,
+    state: NumberState,
     end: usize,
     span: Span,
 }
@@ -34,12 +37,13 @@ pub(crate) fn check(
     let mut entries = Vec::with_capacity(ends.iter().map(|end| end.numbers.len()).sum());
     for (index, end) in ends.iter().enumerate() {
         for number in end.numbers {
-            let entry = |trunk| Entry { trunk, range: number.value, end: index, span: number.span };
-            if number.value.first.is_private() != number.value.last.is_private() {
-                let message = format!("{} holds public and private numbers", number.value);
+            let Numbered { range, state } = number.value;
+            let entry = |trunk| Entry { trunk, range, state, end: index, span: number.span };
+            if range.first.is_private() != range.last.is_private() {
+                let message = format!("{range} holds public and private numbers");
                 let help = "Write two ranges: private numbers have fewer than 8 digits, a leading 0, or country code 1 with other than 11 digits.";
                 out.fault(Draft::new(message, help).at(number.span, "both kinds"));
-            } else if number.value.first.is_private() {
+            } else if range.first.is_private() {
                 entries.extend(end.inbound.iter().map(|trunk| entry(Some(*trunk))));
             } else {
                 entries.push(entry(None));
@@ -58,6 +62,12 @@ pub(crate) fn check(
                 // A private number on several trunks is noted once.
                 if before.end != entry.end && noted.insert((before.span, entry.span)) {
                     out.fault(shared(&ends, before, entry));
+                } else if before.end == entry.end
+                    && before.state != entry.state
+                    && !is_within(before.range, entry.range)
+                    && noted.insert((before.span, entry.span))
+                {
+                    out.fault(in_two_states(&ends, before, entry));
                 }
                 if entry.range.last > before.range.last {
                     furthest = Some(entry);
@@ -85,6 +95,24 @@ fn ends<'a>(
         inbound: trunk.as_ref().map_or(&[], |trunk| &trunk.inbound_trunks),
     });
     of_tenants.chain(of_trunks).collect()
+}
+
+/// Whether one of two that overlap, and begin in this order, lies within the other and is narrower.
+fn is_within(before: NumberRange, then: NumberRange) -> bool {
+    before != then && (then.last <= before.last || before.first == then.first)
+}
+
+fn in_two_states(ends: &[End<'_>], a: &Entry, b: &Entry) -> Draft {
+    let (first, again) = if a.span < b.span { (a, b) } else { (b, a) };
+    let number = a.range.first.max(b.range.first);
+    let message = format!(
+        "{}: {number} stands as {} and as {}",
+        ends[first.end].subject,
+        first.state.as_str(),
+        again.state.as_str()
+    );
+    let help = "A number is in one state; of two ranges that overlap the narrower one counts only if it lies within the other.";
+    Draft::new(message, help).at(again.span, "again here").at(first.span, "first here")
 }
 
 fn shared(ends: &[End<'_>], a: &Entry, b: &Entry) -> Draft {

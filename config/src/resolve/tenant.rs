@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::fault::{Draft, Findings};
+use crate::inventory::States;
 use crate::load::{Raw, RawUnit};
-use crate::model::{Tenant, TenantName, Trunk};
+use crate::model::{ForeignCaller, Tenant, TenantName, Trunk};
 use crate::numbers::Numbers;
-use crate::resolve::Names;
 use crate::resolve::edge::{EdgeOf, empty};
 use crate::resolve::identity;
 use crate::resolve::name::subject;
 use crate::resolve::route::{End, Routes, routes};
+use crate::resolve::{Names, callers};
 use crate::section::edge;
 use crate::section::tenant::RawTenant;
 use crate::source::{At, Span};
@@ -95,12 +96,17 @@ fn one(
         names,
         out,
     );
+    let written = raw.main_number.as_ref();
+    let main_number = callers::main_number(&subject, written, &unit.numbers, out);
     Some(Tenant {
         name: raw.name.as_ref()?.value.0.clone(),
         names: fqdns?,
         trunks: outbound,
         inbound_trunks: inbound,
-        numbers: Numbers::new(unit.numbers.iter().map(|at| at.value).collect()),
+        numbers: Numbers::new(unit.numbers.iter().map(|at| at.value.range).collect()),
+        states: States::new(unit.numbers.iter().map(|at| (at.value.range, at.value.state))),
+        main_number,
+        foreign_caller: raw.foreign_caller.unwrap_or(ForeignCaller::Main),
         max_calls: raw.max_calls,
         max_duration: raw.max_duration.map(|longest| longest.0),
         country: raw.country,

@@ -6,13 +6,16 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::fault::{Draft, Findings};
+use crate::inventory::States;
 use crate::load::Raw;
-use crate::model::{Host, Listener, Match, MediaNetworks, Peer, Srtp, Transport, Trunk};
+use crate::model::{
+    ForeignCaller, Host, Listener, Match, MediaNetworks, Peer, Srtp, Transport, Trunk,
+};
 use crate::numbers::Numbers;
 use crate::resolve::edge::empty;
 use crate::resolve::name::subject;
 use crate::resolve::route::{self, Routes};
-use crate::resolve::{Names, address_of};
+use crate::resolve::{Names, address_of, callers};
 use crate::section::realm::RawRealm;
 use crate::section::trunk::{RawMatch, RawTrunk};
 use crate::source::{At, Span};
@@ -97,6 +100,7 @@ fn one(
         let help = "Reach every peer by \"tls:…\", so that nobody on the way can read them.";
         out.warn(Draft::new(message, help).at(*span, "without TLS"));
     }
+    let main_number = callers::main_number(&subject, raw.main_number.as_ref(), &raw.numbers, out);
     Some(Trunk {
         name: raw.name.as_ref()?.value.0.clone(),
         realm: realm?.0,
@@ -117,7 +121,15 @@ fn one(
             None if secure => Srtp::Required,
             None => Srtp::Off,
         },
-        numbers: Numbers::new(raw.numbers.iter().map(|at| at.value).collect()),
+        numbers: Numbers::new(raw.numbers.iter().map(|at| at.value.range).collect()),
+        states: States::new(raw.numbers.iter().map(|at| (at.value.range, at.value.state))),
+        main_number,
+        foreign_caller: raw.foreign_caller.unwrap_or(
+            match owner.is_none() && raw.numbers.is_empty() {
+                true => ForeignCaller::Pass,
+                false => ForeignCaller::Main,
+            },
+        ),
         trunks: routes.outbound,
         inbound_trunks: routes.inbound,
         options_interval: raw.options_interval.map(|interval| interval.0),

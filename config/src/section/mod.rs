@@ -3,11 +3,13 @@
 //! What is read stands in `Raw…` structs: each value typed and with its place, names not yet
 //! resolved, `None` where a fault was noted.
 
+pub(crate) mod callers;
 pub(crate) mod edge;
 pub(crate) mod failover;
 pub(crate) mod gateway;
 pub(crate) mod limits;
 pub(crate) mod media;
+pub(crate) mod numbers;
 pub(crate) mod realm;
 pub(crate) mod root;
 pub(crate) mod secret;

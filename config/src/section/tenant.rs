@@ -1,12 +1,15 @@
 //! `[tenant]`: a customer.
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::country::Country;
 use crate::fault::Findings;
 use crate::key::{Key, Later, Section};
-use crate::numbers::NumberRange;
+use crate::model::ForeignCaller;
+use crate::numbers::Number;
 use crate::read::{Node, Table, Value};
+use crate::section::callers;
+use crate::section::numbers::NumbersEntry;
 use crate::source::{At, Span};
 use crate::text::file::FilePath;
 use crate::text::name::{Fqdn, Label, Name};
@@ -38,7 +41,7 @@ pub(crate) static INBOUND_TRUNKS: Key<Vec<At<Name>>> =
     Key::optional("inbound_trunks", "Further trunks from which calls in are taken.");
 pub(crate) static NUMBERS: Key<Vec<At<NumbersEntry>>> = Key::optional(
     "numbers",
-    "Numbers, ranges of them (\"+15550010000-+15550019999\"), and { file = \"…\" } with one per line.",
+    "Numbers, ranges of them (\"+15550010000-+15550019999\"), { file = \"…\" } with one per line, and { range = \"…\", state = \"…\" }.",
 );
 pub(crate) static COUNTRY: Key<Country> =
     Key::optional("country", "How its national numbers are read (ISO 3166-1, such as GB).");
@@ -54,8 +57,6 @@ pub(crate) static MAX_DURATION: Key<Patience> = Key::computed(
     "The longest call, from its answer; where several hold, the shortest.",
 );
 static TIMEZONE: Key<Later> = Key::later("timezone", "The tenant's time zone.");
-static MAIN_NUMBER: Key<Later> =
-    Key::later("main_number", "Stands for a caller's number that the tenant does not own.");
 
 pub(crate) static TENANT: Section = Section {
     title: "[tenant]",
@@ -73,17 +74,12 @@ pub(crate) static TENANT: Section = Section {
         &MAX_CALLS,
         &HOLD_MUSIC,
         &MAX_DURATION,
+        &callers::MAIN_NUMBER,
+        &callers::FOREIGN_CALLER,
         &TIMEZONE,
-        &MAIN_NUMBER,
     ],
     named: None,
 };
-
-static FILE: Key<FilePath> =
-    Key::required("file", "A text file with one number or range per line; # begins a comment.");
-
-static NUMBERS_FILE: Section =
-    Section { title: "numbers", doc: "Numbers in a file.", keys: &[&FILE], named: None };
 
 #[derive(Debug)]
 pub(crate) struct RawTenant {
@@ -99,18 +95,13 @@ pub(crate) struct RawTenant {
     pub(crate) inbound_trunks: Option<At<Vec<At<Name>>>>,
     pub(crate) inbound_trunks_written: bool,
     pub(crate) numbers: Vec<At<NumbersEntry>>,
+    pub(crate) main_number: Option<At<Number>>,
+    pub(crate) foreign_caller: Option<ForeignCaller>,
     pub(crate) country: Option<Country>,
     pub(crate) max_calls: Option<u32>,
     pub(crate) hold_music: Option<At<FilePath>>,
     pub(crate) max_duration: Option<Patience>,
     pub(crate) span: Span,
-}
-
-/// One entry of `numbers`.
-#[derive(Clone, Debug)]
-pub(crate) enum NumbersEntry {
-    Range(NumberRange),
-    File(FilePath),
 }
 
 impl Value for RawTenant {
@@ -130,6 +121,8 @@ impl Value for RawTenant {
             inbound_trunks: table.optional(&INBOUND_TRUNKS),
             inbound_trunks_written: table.has(INBOUND_TRUNKS.name),
             numbers: table.optional(&NUMBERS).map(|at| at.value).unwrap_or_default(),
+            main_number: table.optional(&callers::MAIN_NUMBER),
+            foreign_caller: table.optional(&callers::FOREIGN_CALLER).map(|at| at.value),
             country: table.optional(&COUNTRY).map(|at| at.value),
             max_calls: table.optional(&MAX_CALLS).map(|at| at.value.0),
             hold_music: table.optional(&HOLD_MUSIC),
@@ -146,21 +139,5 @@ impl Value for RawTenant {
 
     fn how(name: &str) -> String {
         format!("Add the table [{name}].")
-    }
-}
-
-impl Value for NumbersEntry {
-    fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
-        if !node.value.is_table() {
-            return NumberRange::read(node, out).map(Self::Range);
-        }
-        let mut table = Table::open(&NUMBERS_FILE, node, out)?;
-        let file = table.required(&FILE);
-        table.finish();
-        file.map(|at| Self::File(at.value))
-    }
-
-    fn schema() -> Json {
-        json!({ "anyOf": [<NumberRange as Value>::schema(), NUMBERS_FILE.schema()] })
     }
 }

@@ -5,11 +5,12 @@ use serde_json::{Value as Json, json};
 use crate::country::Country;
 use crate::fault::Findings;
 use crate::key::{Key, Later, Section};
-use crate::model::{CallerId, Diversion, EarlyMedia, Location, Peer, Refer, Srtp};
-use crate::numbers::NumberRange;
+use crate::model::{CallerId, Diversion, EarlyMedia, ForeignCaller, Location, Peer, Refer, Srtp};
+use crate::numbers::Number;
 use crate::read::{Node, Table, Value};
+use crate::section::callers;
 use crate::section::failover::{PeerInterval, StatusMap};
-use crate::section::tenant::NumbersEntry;
+use crate::section::numbers::{Numbered, NumbersEntry};
 use crate::source::{At, Span};
 use crate::text::address::{MediaNetwork, Network};
 use crate::text::file::FilePath;
@@ -80,7 +81,7 @@ pub(crate) static TRUSTED: Key<bool> = Key::default(
 );
 pub(crate) static NUMBERS: Key<Vec<At<NumbersEntry>>> = Key::optional(
     "numbers",
-    "Numbers reached through this trunk: numbers, ranges of them (\"+15550010000-+15550019999\"), and { file = \"…\" } with one per line.",
+    "Numbers reached through this trunk: numbers, ranges of them (\"+15550010000-+15550019999\"), { file = \"…\" } with one per line, and { range = \"…\", state = \"…\" }.",
 );
 pub(crate) static TRUNKS: Key<Vec<At<Name>>> = Key::computed(
     "trunks",
@@ -129,6 +130,8 @@ pub(crate) static TRUNK: Section = Section {
         &LOCATION,
         &TRUSTED,
         &NUMBERS,
+        &callers::MAIN_NUMBER,
+        &callers::FOREIGN_CALLER,
         &TRUNKS,
         &INBOUND_TRUNKS,
         &OPTIONS_INTERVAL,
@@ -180,7 +183,9 @@ pub(crate) struct RawTrunk {
     /// As written.
     pub(crate) entries: Vec<At<NumbersEntry>>,
     /// All its numbers, also those of files, once these are read.
-    pub(crate) numbers: Vec<At<NumberRange>>,
+    pub(crate) numbers: Vec<At<Numbered>>,
+    pub(crate) main_number: Option<At<Number>>,
+    pub(crate) foreign_caller: Option<ForeignCaller>,
     pub(crate) trunks: Option<At<Vec<At<Name>>>>,
     pub(crate) trunks_written: bool,
     pub(crate) inbound_trunks: Option<At<Vec<At<Name>>>>,
@@ -235,6 +240,8 @@ impl Value for RawTrunk {
             trusted: table.value(&TRUSTED).value,
             entries: table.optional(&NUMBERS).map(|at| at.value).unwrap_or_default(),
             numbers: Vec::new(),
+            main_number: table.optional(&callers::MAIN_NUMBER),
+            foreign_caller: table.optional(&callers::FOREIGN_CALLER).map(|at| at.value),
             trunks: table.optional(&TRUNKS),
             trunks_written: table.has(TRUNKS.name),
             inbound_trunks: table.optional(&INBOUND_TRUNKS),

@@ -315,7 +315,7 @@ impl Choice for LogNumbers {
 }
 
 /// Says why `text` is no number, and what was probably meant.
-fn no_number(text: &str) -> Bad {
+pub(crate) fn no_number(text: &str) -> Bad {
     const HELP: &str =
         "Write \"+\" and 1 to 15 digits, with country code (or \"+1001\" for a private number).";
     let shown: String = text.chars().take(64).collect();

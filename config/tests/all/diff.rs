@@ -87,7 +87,14 @@ fn a_trunk_that_moves_to_a_tenant_is_a_change() {
     scratch.write("short.d/office.toml", format!("{tenant}\n{trunk}"));
     let changes = diff(&before, &scratch.config("short.toml"));
     let lines: Vec<_> = changes.iter().map(Change::to_string).collect();
-    assert_eq!(lines, ["trunk \"carrier-a\": owner: none → office"]);
+    assert_eq!(
+        lines,
+        [
+            "trunk \"carrier-a\": owner: none → office",
+            // What is not the tenant's is not shown in its name any more.
+            "trunk \"carrier-a\": foreign_caller: \"pass\" → \"main\"",
+        ]
+    );
 }
 
 #[test]
@@ -112,6 +119,8 @@ fn a_trunk_that_becomes_an_end_of_calls_is_a_change_without_a_restart() {
             "trunk \"contact-centre\": trunks: [\"carrier-a\"] → [\"fax\", \"carrier-a\"]",
             "trunk \"contact-centre\": inbound_trunks: [\"carrier-a-mobile\"] → none",
             "trunk \"fax\": numbers: none → 1 numbers",
+            "trunk \"fax\": main_number: none → \"+442079463000\"",
+            "trunk \"fax\": foreign_caller: \"pass\" → \"main\"",
             "trunk \"fax\": inbound_trunks: none → [\"carrier-a\"]",
         ]
     );
