@@ -26,6 +26,10 @@ pub enum Cause {
     UnknownNumber,
     /// The called number cannot be read as a number.
     IncompleteNumber,
+    /// The called number is kept in store or was given back.
+    NumberNotInUse,
+    /// The caller's number is not its end's own, and calls in another's name are refused.
+    ForeignCaller,
     /// The number is known, but there is no trunk to reach it by.
     NoRoute,
     /// The tenant has as many calls as it may have.
@@ -105,7 +109,8 @@ impl Cause {
         match self {
             Self::Normal | Self::CallerGaveUp => 487,
             Self::Peer(status) => status,
-            Self::UnknownTenant | Self::UnknownNumber | Self::NoRoute => 404,
+            Self::UnknownTenant | Self::UnknownNumber | Self::NumberNotInUse | Self::NoRoute => 404,
+            Self::ForeignCaller => 403,
             Self::IncompleteNumber => 484,
             Self::TenantFull | Self::NoPorts | Self::Draining | Self::Overload | Self::NoRecord => {
                 503
@@ -145,6 +150,8 @@ impl Cause {
             | Self::UnknownTenant
             | Self::UnknownNumber
             | Self::IncompleteNumber
+            | Self::NumberNotInUse
+            | Self::ForeignCaller
             | Self::NoRoute
             | Self::TooManyHops
             | Self::Looped
@@ -172,7 +179,8 @@ impl Cause {
             Self::Normal | Self::CallerGaveUp => 16,
             Self::Peer(status) => q850_of_status(status),
             Self::UnknownTenant | Self::NoRoute => 3,
-            Self::UnknownNumber => 1,
+            Self::UnknownNumber | Self::NumberNotInUse => 1,
+            Self::ForeignCaller => 21,
             Self::IncompleteNumber => 28,
             Self::TenantFull | Self::NoPorts | Self::Overload => 34,
             Self::Draining | Self::Unreachable | Self::NoRecord => 41,
@@ -199,6 +207,8 @@ impl Cause {
             Self::UnknownTenant
             | Self::UnknownNumber
             | Self::IncompleteNumber
+            | Self::NumberNotInUse
+            | Self::ForeignCaller
             | Self::TooManyHops
             | Self::Looped
             | Self::DivertedTooOften
@@ -228,6 +238,8 @@ impl Cause {
             Self::UnknownTenant => "unknown_tenant",
             Self::UnknownNumber => "unknown_number",
             Self::IncompleteNumber => "incomplete_number",
+            Self::NumberNotInUse => "number_not_in_use",
+            Self::ForeignCaller => "foreign_caller",
             Self::NoRoute => "no_route",
             Self::TenantFull => "tenant_full",
             Self::NoPorts => "no_ports",
@@ -265,6 +277,10 @@ impl fmt::Display for Cause {
             Self::UnknownTenant => "the Request-URI names no tenant of this edge",
             Self::UnknownNumber => "no tenant or trunk that takes calls from there has this number",
             Self::IncompleteNumber => "the called number cannot be read",
+            Self::NumberNotInUse => "the called number is reserved or in quarantine",
+            Self::ForeignCaller => {
+                "the caller's number is not that of the tenant or trunk that calls"
+            }
             Self::NoRoute => "no trunk leads to this number",
             Self::TenantFull => "the tenant has reached max_calls",
             Self::NoPorts => "no media port is free",

@@ -194,6 +194,8 @@ impl Core {
         let asserted = Caller::asserted_in(message, country);
         let diverted_by = diversions.last().map(str::to_owned);
         let diversions = diversions.known(|number| routes.may_divert(entry.from, number));
+        let diverted = diversions.last().is_some();
+        let caller = routes.granted(entry.from, caller, diverted, help)?;
         let record = LegRecord { asserted, diverted_by, ..self.said_by(source, message, &entry) };
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);

@@ -20,6 +20,7 @@ mod door;
 mod failover;
 mod faults;
 mod flows;
+mod grants;
 mod hold;
 mod identity;
 mod isolation;

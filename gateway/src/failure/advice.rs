@@ -31,6 +31,8 @@ impl Cause {
             | Self::UnknownTenant
             | Self::UnknownNumber
             | Self::IncompleteNumber
+            | Self::NumberNotInUse
+            | Self::ForeignCaller
             | Self::NoRoute
             | Self::TenantFull
             | Self::NoPorts
@@ -70,6 +72,10 @@ impl Cause {
             }
             Self::IncompleteNumber => {
                 "`legs[0].called`: it should be a number; and the trunk's `country`"
+            }
+            Self::NumberNotInUse => "the state of the number in `numbers` of its tenant or trunk",
+            Self::ForeignCaller => {
+                "`numbers` and `foreign_caller` of the tenant or trunk, and the number that the caller shows"
             }
             Self::NoRoute => "`trunks` of the tenant or trunk that calls",
             Self::TenantFull => "`max_calls` of the tenant",

@@ -65,6 +65,18 @@ impl Caller {
         Self { user: Some(number.to_owned()), ..Self::default() }
     }
 
+    /// The same with another number in place of the one shown and of the one vouched for, or of none where there is no
+    /// other. A name goes with its number.
+    #[must_use]
+    pub fn replaced(self, [shown, vouched]: [bool; 2], number: Option<&str>) -> Self {
+        let number = number.map(str::to_owned);
+        let asserted = if vouched { number.clone() } else { self.asserted };
+        match shown {
+            true => Self { display: None, user: number, asserted },
+            false => Self { asserted, ..self },
+        }
+    }
+
     /// The number or name in Contact and logs.
     pub fn user(&self) -> &str {
         self.user.as_deref().unwrap_or("anonymous")

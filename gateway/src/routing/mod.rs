@@ -5,6 +5,7 @@
 
 mod identify;
 mod lookup;
+mod ownership;
 mod plan;
 mod sources;
 

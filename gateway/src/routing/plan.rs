@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use config::NumberState;
 use sip_stack::locate::{Destination, Family};
 use sip_stack::transport::Transport;
 
@@ -117,6 +118,15 @@ impl Routes {
         let owner = match from {
             End::Tenant(tenant) => self.owner_from_tenant(tenant, called),
             End::Trunk(trunk) => self.owner_from_trunk(trunk, called),
+        };
+        let state = owner.map(|owner| self.state_of_called(owner, called));
+        let owner = match (from, state) {
+            (_, Some(NumberState::Reserved | NumberState::Quarantine)) => {
+                return Err(Cause::NumberNotInUse);
+            }
+            // It may still be at another carrier: whoever has it there is reached by the public network.
+            (End::Tenant(_), Some(NumberState::Porting)) => None,
+            (_, Some(NumberState::Active | NumberState::Porting) | None) => owner,
         };
         let mut hops: Vec<Hop> = match owner {
             Some(End::Tenant(tenant)) => self.hops_to_tenant(tenant),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{
-    CallerId, Config, Dns, EarlyMedia, Edge, Gateway, Host, Key, Listener, Log, LogFormat,
-    LogLevel, Match, MediaAddress, MediaNetworks, MediaPool, Numbers, Peer, Realm, Refer, Roots,
-    Srtp, Tenant, TenantName, Transport, Trunk,
+    CallerId, Config, Dns, EarlyMedia, Edge, ForeignCaller, Gateway, Host, Key, Listener, Log,
+    LogFormat, LogLevel, Match, MediaAddress, MediaNetworks, MediaPool, Numbers, Peer, Realm,
+    Refer, Roots, Srtp, States, Tenant, TenantName, Transport, Trunk,
 };
 
 use super::*;
@@ -134,6 +134,9 @@ fn trunk(
         location: config::Location::Strip,
         trusted: false,
         numbers: self::numbers(numbers),
+        states: States::default(),
+        main_number: first(numbers),
+        foreign_caller: if numbers.is_empty() { ForeignCaller::Pass } else { ForeignCaller::Main },
         trunks: trunks.to_vec(),
         inbound_trunks: inbound.to_vec(),
         options_interval: None,
@@ -150,11 +153,18 @@ fn tenant(name: &str, trunks: &[usize], numbers: &str, max_calls: Option<u32>) -
         trunks: trunks.to_vec(),
         inbound_trunks: trunks.to_vec(),
         numbers: self::numbers(numbers),
+        states: States::default(),
+        main_number: first(numbers),
+        foreign_caller: ForeignCaller::Main,
         max_calls,
         max_duration: None,
         country: config::Country::parse("GB"),
         hold_music: None,
     }
+}
+
+fn first(numbers: &str) -> Option<Number> {
+    self::numbers(numbers).ranges().iter().map(|range| range.first).find(|n| !n.is_private())
 }
 
 pub(crate) fn numbers(text: &str) -> Numbers {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::stage::{LONGEST_CALL, Stage};
 
 mod agent;
-mod dice;
+pub(super) mod dice;
 mod line;
 mod script;
 mod session;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 /// Numbers from a seed (SplitMix64).
-pub(super) struct Dice(u64);
+pub(in crate::core::tests) struct Dice(u64);
 
 impl Dice {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(in crate::core::tests) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) const fn next(&mut self) -> u64 {
+    pub(in crate::core::tests) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,23 +19,23 @@ impl Dice {
     }
 
     /// From `low` up to and with `high`.
-    pub(super) const fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(in crate::core::tests) const fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
     /// Whether something of so many in a thousand happens.
-    pub(super) const fn chance(&mut self, per_mille: u64) -> bool {
+    pub(in crate::core::tests) const fn chance(&mut self, per_mille: u64) -> bool {
         self.between(1, 1000) <= per_mille
     }
 
     /// One of several, each as likely.
-    pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(in crate::core::tests) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         let last = u64::try_from(of.len()).unwrap() - 1;
         of[usize::try_from(self.between(0, last)).unwrap()]
     }
 
     /// One of several, by weight.
-    pub(super) fn weigh<T: Copy>(&mut self, of: &[(u64, T)]) -> T {
+    pub(in crate::core::tests) fn weigh<T: Copy>(&mut self, of: &[(u64, T)]) -> T {
         let all = of.iter().map(|(weight, _)| weight).sum::<u64>();
         let mut at = self.between(1, all);
         for (weight, item) in of {
@@ -48,18 +48,18 @@ impl Dice {
     }
 
     /// From 1 up to one of these bounds, by weight.
-    pub(super) fn below(&mut self, bounds: &[(u64, u64)]) -> u64 {
+    pub(in crate::core::tests) fn below(&mut self, bounds: &[(u64, u64)]) -> u64 {
         let bound = self.weigh(bounds);
         self.between(1, bound)
     }
 
     /// The same in milliseconds.
-    pub(super) fn within(&mut self, bounds: &[(u64, u64)]) -> Duration {
+    pub(in crate::core::tests) fn within(&mut self, bounds: &[(u64, u64)]) -> Duration {
         Duration::from_millis(self.below(bounds))
     }
 
     /// So many milliseconds.
-    pub(super) const fn millis(&mut self, low: u64, high: u64) -> Duration {
+    pub(in crate::core::tests) const fn millis(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_millis(self.between(low, high))
     }
 }
