@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use crate::inventory::States;
 use crate::key::{AnyKey, Presence};
+use crate::limits::{Barring, Limits};
 use crate::model::{
     Config, Edge, Key, LogFormat, LogLevel, MediaAddress, MediaPool, Realm, Roots, Tenant, Trunk,
 };
 use crate::numbers::Numbers;
 use crate::read::Choice;
-use crate::section::{callers, edge, gateway, media, realm, tenant, trunk};
+use crate::section::{admission, callers, edge, gateway, media, realm, tenant, trunk};
 use crate::text::address::SIGNALLED;
 use crate::text::scalar::{LogNumbers, Patience};
 
@@ -240,6 +241,11 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
             // Always: in a tenant's file no key and an empty list are not the same.
             set(&trunk::TRUNKS, list(of.trunks.iter().map(name))),
             maybe(&trunk::INBOUND_TRUNKS, (!further.is_empty()).then(|| list(further.into_iter()))),
+        ]
+        .into_iter()
+        .chain(of_admission(&of.limits, &of.barring))
+        .chain([
+            set(&trunk::LIMIT_STATUS, of.limit_status.to_string()),
             maybe(
                 &trunk::OPTIONS_INTERVAL,
                 of.options_interval.map(|every| text(format_args!("{}s", every.as_secs()))),
@@ -247,7 +253,8 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
             maybe(&trunk::MAX_DURATION, of.max_duration.map(span)),
             set(&trunk::STATUS_MAP, status_map(&of.status_map)),
             maybe(&trunk::HOLD_MUSIC, of.hold_music.as_deref().map(path)),
-        ],
+        ])
+        .collect(),
         restart: false,
     }
 }
@@ -286,12 +293,26 @@ fn of_tenant<'a>(config: &'a Config, of: &'a Tenant) -> Block<'a> {
             maybe(&callers::MAIN_NUMBER, of.main_number.map(text)),
             set(&callers::FOREIGN_CALLER, text(of.foreign_caller.word())),
             maybe(&tenant::COUNTRY, of.country.map(text)),
-            maybe(&tenant::MAX_CALLS, of.max_calls.map(|calls| calls.to_string())),
+        ]
+        .into_iter()
+        .chain(of_admission(&of.limits, &of.barring))
+        .chain([
             maybe(&tenant::HOLD_MUSIC, of.hold_music.as_deref().map(path)),
             maybe(&tenant::MAX_DURATION, of.max_duration.map(span)),
-        ],
+        ])
+        .collect(),
         restart: false,
     }
+}
+
+fn of_admission<'a>(limits: &Limits, barring: &Barring) -> [Entry<'a>; 4] {
+    let [barred, unbarred] = admission::barred_words(barring);
+    [
+        maybe(&admission::MAX_CALLS, limits.all.calls.map(|calls| calls.to_string())),
+        maybe(&admission::LIMITS, admission::limits_toml(limits)),
+        set(&admission::BARRED, list(barred.iter().map(text))),
+        set(&admission::UNBARRED, list(unbarred.iter().map(text))),
+    ]
 }
 
 fn set<'a>(key: &dyn AnyKey, toml: String) -> Entry<'a> {

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 
 use crate::country::Country;
 use crate::inventory::States;
+use crate::limits::{Barring, Limits};
 use crate::numbers::{Number, Numbers};
 
 /// A whole configuration: `gateway.toml` with every file of its tenants' directory.
@@ -276,6 +277,12 @@ pub struct Trunk {
     /// All trunks from which a call to its numbers may come: `trunks` and those of the key
     /// `inbound_trunks`, without repetition, never itself; not empty when it has numbers.
     pub inbound_trunks: Vec<usize>,
+    /// How many calls it may have, and how fast they may come.
+    pub limits: Limits,
+    /// Which numbers calls from it may not be made to.
+    pub barring: Barring,
+    /// What it is told as a caller when a limit is reached: 403, 486 or 503.
+    pub limit_status: u16,
     /// Time between two OPTIONS to each of its peers, 5 s to 10 min; `None`: only those that have
     /// failed are asked.
     pub options_interval: Option<Duration>,
@@ -420,8 +427,10 @@ pub struct Tenant {
     pub main_number: Option<Number>,
     /// What becomes of a call in the name of a number that is not its own.
     pub foreign_caller: ForeignCaller,
-    /// Concurrent calls; `None`: unlimited.
-    pub max_calls: Option<u32>,
+    /// How many calls it may have, and how fast they may come.
+    pub limits: Limits,
+    /// Which numbers it may not call.
+    pub barring: Barring,
     /// The longest call, from its answer; `None`: unlimited.
     pub max_duration: Option<Duration>,
     /// How its national numbers are read.

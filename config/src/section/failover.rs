@@ -19,6 +19,31 @@ pub(crate) struct PeerInterval(pub(crate) Duration);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StatusMap(pub(crate) BTreeMap<u16, u16>);
 
+/// What a trunk is told when a limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LimitStatus(pub(crate) u16);
+
+impl Value for LimitStatus {
+    fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
+        let status = Int::<0, 999>::read(node, out)?;
+        match u16::try_from(status.0).ok().filter(|status| [403, 486, 503].contains(status)) {
+            Some(status) => Some(Self(status)),
+            None => {
+                let message =
+                    format!("`{}`: {} does not say that a limit is reached", node.key, status.0);
+                out.fault(
+                    Draft::new(message, "Write 503, 486 or 403.").at(node.span, "which status?"),
+                );
+                None
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "enum": [503, 486, 403] })
+    }
+}
+
 impl Text for PeerInterval {
     const WHAT: &'static str = "a span of time";
 

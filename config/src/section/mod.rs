@@ -3,6 +3,7 @@
 //! What is read stands in `Raw…` structs: each value typed and with its place, names not yet
 //! resolved, `None` where a fault was noted.
 
+pub(crate) mod admission;
 pub(crate) mod callers;
 pub(crate) mod edge;
 pub(crate) mod failover;
@@ -34,4 +35,5 @@ pub(crate) static ALL: &[&Section] = &[
     &trunk::TRUNK,
     &trunk::MATCH_SECTION,
     &tenant::TENANT,
+    &admission::LIMITS_SECTION,
 ];

@@ -8,12 +8,13 @@ use crate::key::{Key, Later, Section};
 use crate::model::ForeignCaller;
 use crate::numbers::Number;
 use crate::read::{Node, Table, Value};
+use crate::section::admission::{self, RawAdmission};
 use crate::section::callers;
 use crate::section::numbers::NumbersEntry;
 use crate::source::{At, Span};
 use crate::text::file::FilePath;
 use crate::text::name::{Fqdn, Label, Name};
-use crate::text::scalar::{Derived, Int, Patience};
+use crate::text::scalar::{Derived, Patience};
 
 pub(crate) static NAME: Key<Name> =
     Key::required("name", "Unique among tenants: stands in logs, metrics and CDRs.");
@@ -45,8 +46,6 @@ pub(crate) static NUMBERS: Key<Vec<At<NumbersEntry>>> = Key::optional(
 );
 pub(crate) static COUNTRY: Key<Country> =
     Key::optional("country", "How its national numbers are read (ISO 3166-1, such as GB).");
-pub(crate) static MAX_CALLS: Key<Int<1, 1_000_000>> =
-    Key::computed("max_calls", "unlimited", "Concurrent calls.");
 pub(crate) static HOLD_MUSIC: Key<FilePath> = Key::optional(
     "hold_music",
     "A WAV file that either side of its calls hears while the other side holds, in place of the hold; a trunk's own comes first on that trunk.",
@@ -71,7 +70,10 @@ pub(crate) static TENANT: Section = Section {
         &INBOUND_TRUNKS,
         &NUMBERS,
         &COUNTRY,
-        &MAX_CALLS,
+        &admission::MAX_CALLS,
+        &admission::LIMITS,
+        &admission::BARRED,
+        &admission::UNBARRED,
         &HOLD_MUSIC,
         &MAX_DURATION,
         &callers::MAIN_NUMBER,
@@ -98,7 +100,7 @@ pub(crate) struct RawTenant {
     pub(crate) main_number: Option<At<Number>>,
     pub(crate) foreign_caller: Option<ForeignCaller>,
     pub(crate) country: Option<Country>,
-    pub(crate) max_calls: Option<u32>,
+    pub(crate) admission: RawAdmission,
     pub(crate) hold_music: Option<At<FilePath>>,
     pub(crate) max_duration: Option<Patience>,
     pub(crate) span: Span,
@@ -124,7 +126,7 @@ impl Value for RawTenant {
             main_number: table.optional(&callers::MAIN_NUMBER),
             foreign_caller: table.optional(&callers::FOREIGN_CALLER).map(|at| at.value),
             country: table.optional(&COUNTRY).map(|at| at.value),
-            max_calls: table.optional(&MAX_CALLS).map(|at| at.value.0),
+            admission: RawAdmission::read(&mut table),
             hold_music: table.optional(&HOLD_MUSIC),
             max_duration: table.optional(&MAX_DURATION).map(|at| at.value),
             span: node.span,

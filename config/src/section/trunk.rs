@@ -8,8 +8,9 @@ use crate::key::{Key, Later, Section};
 use crate::model::{CallerId, Diversion, EarlyMedia, ForeignCaller, Location, Peer, Refer, Srtp};
 use crate::numbers::Number;
 use crate::read::{Node, Table, Value};
+use crate::section::admission::{self, RawAdmission};
 use crate::section::callers;
-use crate::section::failover::{PeerInterval, StatusMap};
+use crate::section::failover::{LimitStatus, PeerInterval, StatusMap};
 use crate::section::numbers::{Numbered, NumbersEntry};
 use crate::source::{At, Span};
 use crate::text::address::{MediaNetwork, Network};
@@ -95,6 +96,11 @@ pub(crate) static OPTIONS_INTERVAL: Key<PeerInterval> = Key::computed(
     "only peers that have failed are asked",
     "Time between two OPTIONS to each of its peers, 5s to 10m; peers that do not answer are tried last.",
 );
+pub(crate) static LIMIT_STATUS: Key<LimitStatus> = Key::default(
+    "limit_status",
+    "503",
+    "What it is told as a caller when a limit of its own or of who is called is reached: 503 with Retry-After, 486 (busy) or 403. Many carriers call elsewhere, or not at all for a while, after a 503.",
+);
 pub(crate) static MAX_DURATION: Key<Patience> = Key::computed(
     "max_duration",
     "unlimited",
@@ -134,6 +140,11 @@ pub(crate) static TRUNK: Section = Section {
         &callers::FOREIGN_CALLER,
         &TRUNKS,
         &INBOUND_TRUNKS,
+        &admission::MAX_CALLS,
+        &admission::LIMITS,
+        &LIMIT_STATUS,
+        &admission::BARRED,
+        &admission::UNBARRED,
         &OPTIONS_INTERVAL,
         &MAX_DURATION,
         &STATUS_MAP,
@@ -190,6 +201,8 @@ pub(crate) struct RawTrunk {
     pub(crate) trunks_written: bool,
     pub(crate) inbound_trunks: Option<At<Vec<At<Name>>>>,
     pub(crate) inbound_trunks_written: bool,
+    pub(crate) admission: RawAdmission,
+    pub(crate) limit_status: LimitStatus,
     pub(crate) options_interval: Option<PeerInterval>,
     pub(crate) max_duration: Option<Patience>,
     pub(crate) status_map: StatusMap,
@@ -246,6 +259,8 @@ impl Value for RawTrunk {
             trunks_written: table.has(TRUNKS.name),
             inbound_trunks: table.optional(&INBOUND_TRUNKS),
             inbound_trunks_written: table.has(INBOUND_TRUNKS.name),
+            admission: RawAdmission::read(&mut table),
+            limit_status: table.value(&LIMIT_STATUS).value,
             options_interval: table.optional(&OPTIONS_INTERVAL).map(|at| at.value),
             max_duration: table.optional(&MAX_DURATION).map(|at| at.value),
             status_map: table.value(&STATUS_MAP).value,

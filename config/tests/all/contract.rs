@@ -96,7 +96,7 @@ fn the_short_form() {
     assert!(config.realms[0].tls.is_some());
     let tenant = &config.tenants[0];
     assert_eq!(tenant.names[0].fqdn, "t001.sbc.test");
-    assert_eq!((tenant.max_calls, tenant.numbers.count()), (Some(200), 10_002));
+    assert_eq!((tenant.limits.all.calls, tenant.numbers.count()), (Some(200), 10_002));
     assert!(tenant.numbers.contains("+1001") && tenant.numbers.contains("+442079460000"));
 }
 

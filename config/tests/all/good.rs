@@ -56,7 +56,7 @@ fn the_short_form_is_filled_with_defaults() {
     let [tenant] = &config.tenants[..] else { panic!("{:?}", config.tenants) };
     assert_eq!((&tenant.trunks[..], &tenant.inbound_trunks[..]), (&[0][..], &[0][..]));
     assert_eq!(tenant.names[0].fqdn, "sbc.example.com");
-    assert_eq!((tenant.numbers.count(), tenant.max_calls), (100, None));
+    assert_eq!((tenant.numbers.count(), tenant.limits.all.calls), (100, None));
 }
 
 #[test]
