@@ -101,7 +101,7 @@ fn configuration(c: &mut Criterion) {
     group.bench_function("read", |b| b.iter(load));
     let before = load();
     let mut after = load();
-    after.config.tenants[500].max_calls = None;
+    after.config.tenants[500].limits.all.calls = None;
     group.bench_function("diff", |b| {
         b.iter(|| black_box(config::diff(&before.config, &after.config)).len());
     });

@@ -46,6 +46,7 @@ use self::referral::Referral;
 use self::seat::Parting;
 use self::snapshot::Saved;
 use self::transfer::Transfer;
+use crate::admission::PermitBook;
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::numbers::Number;
@@ -118,6 +119,8 @@ pub struct Context<'a> {
     pub owned: &'a Owned,
     /// The ports of this call.
     pub ports: &'a mut PortBook<'a>,
+    /// Its permits.
+    pub permits: &'a mut PermitBook<'a>,
     /// What to do.
     pub out: &'a mut Vec<Do>,
 }

@@ -32,8 +32,16 @@ pub enum Cause {
     ForeignCaller,
     /// The number is known, but there is no trunk to reach it by.
     NoRoute,
+    /// The end that calls may not call this number.
+    Barred,
     /// The tenant has as many calls as it may have.
     TenantFull,
+    /// The trunk has as many calls as it may have.
+    TrunkFull,
+    /// A number has as many calls as it may have.
+    NumberFull,
+    /// The calls of a tenant, trunk or number come faster than they may.
+    TooFast,
     /// No media port is free.
     NoPorts,
     /// The daemon takes no new calls: it is stopping.
@@ -110,11 +118,10 @@ impl Cause {
             Self::Normal | Self::CallerGaveUp => 487,
             Self::Peer(status) => status,
             Self::UnknownTenant | Self::UnknownNumber | Self::NumberNotInUse | Self::NoRoute => 404,
-            Self::ForeignCaller => 403,
+            Self::ForeignCaller | Self::Barred => 403,
             Self::IncompleteNumber => 484,
-            Self::TenantFull | Self::NoPorts | Self::Draining | Self::Overload | Self::NoRecord => {
-                503
-            }
+            Self::TenantFull | Self::TrunkFull | Self::NumberFull | Self::TooFast => 503,
+            Self::NoPorts | Self::Draining | Self::Overload | Self::NoRecord => 503,
             Self::Unreachable | Self::Silent => 503,
             Self::TooManyHops => 483,
             Self::Looped | Self::DivertedTooOften => 482,
@@ -137,13 +144,17 @@ impl Cause {
         }
     }
 
+    /// Whether it is a limit that the operator has set on calls: the caller's trunk says how it wants to hear of that.
+    pub const fn is_limit(self) -> bool {
+        matches!(self, Self::TenantFull | Self::TrunkFull | Self::NumberFull | Self::TooFast)
+    }
+
     /// Whether our 503 shall say when to come back: only when it is us who are short of something. After a hop that
     /// failed it would keep the caller from calling anybody else.
     pub const fn asks_to_wait(self) -> bool {
         match self {
-            Self::TenantFull | Self::NoPorts | Self::Draining | Self::Overload | Self::NoRecord => {
-                true
-            }
+            Self::TenantFull | Self::TrunkFull | Self::NumberFull | Self::TooFast => true,
+            Self::NoPorts | Self::Draining | Self::Overload | Self::NoRecord => true,
             Self::Normal
             | Self::CallerGaveUp
             | Self::Peer(_)
@@ -152,6 +163,7 @@ impl Cause {
             | Self::IncompleteNumber
             | Self::NumberNotInUse
             | Self::ForeignCaller
+            | Self::Barred
             | Self::NoRoute
             | Self::TooManyHops
             | Self::Looped
@@ -180,9 +192,10 @@ impl Cause {
             Self::Peer(status) => q850_of_status(status),
             Self::UnknownTenant | Self::NoRoute => 3,
             Self::UnknownNumber | Self::NumberNotInUse => 1,
-            Self::ForeignCaller => 21,
+            Self::ForeignCaller | Self::Barred => 21,
             Self::IncompleteNumber => 28,
-            Self::TenantFull | Self::NoPorts | Self::Overload => 34,
+            Self::TenantFull | Self::TrunkFull | Self::NumberFull | Self::TooFast => 34,
+            Self::NoPorts | Self::Overload => 34,
             Self::Draining | Self::Unreachable | Self::NoRecord => 41,
             Self::TooManyHops | Self::Looped | Self::DivertedTooOften => 25,
             Self::BadRequest(status) => q850_of_status(status),
@@ -209,6 +222,7 @@ impl Cause {
             | Self::IncompleteNumber
             | Self::NumberNotInUse
             | Self::ForeignCaller
+            | Self::Barred
             | Self::TooManyHops
             | Self::Looped
             | Self::DivertedTooOften
@@ -220,6 +234,9 @@ impl Cause {
             | Self::NotConfirmed => Fault::Caller,
             Self::NoRoute
             | Self::TenantFull
+            | Self::TrunkFull
+            | Self::NumberFull
+            | Self::TooFast
             | Self::NoPorts
             | Self::Draining
             | Self::Overload
@@ -241,7 +258,11 @@ impl Cause {
             Self::NumberNotInUse => "number_not_in_use",
             Self::ForeignCaller => "foreign_caller",
             Self::NoRoute => "no_route",
+            Self::Barred => "barred",
             Self::TenantFull => "tenant_full",
+            Self::TrunkFull => "trunk_full",
+            Self::NumberFull => "number_full",
+            Self::TooFast => "too_fast",
             Self::NoPorts => "no_ports",
             Self::Draining => "draining",
             Self::Overload => "overload",
@@ -282,7 +303,11 @@ impl fmt::Display for Cause {
                 "the caller's number is not that of the tenant or trunk that calls"
             }
             Self::NoRoute => "no trunk leads to this number",
-            Self::TenantFull => "the tenant has reached max_calls",
+            Self::Barred => "this number may not be called from there",
+            Self::TenantFull => "the tenant has as many calls as it may have",
+            Self::TrunkFull => "the trunk has as many calls as it may have",
+            Self::NumberFull => "the number has as many calls as it may have",
+            Self::TooFast => "more calls in a second than the tenant, trunk or number may have",
             Self::NoPorts => "no media port is free",
             Self::Draining => "the gateway is stopping and takes no new calls",
             Self::Overload => "more calls come in than can be served",

@@ -107,6 +107,13 @@ pub fn warm_up() {
     let _ = national("2079460000", "GB");
 }
 
+/// Whether the numbering plan of its country says that a number (E.164) costs more than a call.
+pub fn is_premium(number: &str) -> bool {
+    let number = phonenumber::parse(None, number);
+    let kind = number.map(|number| number.number_type(&phonenumber::metadata::DATABASE));
+    kind.is_ok_and(|kind| kind == phonenumber::Type::PremiumRate)
+}
+
 fn national(digits: &str, country: &str) -> Option<String> {
     let id: Id = country.parse().ok()?;
     let number = phonenumber::parse(Some(id), digits).ok()?;

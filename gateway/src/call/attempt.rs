@@ -248,6 +248,9 @@ impl Call {
 
     /// What the caller is told of this end: what its trunk's `status_map` makes of a status of the callee.
     pub(super) fn status_for_caller(&self, cause: Cause) -> u16 {
+        if let (true, Some(End::Trunk(trunk))) = (cause.is_limit(), self.legs[CALLER].end) {
+            return self.routes.config().trunks[trunk.0].limit_status;
+        }
         match (cause, self.attempts.refused_by) {
             (Cause::Peer(status), Some(End::Trunk(trunk))) => {
                 let map = &self.routes.config().trunks[trunk.0].status_map;

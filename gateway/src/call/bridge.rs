@@ -265,7 +265,7 @@ impl Call {
             }
         } else {
             let status = self.status_for_caller(cause);
-            if cause.asks_to_wait() {
+            if cause.asks_to_wait() && status == 503 {
                 extra.push((HeaderId::RetryAfter, RETRY_AFTER.into()));
             }
             self.on_leg(CALLER, cx, |leg, _, out| leg.reject(status, None, &extra, out));

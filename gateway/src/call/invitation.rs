@@ -13,6 +13,7 @@ use super::attempt::{Sent, tenant_name, when_silent};
 use super::attempt_timers::Timer;
 use super::media_plan::MediaSide;
 use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, leg_number, port};
+use crate::admission::{Request, Way};
 use crate::failure::Cause;
 use crate::numbers::Number;
 use crate::profile::{AGENT, Caller, Profile, teams, trunk};
@@ -36,6 +37,10 @@ impl Call {
         let Address { transport, addr: remote, name } = address;
         let profile = profile(&self.routes, hop, transport, remote.is_ipv6());
         let side = self.transfer.as_ref().map_or(CALLEE, |transfer| transfer.side);
+        if let Err(cause) = self.permitted(hop, cx) {
+            self.attempts.last = cause;
+            return self.next_hop(cx);
+        }
         if !self.take_port(hop, &profile, remote, cx) {
             self.attempts.last = Cause::NoPorts;
             self.next_hop(cx);
@@ -111,6 +116,21 @@ impl Call {
         self.legs.push(CallLeg { leg, side, profile, end, peer });
         self.set_attempt(Some(at));
         self.pass_on(at, outbox, cx);
+    }
+
+    /// Whether one more call may go to the end of this hop.
+    fn permitted(&self, hop: Hop, cx: &mut Context<'_>) -> Result<(), Cause> {
+        let (end, way, help) = (hop.end(), Way::Received, self.help);
+        match &self.transfer {
+            Some(transfer) => {
+                let number = Some(transfer.asked_for());
+                cx.permits.for_target(&self.routes, Request { end, way, number, help }, cx.now)
+            }
+            None => {
+                let number = Some(self.called.as_str());
+                cx.permits.for_callee(&self.routes, Request { end, way, number, help }, cx.now)
+            }
+        }
     }
 
     /// A number is asked for by this hop, in the name of a caller.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sip_stack::leg::Event as LegEvent;
 
 use super::bridge::reason;
-use super::{Call, Context, Exchange};
+use super::{CALLER, Call, Context, Exchange};
 use crate::failure::Cause;
 
 /// Legs that have been replaced, and when they are hung up on.
@@ -25,6 +25,7 @@ impl Call {
         let side = self.legs[at].side;
         self.media.put_third(side);
         self.speakers[side] = Some(at);
+        cx.permits.settle(side == CALLER);
         self.media.end_ringback(1 - side);
         let ends = self.speakers.map(|leg| leg.and_then(|leg| self.legs[leg].end));
         self.media.set_music(self.routes.hold_music(ends));

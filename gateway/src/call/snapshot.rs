@@ -82,6 +82,11 @@ impl Snapshot {
         [self.media[CALLER].port(), self.media[CALLEE].port()]
     }
 
+    /// The number that calls, as it is shown, and the one that is called.
+    pub fn numbers(&self) -> (Option<&str>, &str) {
+        (self.caller.shown().map(|(user, _)| user), self.called.as_str())
+    }
+
     /// Who talks, if this configuration still has both, where they were met.
     pub fn ends(&self, routes: &Routes) -> Option<(End, End)> {
         Some((self.legs[CALLER].found(routes)?.end, self.legs[CALLEE].found(routes)?.end))

@@ -93,6 +93,11 @@ impl Transfer {
 }
 
 impl Call {
+    /// Whether somebody is asked to take a side's place.
+    pub const fn is_transferring(&self) -> bool {
+        self.transfer.is_some()
+    }
+
     /// A leg is asked to be replaced.
     pub(super) fn referred(
         &mut self,
@@ -177,7 +182,7 @@ impl Call {
                 let end = End::Trunk(trunk);
                 let number = uri.user().and_then(|it| Number::read(it, self.routes.country(end)));
                 let number = number.ok_or(484_u16)?;
-                let plan = self.routes.plan(end, &number, cx.rank).map_err(Cause::status)?;
+                let plan = self.routes.plan(end, &number, false, cx.rank).map_err(Cause::status)?;
                 (Whom::Number(number), plan.hops)
             }
         };

@@ -16,6 +16,7 @@ use sip_stack::uri::Uri;
 use uuid::{Builder, Uuid};
 
 use super::{Core, Output, owner};
+use crate::admission::{Permits, Request, Way};
 use crate::call::media_plan::{CallMedia, MediaSide};
 use crate::call::{Call, CallKey, NewCall, Story, leg_record, sources, tenant_name};
 use crate::cdr::LegRecord;
@@ -26,7 +27,7 @@ use crate::journal;
 use crate::locals::{self, Side};
 use crate::numbers::Number;
 use crate::profile::{AGENT, Caller, Diversions, Location, Profile, Word, teams, trunk};
-use crate::routing::{EdgeId, End, Hop, RealmId, Routes};
+use crate::routing::{EdgeId, End, Hop, Plan, RealmId, Routes};
 
 impl Core {
     pub(super) fn on_request(
@@ -95,10 +96,20 @@ impl Core {
             };
             self.trace_refusal(source, message, cause, now);
             let mut extra = vec![(HeaderId::Reason, Bytes::from(reason_header(cause)))];
-            if cause.asks_to_wait() {
+            let status = self.refusal_status(source, message, cause);
+            if cause.asks_to_wait() && status == 503 {
                 extra.push((HeaderId::RetryAfter, RETRY_AFTER.into()));
             }
-            self.refuse(server, message, cause.status(), &extra, now);
+            self.refuse(server, message, status, &extra, now);
+        }
+    }
+
+    /// A trunk says how it wants to hear of limits.
+    fn refusal_status(&self, source: &Source, message: &Message, cause: Cause) -> u16 {
+        let caller = cause.is_limit().then(|| enter(&self.routes, source, message).ok()).flatten();
+        match caller.map(|entry| entry.from) {
+            Some(End::Trunk(trunk)) => self.routes.config().trunks[trunk.0].limit_status,
+            Some(End::Tenant(_)) | None => cause.status(),
         }
     }
 
@@ -187,8 +198,8 @@ impl Core {
         }
         identity.contact = entry.profile.face.contact(Some(called.as_str()));
 
-        let plan = routes.plan(entry.from, &called, |place| self.health.rank(place, now))?;
-        let first = *plan.hops.first().ok_or(Cause::NoRoute)?;
+        let rank = |place| self.health.rank(place, now);
+        let plan = routes.plan(entry.from, &called, help, rank)?;
 
         let wall = self.wall(now);
         let asserted = Caller::asserted_in(message, country);
@@ -200,9 +211,10 @@ impl Core {
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);
         let begun = Arc::new(story.record().clone());
-        let permit = self.admission.admit(&routes, entry.from, first.end(), help)?;
+        let asked = Asked { from: entry.from, caller: &caller, called: called.as_str(), help };
+        let (plan, first, permits) = self.admit(plan, asked, now)?;
         let key = self.slots.next_key();
-        self.slots.open(key, Some(permit), Vec::new(), Arc::clone(&begun));
+        self.slots.open(key, permits, Vec::new(), Arc::clone(&begun));
         let ports = self.ports_for(key, source, message, &entry, first, now);
         let ports = ports.inspect_err(|_| self.reap(key, now))?;
 
@@ -240,6 +252,46 @@ impl Core {
         };
         self.begin(key, now, |cx| Call::start(new, cx));
         Ok(())
+    }
+
+    /// The permits of a call that is to be, and the hops by which it may go: those of ends that are full last. No permit is
+    /// taken before it is known that both are granted, so that a refused call takes nobody's turn.
+    fn admit(
+        &mut self,
+        mut plan: Plan,
+        asked: Asked<'_>,
+        now: Instant,
+    ) -> Result<(Plan, Hop, Permits), Cause> {
+        let routes = Arc::clone(&self.routes);
+        let Asked { from, caller, called, help } = asked;
+        let number = caller.shown().map(|(user, _)| user);
+        let made = Request { end: from, way: Way::Made, number, help };
+        self.admission.check(&routes, made, now)?;
+        let received = |end| Request { end, way: Way::Received, number: Some(called), help };
+        let mut full: Vec<(End, Cause)> = Vec::new();
+        let mut fits: Vec<End> = Vec::new();
+        for end in plan.hops.iter().map(|hop| hop.end()) {
+            if fits.contains(&end) || full.iter().any(|(other, _)| *other == end) {
+                continue;
+            }
+            match self.admission.check(&routes, received(end), now) {
+                Ok(()) => fits.push(end),
+                Err(cause) => full.push((end, cause)),
+            }
+        }
+        // They may have room when it comes to them.
+        plan.hops.sort_by_key(|hop| !fits.contains(&hop.end()));
+        let first = plan.hops.first().copied().filter(|hop| fits.contains(&hop.end()));
+        let first = first.ok_or(full.first().map_or(Cause::NoRoute, |(_, cause)| *cause))?;
+        let callee = Some(self.admission.admit(&routes, received(first.end()), now)?);
+        let caller = match self.admission.admit(&routes, made, now) {
+            Ok(permit) => Some(permit),
+            Err(cause) => {
+                self.admission.release_all(Permits { callee, ..Permits::default() });
+                return Err(cause);
+            }
+        };
+        Ok((plan, first, Permits { caller, callee, target: None }))
     }
 
     /// What an INVITE says of its leg, for the record; `end` is whose it is.
@@ -312,6 +364,14 @@ impl Core {
         draft.push(HeaderId::Server, AGENT);
         self.endpoint.respond(server, draft, now);
     }
+}
+
+/// A call that wants permits.
+struct Asked<'a> {
+    from: End,
+    caller: &'a Caller,
+    called: &'a str,
+    help: bool,
 }
 
 /// Why an INVITE leads to no call.

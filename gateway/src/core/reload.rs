@@ -106,6 +106,7 @@ impl Core {
         self.owned = Owned::new(config);
         self.health.replace(&routes, now, &mut self.random);
         self.departed.note(&self.routes, &routes, now);
+        self.admission.forget_idle(now);
         let former = std::mem::replace(&mut self.routes, routes);
         for (local, why) in renewal.locals {
             self.retire_up_to(local, renewal.last, why, now);

@@ -19,11 +19,13 @@ use std::time::{Duration, Instant, SystemTime};
 use media_relay::{Command, Port, SessionId, SessionState};
 
 use super::{Core, Output};
+use crate::admission::{Permits, Request, Way};
 use crate::call::{Call, CallKey, Snapshot, Story};
 use crate::cdr::Record;
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::journal::{CallId, Entry, Orphan, Restorable};
+use crate::routing::End;
 
 /// What became of calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,15 +115,22 @@ impl Core {
                 if late { "it was left for too long" } else { "the configuration has changed" };
             tracing::warn!(call = %id, why, "a call cannot be restored");
             let mut call = Call::farewell(snapshot, &routes, session, seen, now, wall)?;
-            self.slots.open(key, None, Vec::new(), begun);
+            self.slots.open(key, Permits::default(), Vec::new(), begun);
             self.begin(key, now, |cx| {
                 call.part(cx);
                 call
             });
             return Some(false);
         };
-        let permit = ends.map(|(from, to)| self.admission.readmit(&routes, from, to));
-        self.slots.open(key, permit, ports.to_vec(), Arc::clone(&begun));
+        let (calls, called) = snapshot.numbers();
+        let mut permit = |end: End, way, number| {
+            let asked = Request { end, way, number, help: false };
+            self.admission.readmit(&routes, asked, now)
+        };
+        let caller = ends.map(|(from, _)| permit(from, Way::Made, calls));
+        let callee = ends.map(|(_, to)| permit(to, Way::Received, Some(called)));
+        let permits = Permits { caller, callee, target: None };
+        self.slots.open(key, permits, ports.to_vec(), Arc::clone(&begun));
         #[cfg(test)]
         self.spring(super::inputs::Trap::Restore);
         let call = Call::restore(snapshot, &routes, session, ports, now, wall);

@@ -16,7 +16,7 @@ use sip_stack::leg::{Action, Leg, State};
 use sip_stack::message::{Draft, HeaderId};
 
 use super::{Asker, Core, LONGEST_FAREWELL, Output, call_of, owner};
-use crate::admission::Permit;
+use crate::admission::{PermitBook, Permits};
 use crate::call::{Call, CallKey, Context, Do, PortBook, Story};
 use crate::cdr::Record;
 use crate::event::Event;
@@ -27,7 +27,7 @@ use crate::journal::Entry;
 #[derive(Debug)]
 pub(super) struct Slot {
     call: Option<Box<Call>>,
-    permit: Option<Permit>,
+    permits: Permits,
     ports: Vec<Port>,
     tags: Vec<Bytes>,
     /// Its INVITE transactions, for CANCEL: leg, token.
@@ -66,13 +66,13 @@ impl Slots {
     pub(super) fn open(
         &mut self,
         key: CallKey,
-        permit: Option<Permit>,
+        permits: Permits,
         ports: Vec<Port>,
         begun: Arc<Record>,
     ) {
         let slot = Slot {
             call: None,
-            permit,
+            permits,
             ports,
             tags: Vec::new(),
             invites: Vec::new(),
@@ -278,6 +278,7 @@ impl Core {
         let mut identifiers = || (endpoint.new_call_id(), endpoint.new_tag());
         let mut ports =
             PortBook { ports: &mut self.ports, pools: &self.pools, held: &mut slot.ports };
+        let mut permits = PermitBook { admission: &mut self.admission, held: &mut slot.permits };
         let flows = &self.flows;
         let opened = |local, remote| flows.opened_at(local, remote);
         let health = &self.health;
@@ -291,6 +292,7 @@ impl Core {
             opened: &opened,
             owned: &self.owned,
             ports: &mut ports,
+            permits: &mut permits,
             out: &mut todo,
         };
         #[cfg(test)]
@@ -417,10 +419,12 @@ impl Core {
         let Some(slot) = self.slots.slots.get_mut(&key) else { return };
         let Some(call) = &mut slot.call else { return };
         // A call that is over takes nobody's place, whatever is still owed for it.
-        if call.is_over()
-            && let Some(permit) = slot.permit.take()
+        if call.is_over() {
+            self.admission.release_all(std::mem::take(&mut slot.permits));
+        } else if !call.is_transferring()
+            && let Some(permit) = slot.permits.target.take()
         {
-            self.admission.release(&permit);
+            self.admission.release(permit);
         }
         if let Some(snapshot) = call.news(now, wall) {
             slot.kept = Arc::new(snapshot.record().clone());
@@ -469,9 +473,7 @@ impl Core {
             self.endpoint.release(owner(key, leg), now);
             self.delivery.forget(owner(key, leg));
         }
-        if let Some(permit) = &slot.permit {
-            self.admission.release(permit);
-        }
+        self.admission.release_all(slot.permits);
         for port in slot.ports {
             self.ports.release(port, now);
         }

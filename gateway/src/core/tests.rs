@@ -13,6 +13,7 @@ use crate::cdr::Record;
 use crate::event::Refusal;
 use crate::routing::tests::config;
 
+mod admission;
 mod calls;
 mod causes;
 mod diversion;

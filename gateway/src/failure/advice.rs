@@ -34,7 +34,11 @@ impl Cause {
             | Self::NumberNotInUse
             | Self::ForeignCaller
             | Self::NoRoute
+            | Self::Barred
             | Self::TenantFull
+            | Self::TrunkFull
+            | Self::NumberFull
+            | Self::TooFast
             | Self::NoPorts
             | Self::Draining
             | Self::Overload
@@ -78,7 +82,13 @@ impl Cause {
                 "`numbers` and `foreign_caller` of the tenant or trunk, and the number that the caller shows"
             }
             Self::NoRoute => "`trunks` of the tenant or trunk that calls",
-            Self::TenantFull => "`max_calls` of the tenant",
+            Self::Barred => "`barred` and `unbarred` of the tenant or trunk that calls",
+            Self::TenantFull => "`max_calls` and `limits` of the tenant",
+            Self::TrunkFull => "`max_calls` and `limits` of the trunk",
+            Self::NumberFull => "`limits.number` of the tenant and the trunk",
+            Self::TooFast => {
+                "`per_second` in `limits` of the tenant and the trunk, and who calls so often"
+            }
             Self::NoPorts => {
                 "the port ranges of `[media]`; `trunkgate check` says how many calls they allow"
             }

@@ -3,6 +3,7 @@
 //! Pure look-ups over one configuration. A call's ends are each a tenant or a trunk, and both are treated alike:
 //! each owns numbers, takes calls from certain trunks, and sends calls by certain trunks.
 
+mod barring;
 mod identify;
 mod lookup;
 mod ownership;

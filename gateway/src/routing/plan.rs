@@ -113,6 +113,7 @@ impl Routes {
         &self,
         from: End,
         called: &Number,
+        help: bool,
         rank: impl Fn(Place) -> u8,
     ) -> Result<Plan, Cause> {
         let owner = match from {
@@ -131,6 +132,7 @@ impl Routes {
         let mut hops: Vec<Hop> = match owner {
             Some(End::Tenant(tenant)) => self.hops_to_tenant(tenant),
             Some(End::Trunk(trunk)) => self.hops_to_trunk(trunk).collect(),
+            None if !help && self.bars(from, called) => return Err(Cause::Barred),
             None => self.hops_out(from),
         };
         hops.sort_by_key(|hop| rank(hop.place()));

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{
-    CallerId, Config, Dns, EarlyMedia, Edge, ForeignCaller, Gateway, Host, Key, Listener, Log,
-    LogFormat, LogLevel, Match, MediaAddress, MediaNetworks, MediaPool, Numbers, Peer, Realm,
-    Refer, Roots, Srtp, States, Tenant, TenantName, Transport, Trunk,
+    Barring, Bound, CallerId, Config, Dns, EarlyMedia, Edge, ForeignCaller, Gateway, Host, Key,
+    Limits, Listener, Log, LogFormat, LogLevel, Match, MediaAddress, MediaNetworks, MediaPool,
+    Numbers, Peer, Realm, Refer, Roots, Srtp, States, Tenant, TenantName, Transport, Trunk,
 };
 
 use super::*;
@@ -139,6 +139,9 @@ fn trunk(
         foreign_caller: if numbers.is_empty() { ForeignCaller::Pass } else { ForeignCaller::Main },
         trunks: trunks.to_vec(),
         inbound_trunks: inbound.to_vec(),
+        limits: Limits::default(),
+        barring: Barring::default(),
+        limit_status: 503,
         options_interval: None,
         max_duration: None,
         status_map: [(500, 503), (502, 503)].into(),
@@ -156,7 +159,8 @@ fn tenant(name: &str, trunks: &[usize], numbers: &str, max_calls: Option<u32>) -
         states: States::default(),
         main_number: first(numbers),
         foreign_caller: ForeignCaller::Main,
-        max_calls,
+        limits: Limits { all: Bound { calls: max_calls, rate: None }, ..Limits::default() },
+        barring: Barring::default(),
         max_duration: None,
         country: config::Country::parse("GB"),
         hold_music: None,
@@ -184,7 +188,7 @@ const T2: End = End::Tenant(TenantId(1));
 /// The ends that a call would try, in order, without repetition.
 fn ends(from: End, called: &str) -> Result<Vec<End>, Cause> {
     let called = Called::read(called.as_bytes(), None).unwrap();
-    let plan = routes().plan(from, &called, |_| 0)?;
+    let plan = routes().plan(from, &called, false, |_| 0)?;
     let mut ends: Vec<End> = plan.hops.iter().map(|hop| hop.end()).collect();
     ends.dedup();
     Ok(ends)
@@ -225,7 +229,7 @@ fn tenants_that_share_a_trunk_reach_each_other() {
     config.tenants[1].inbound_trunks.push(0);
     let routes = Routes::new(Arc::new(config));
     let called = Called::read(b"+12025550100", None).unwrap();
-    let plan = routes.plan(T1, &called, |_| 0).unwrap();
+    let plan = routes.plan(T1, &called, false, |_| 0).unwrap();
     assert!(plan.hops.iter().all(|hop| hop.end() == T2));
     assert_eq!(ends(T1, "+12025550100"), Ok(vec![A]), "without a shared trunk it goes out");
 }
@@ -234,7 +238,7 @@ fn tenants_that_share_a_trunk_reach_each_other() {
 fn proxies_that_are_down_come_last() {
     let called = Called::read(b"+442079460001", None).unwrap();
     let plan = routes()
-        .plan(A, &called, |place| u8::from(matches!(place, Place::Proxy { proxy: 0, .. })))
+        .plan(A, &called, false, |place| u8::from(matches!(place, Place::Proxy { proxy: 0, .. })))
         .unwrap();
     let order: Vec<usize> = plan
         .hops

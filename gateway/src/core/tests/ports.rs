@@ -13,7 +13,7 @@ fn call(n: usize) -> String {
 #[test]
 fn without_ports_a_call_is_503_with_its_cause_and_nobody_is_called() {
     let mut config = config();
-    config.tenants[0].max_calls = None;
+    config.tenants[0].limits.all.calls = None;
     let mut world = World::with(config);
     let mut invites = Vec::new();
     for n in 0..50 {

@@ -133,7 +133,7 @@ fn r05_a_limit_counts_the_calls_that_began_before() {
     let (_, ok) = answered(&mut world);
     reload(&mut world, |config| {
         config.tenants.reverse();
-        config.tenants[1].max_calls = Some(1);
+        config.tenants[1].limits.all.calls = Some(1);
     });
     let again = carrier_invite("+442079460001", PLAIN);
     world.hear(CARRIER, &again.replace("c1", "c5"));

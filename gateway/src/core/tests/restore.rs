@@ -510,7 +510,7 @@ fn restored_calls_count_against_their_tenant() {
     let mut world = World::new();
     answered(&mut world);
     let mut one = config();
-    one.tenants[0].max_calls = Some(1);
+    one.tenants[0].limits.all.calls = Some(1);
     let (mut world, _) = restarted_with(&world, one, Duration::ZERO);
     let other = second_invite();
     world.hear(CARRIER, &other);

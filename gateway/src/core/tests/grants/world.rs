@@ -115,7 +115,7 @@ pub(super) fn random_config(dice: &mut Dice) -> Config {
         let mut tenant = base.tenants[0].clone();
         tenant.name = format!("tenant-{at}");
         tenant.names[0].fqdn = format!("n{at}.sbc.test");
-        tenant.max_calls = None;
+        tenant.limits.all.calls = None;
         tenant.trunks = some_trunks(&config, Some(at), None, dice);
         tenant.inbound_trunks = more(&tenant.trunks, some_trunks(&config, Some(at), None, dice));
         config.tenants.push(tenant);

@@ -100,7 +100,7 @@ impl Stage {
         };
         left("calls", core.unfinished());
         left("dialogs", core.dialogs.len());
-        left("permits", core.admission.by_tenant().len());
+        left("permits", core.admission.all_calls() as usize);
         left("deadlines of calls", usize::from(core.slots.poll_timeout().is_some()));
         left("requests under way", core.delivery.waiting());
         left("look-ups", core.lookups.len());
