@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::emergency::Site;
 use crate::inventory::States;
 use crate::key::{AnyKey, Presence};
 use crate::limits::{Barring, Limits};
@@ -15,7 +16,7 @@ use crate::model::{
 };
 use crate::numbers::Numbers;
 use crate::read::Choice;
-use crate::section::{admission, callers, edge, gateway, media, realm, tenant, trunk};
+use crate::section::{admission, callers, edge, emergency, gateway, media, realm, tenant, trunk};
 use crate::text::address::SIGNALLED;
 use crate::text::scalar::{LogNumbers, Patience};
 
@@ -59,6 +60,7 @@ pub(crate) fn blocks(config: &Config) -> Vec<Block<'_>> {
     blocks.extend(shared.map(|trunk| of_trunk(config, trunk)));
     for (index, tenant) in config.tenants.iter().enumerate() {
         blocks.push(of_tenant(config, tenant));
+        blocks.extend(tenant.emergency.sites.iter().map(|site| of_site(tenant, site)));
         let owned = config.trunks.iter().filter(|trunk| trunk.owner == Some(index));
         blocks.extend(owned.map(|trunk| of_trunk(config, trunk)));
     }
@@ -297,10 +299,34 @@ fn of_tenant<'a>(config: &'a Config, of: &'a Tenant) -> Block<'a> {
         .into_iter()
         .chain(of_admission(&of.limits, &of.barring))
         .chain([
+            maybe(
+                &emergency::TRUNKS,
+                (!of.emergency.trunks.is_empty())
+                    .then(|| list(of.emergency.trunks.iter().map(trunk))),
+            ),
+            maybe(
+                &emergency::NUMBERS,
+                of.emergency.numbers.as_ref().map(|all| list(all.iter().map(text))),
+            ),
             maybe(&tenant::HOLD_MUSIC, of.hold_music.as_deref().map(path)),
             maybe(&tenant::MAX_DURATION, of.max_duration.map(span)),
         ])
         .collect(),
+        restart: false,
+    }
+}
+
+fn of_site<'a>(tenant: &'a Tenant, of: &'a Site) -> Block<'a> {
+    let numbers = of.numbers.ranges().iter().map(text);
+    Block {
+        file: Some(&tenant.name),
+        title: "[[site]]",
+        subject: format!("tenant \"{}\", site \"{}\"", tenant.name, of.name),
+        entries: vec![
+            set(&emergency::NAME, text(&of.name)),
+            set(&emergency::OF, list(numbers)),
+            set(&emergency::ELIN, list(of.elins.iter().map(text))),
+        ],
         restart: false,
     }
 }

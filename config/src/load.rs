@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use crate::fault::{Draft, Findings};
 use crate::number_file;
 use crate::read::{Node, Value};
+use crate::section::emergency::RawSite;
 use crate::section::gateway::TENANTS;
 use crate::section::numbers::{Numbered, NumbersEntry};
 use crate::section::root::{RawMain, RawTenantFile};
@@ -42,6 +43,7 @@ impl Raw {
 pub(crate) struct RawUnit {
     pub(crate) tenant: RawTenant,
     pub(crate) trunks: Vec<RawTrunk>,
+    pub(crate) sites: Vec<RawSite>,
     /// All its numbers, also those of files.
     pub(crate) numbers: Vec<At<Numbered>>,
 }
@@ -80,12 +82,14 @@ pub(crate) fn read(path: &Path, out: &mut Findings) -> Option<Raw> {
             }
         };
         whole &= read.1;
-        let Some(RawTenantFile { tenant: Some(tenant), mut trunks }) = read.0 else { continue };
+        let Some(RawTenantFile { tenant: Some(tenant), mut trunks, sites }) = read.0 else {
+            continue;
+        };
         for trunk in &mut trunks {
             trunk.numbers = numbers(&trunk.entries, out);
         }
         let numbers = numbers(&tenant.numbers, out);
-        tenants.push(RawUnit { tenant, trunks, numbers });
+        tenants.push(RawUnit { tenant, trunks, sites, numbers });
     }
     tenants.sort_by(|a, b| {
         let name = |unit: &RawUnit| unit.tenant.name.as_ref().map(|at| at.value.clone());

@@ -15,6 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::country::Country;
+use crate::emergency::Emergency;
 use crate::inventory::States;
 use crate::limits::{Barring, Limits};
 use crate::numbers::{Number, Numbers};
@@ -431,6 +432,8 @@ pub struct Tenant {
     pub limits: Limits,
     /// Which numbers it may not call.
     pub barring: Barring,
+    /// How its calls for help go.
+    pub emergency: Emergency,
     /// The longest call, from its answer; `None`: unlimited.
     pub max_duration: Option<Duration>,
     /// How its national numbers are read.

@@ -6,6 +6,7 @@
 
 mod callers;
 mod edge;
+mod emergency;
 mod identity;
 mod media;
 mod name;

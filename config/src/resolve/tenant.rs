@@ -11,7 +11,7 @@ use crate::resolve::edge::{EdgeOf, empty};
 use crate::resolve::identity;
 use crate::resolve::name::subject;
 use crate::resolve::route::{End, Routes, routes};
-use crate::resolve::{Names, callers};
+use crate::resolve::{Names, callers, emergency};
 use crate::section::edge;
 use crate::section::tenant::RawTenant;
 use crate::source::{At, Span};
@@ -98,6 +98,7 @@ fn one(
     );
     let written = raw.main_number.as_ref();
     let main_number = callers::main_number(&subject, written, &unit.numbers, out);
+    let emergency = emergency::resolve(unit, index, &outbound, names, out);
     Some(Tenant {
         name: raw.name.as_ref()?.value.0.clone(),
         names: fqdns?,
@@ -108,6 +109,7 @@ fn one(
         main_number,
         foreign_caller: raw.foreign_caller.unwrap_or(ForeignCaller::Main),
         limits: raw.admission.limits.clone(),
+        emergency,
         barring: raw.admission.barring.clone(),
         max_duration: raw.max_duration.map(|longest| longest.0),
         country: raw.country,

@@ -6,6 +6,7 @@
 pub(crate) mod admission;
 pub(crate) mod callers;
 pub(crate) mod edge;
+pub(crate) mod emergency;
 pub(crate) mod failover;
 pub(crate) mod gateway;
 pub(crate) mod limits;
@@ -35,5 +36,6 @@ pub(crate) static ALL: &[&Section] = &[
     &trunk::TRUNK,
     &trunk::MATCH_SECTION,
     &tenant::TENANT,
+    &emergency::SITE,
     &admission::LIMITS_SECTION,
 ];

@@ -6,6 +6,7 @@ use crate::fault::Findings;
 use crate::key::{Key, Section};
 use crate::read::{Node, Table, Value};
 use crate::section::edge::{RawDefault, RawEdge};
+use crate::section::emergency::RawSite;
 use crate::section::gateway::{RawAdmin, RawDns, RawGateway, RawLog, RawTls};
 use crate::section::media::RawMedia;
 use crate::section::realm::{RawCarrier, RawRealm};
@@ -28,6 +29,9 @@ static DNS: Key<RawDns> = Key::optional("dns", "How names are resolved.");
 static TRUNK: Key<Vec<At<RawTrunk>>> = Key::optional("trunk", "SIP peers, each [[trunk]].");
 static TENANT: Key<RawTenant> = Key::required("tenant", "The customer.");
 
+static SITE: Key<Vec<At<RawSite>>> =
+    Key::optional("site", "Places from which its users call for help, each [[site]].");
+
 pub(crate) static MAIN: Section = Section {
     title: "gateway.toml",
     doc: "The main file.",
@@ -41,7 +45,7 @@ pub(crate) static MAIN: Section = Section {
 pub(crate) static TENANT_FILE: Section = Section {
     title: "a tenant's file",
     doc: "One tenant.",
-    keys: &[&SCHEMA, &TENANT, &TRUNK],
+    keys: &[&SCHEMA, &TENANT, &TRUNK, &SITE],
     named: None,
 };
 
@@ -69,6 +73,7 @@ pub(crate) struct RawMain {
 pub(crate) struct RawTenantFile {
     pub(crate) tenant: Option<RawTenant>,
     pub(crate) trunks: Vec<RawTrunk>,
+    pub(crate) sites: Vec<RawSite>,
 }
 
 impl Value for RawMain {
@@ -107,6 +112,7 @@ impl Value for RawTenantFile {
         let raw = Self {
             tenant: table.required(&TENANT).map(|at| at.value),
             trunks: list(table.optional(&TRUNK)).collect(),
+            sites: list(table.optional(&SITE)).collect(),
         };
         table.finish();
         Some(raw)

@@ -10,6 +10,7 @@ use crate::numbers::Number;
 use crate::read::{Node, Table, Value};
 use crate::section::admission::{self, RawAdmission};
 use crate::section::callers;
+use crate::section::emergency::{self, RawEmergency};
 use crate::section::numbers::NumbersEntry;
 use crate::source::{At, Span};
 use crate::text::file::FilePath;
@@ -74,6 +75,8 @@ pub(crate) static TENANT: Section = Section {
         &admission::LIMITS,
         &admission::BARRED,
         &admission::UNBARRED,
+        &emergency::TRUNKS,
+        &emergency::NUMBERS,
         &HOLD_MUSIC,
         &MAX_DURATION,
         &callers::MAIN_NUMBER,
@@ -101,6 +104,7 @@ pub(crate) struct RawTenant {
     pub(crate) foreign_caller: Option<ForeignCaller>,
     pub(crate) country: Option<Country>,
     pub(crate) admission: RawAdmission,
+    pub(crate) emergency: RawEmergency,
     pub(crate) hold_music: Option<At<FilePath>>,
     pub(crate) max_duration: Option<Patience>,
     pub(crate) span: Span,
@@ -127,6 +131,7 @@ impl Value for RawTenant {
             foreign_caller: table.optional(&callers::FOREIGN_CALLER).map(|at| at.value),
             country: table.optional(&COUNTRY).map(|at| at.value),
             admission: RawAdmission::read(&mut table),
+            emergency: RawEmergency::read(&mut table),
             hold_music: table.optional(&HOLD_MUSIC),
             max_duration: table.optional(&MAX_DURATION).map(|at| at.value),
             span: node.span,
