@@ -4,6 +4,7 @@
 //! and the admin pages; `records` writes CDRs; the relay has its own. They meet in bounded queues. Beside them the allocator
 //! has up to one for each processor, which give memory back to the system.
 
+mod callbacks;
 mod capacity;
 mod driver;
 mod durable;
@@ -227,7 +228,7 @@ async fn serve(
     };
     let epoch = opened.epoch;
     let mut core = Core::new(core, clock());
-    let durable = take_up(&mut core, opened)?;
+    let durable = take_up(&mut core, state, opened)?;
     let pages = config.admin.map(|address| {
         let failed = |source| Failure::Admin { address, source };
         Pages::new(address, admin, exporter, Arc::clone(&health), service.handle()).map_err(failed)
@@ -271,7 +272,7 @@ fn journal(state: &Path, key: &StateKey, epoch: u32) -> Result<journal::Opened, 
 }
 
 /// Goes on with what dead processes left.
-fn take_up(core: &mut Core, opened: journal::Opened) -> Result<Durable, Failure> {
+fn take_up(core: &mut Core, state: &Path, opened: journal::Opened) -> Result<Durable, Failure> {
     let journal::Opened { journal, store, left, .. } = opened;
     let Left { calls, ended, unreadable, dead } = left;
     let records = Records::start(store).map_err(system("a thread"))?;
@@ -280,6 +281,7 @@ fn take_up(core: &mut Core, opened: journal::Opened) -> Result<Durable, Failure>
     for record in ended {
         durable.keep(&Kept::Ended(Box::new(record)));
     }
+    core.learn_callbacks(callbacks::read(state), clock());
     let Restored { resumed, cut } = core.restore(calls, clock());
     if resumed + cut + late + unreadable > 0 {
         warn!(resumed, cut, late, unreadable, "taken up what a process that died had left");

@@ -3,7 +3,7 @@
 //! The way of a call: trunk identified → tenant → admission → plan → ports → call.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use media_relay::{Port, SessionId};
@@ -20,14 +20,13 @@ use crate::admission::{Permits, Request, Way};
 use crate::call::media_plan::{CallMedia, MediaSide};
 use crate::call::{Call, CallKey, NewCall, Story, leg_record, sources, tenant_name};
 use crate::cdr::LegRecord;
-use crate::emergency::is_emergency;
 use crate::event::Event;
 use crate::failure::{Cause, RETRY_AFTER, reason_header};
 use crate::journal;
 use crate::locals::{self, Side};
-use crate::numbers::Number;
+use crate::numbers::{Masked, Number};
 use crate::profile::{AGENT, Caller, Diversions, Location, Profile, Word, teams, trunk};
-use crate::routing::{EdgeId, End, Hop, Plan, RealmId, Routes};
+use crate::routing::{EdgeId, End, Hop, Plan, RealmId, Routes, TenantId};
 
 impl Core {
     pub(super) fn on_request(
@@ -186,32 +185,40 @@ impl Core {
         let called = Number::read(&dialled, routes.country(entry.from));
         let called = called.ok_or(Cause::IncompleteNumber)?;
         let country = routes.country(entry.from);
-        let help = is_emergency(message.uri()) && !routes.is_extension(entry.from, &called);
-        if !self.recordable && !help {
+        let help = routes.is_help(entry.from, message.uri(), &called);
+        let wall = self.wall(now);
+        let back = self.called_back(entry.from, &called, wall);
+        let (called, back) = back.map_or((called, None), |(tenant, whom)| (whom, Some(tenant)));
+        // No limit holds for either.
+        let free = help || back.is_some();
+        if !self.recordable && !free {
             return Err(Cause::NoRecord.into());
         }
         let Profile { caller_id: place, vouches, .. } = entry.profile;
         let caller = Caller::of(message, Word { place, country, vouches, help });
         let diversions = Diversions::of(message, country, vouches);
-        if diversions.is_loop() && !help {
+        if diversions.is_loop() && !free {
             return Err(Cause::DivertedTooOften.into());
         }
         identity.contact = entry.profile.face.contact(Some(called.as_str()));
 
         let rank = |place| self.health.rank(place, now);
-        let plan = routes.plan(entry.from, &called, help, rank)?;
-
-        let wall = self.wall(now);
+        let plan = match back {
+            Some(tenant) => routes.plan_back(tenant, rank)?,
+            None => routes.plan(entry.from, &called, help, rank)?,
+        };
         let asserted = Caller::asserted_in(message, country);
         let diverted_by = diversions.last().map(str::to_owned);
         let diversions = diversions.known(|number| routes.may_divert(entry.from, number));
         let diverted = diversions.last().is_some();
-        let caller = routes.granted(entry.from, caller, diverted, help)?;
+        let caller = routes.granted(entry.from, caller, diverted, free)?;
+        let caller = if help { self.ask_for_help(entry.from, caller, wall) } else { caller };
         let record = LegRecord { asserted, diverted_by, ..self.said_by(source, message, &entry) };
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);
         let begun = Arc::new(story.record().clone());
-        let asked = Asked { from: entry.from, caller: &caller, called: called.as_str(), help };
+        let asked =
+            Asked { from: entry.from, caller: &caller, called: called.as_str(), help: free };
         let (plan, first, permits) = self.admit(plan, asked, now)?;
         let key = self.slots.next_key();
         self.slots.open(key, permits, Vec::new(), Arc::clone(&begun));
@@ -240,7 +247,7 @@ impl Core {
             called,
             diversions,
             location: Location::of(message),
-            help,
+            help: free,
             profile: entry.profile,
             from: entry.from,
             peer: source.remote.ip(),
@@ -252,6 +259,45 @@ impl Core {
         };
         self.begin(key, now, |cx| Call::start(new, cx));
         Ok(())
+    }
+
+    /// Whom a call of a trunk means that calls back whoever called for help.
+    fn called_back(
+        &self,
+        from: End,
+        called: &Number,
+        wall: SystemTime,
+    ) -> Option<(TenantId, Number)> {
+        let (End::Trunk(_), Number::Public(number)) = (from, called) else { return None };
+        let back = self.callbacks.find(number, wall)?;
+        let tenant = self.routes.tenant_named(&back.tenant)?;
+        Some((tenant, Number::read(back.caller.as_bytes(), None)?))
+    }
+
+    /// A tenant's call for help, in the name of its site; whoever is shown may be called back.
+    fn ask_for_help(&mut self, from: End, caller: Caller, wall: SystemTime) -> Caller {
+        let End::Tenant(tenant) = from else { return caller };
+        let Some(number) = caller.shown().map(|(user, _)| user.to_owned()) else { return caller };
+        let tenant = self.routes.config().tenants[tenant.0].name.clone();
+        let site = self.routes.site_of(from, &number);
+        let elins: Vec<String> =
+            site.iter().flat_map(|site| &site.elins).map(ToString::to_string).collect();
+        let elin = self.callbacks.choose(&elins, &tenant, &number, wall);
+        let shown = elin.unwrap_or(&number);
+        let hidden = self.routes.config().log.mask_numbers;
+        tracing::warn!(
+            tenant,
+            site = site.map(|site| site.name.as_str()),
+            caller = %Masked::new(&number, hidden),
+            shown = %Masked::new(shown, hidden),
+            "a call for help"
+        );
+        self.callbacks.note(shown, &tenant, &number, wall);
+        self.outputs.push_back(Output::Callbacks(self.callbacks.all()));
+        match elin {
+            Some(elin) => caller.replaced([true; 2], Some(elin)),
+            None => caller,
+        }
     }
 
     /// The permits of a call that is to be, and the hops by which it may go: those of ends that are full last. No permit is

@@ -4,6 +4,7 @@
 //! the time; after each, its owner drains [`Core::poll_output`] and reads [`Core::poll_timeout`]. No socket, no clock,
 //! no file, no task.
 
+mod callback;
 mod delivery;
 mod door;
 mod flows;
@@ -31,8 +32,10 @@ use sip_stack::locate::{self, Kind, Locator, LookupId, QueryId};
 use sip_stack::message::Message;
 use sip_stack::transport::{FlowId, Source, Target};
 
+pub use self::callback::Callback;
 pub use self::restore::Restored;
 
+use self::callback::Callbacks;
 use self::delivery::Delivery;
 use self::door::Door;
 use self::flows::Flows;
@@ -112,6 +115,8 @@ pub enum Output {
     },
     /// Keep this: never lost, and before anything that comes with it is sent.
     Journal(Entry),
+    /// Keep these in place of those before: who may be called back after a call for help.
+    Callbacks(Vec<Callback>),
     /// May be dropped.
     Event(Event),
 }
@@ -142,6 +147,7 @@ pub struct Core {
     endpoint: Endpoint,
     locator: Locator,
     admission: Admission,
+    callbacks: Callbacks,
     health: Health,
     delivery: Delivery,
     door: Door,
@@ -201,6 +207,7 @@ impl Core {
             ports,
             birth: (now, wall),
             admission: Admission::default(),
+            callbacks: Callbacks::default(),
             health: Health::new(&routes, now, &mut random),
             delivery: Delivery::default(),
             door: Door::default(),
@@ -252,6 +259,12 @@ impl Core {
     /// Whether what must be kept of a new call can be kept; while not, new calls are refused.
     pub const fn set_recordable(&mut self, recordable: bool) {
         self.recordable = recordable;
+    }
+
+    /// Takes in who may be called back, as another process has kept it.
+    pub fn learn_callbacks(&mut self, kept: Vec<Callback>, now: Instant) {
+        let wall = self.wall(now);
+        self.callbacks.learn(kept, wall);
     }
 
     /// Takes no new calls from now on.

@@ -22,6 +22,7 @@ mod failover;
 mod faults;
 mod flows;
 mod grants;
+mod help;
 mod hold;
 mod identity;
 mod isolation;
@@ -53,6 +54,8 @@ struct World {
     records: Vec<Record>,
     /// Everything else that was to be kept.
     journal: Vec<Entry>,
+    /// Who may be called back.
+    callbacks: Vec<Callback>,
     /// How many processes came before.
     restarts: u32,
     /// The relay tells no figures.
@@ -135,6 +138,7 @@ impl World {
             sent: VecDeque::new(),
             records: Vec::new(),
             journal: Vec::new(),
+            callbacks: Vec::new(),
             restarts: 0,
             silent_relay: false,
             media: Vec::new(),
@@ -180,6 +184,7 @@ impl World {
             }
             Output::Journal(Entry::Ended(record)) => self.records.push(*record),
             Output::Journal(entry) => self.journal.push(entry),
+            Output::Callbacks(callbacks) => self.callbacks = callbacks,
             Output::Media { command, .. } => {
                 if let Command::Release(session) = command
                     && !self.silent_relay

@@ -4,6 +4,7 @@
 //! each owns numbers, takes calls from certain trunks, and sends calls by certain trunks.
 
 mod barring;
+mod help;
 mod identify;
 mod lookup;
 mod ownership;

@@ -107,7 +107,8 @@ impl fmt::Display for PlaceName {
 impl Routes {
     /// The plan for a call from `from` to `called`.
     ///
-    /// First whoever owns the number and takes calls from there; otherwise the caller's outbound trunks. Places of a
+    /// First whoever owns the number and takes calls from there; otherwise the caller's outbound trunks, or those for calls for
+    /// help. Places of a
     /// higher rank are tried later, not left out; among equals the configured order stays.
     pub fn plan(
         &self,
@@ -132,9 +133,13 @@ impl Routes {
         let mut hops: Vec<Hop> = match owner {
             Some(End::Tenant(tenant)) => self.hops_to_tenant(tenant),
             Some(End::Trunk(trunk)) => self.hops_to_trunk(trunk).collect(),
-            None if !help && self.bars(from, called) => return Err(Cause::Barred),
+            None if help => self.hops_for_help(from),
+            None if self.bars(from, called) => return Err(Cause::Barred),
             None => self.hops_out(from),
         };
+        if hops.is_empty() && help {
+            hops = self.hops_out(from);
+        }
         hops.sort_by_key(|hop| rank(hop.place()));
         if hops.is_empty() {
             return Err(match from {
@@ -185,7 +190,7 @@ impl Routes {
         }
     }
 
-    fn hops_to_tenant(&self, tenant: TenantId) -> Vec<Hop> {
+    pub(super) fn hops_to_tenant(&self, tenant: TenantId) -> Vec<Hop> {
         let mut hops = Vec::new();
         for name in &self.config.tenants[tenant.0].names {
             let edge = EdgeId(name.edge);
@@ -196,7 +201,7 @@ impl Routes {
         hops
     }
 
-    fn hops_to_trunk(&self, trunk: TrunkId) -> impl Iterator<Item = Hop> + use<> {
+    pub(super) fn hops_to_trunk(&self, trunk: TrunkId) -> impl Iterator<Item = Hop> + use<> {
         (0..self.config.trunks[trunk.0].peers.len()).map(move |peer| Hop::Peer { trunk, peer })
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{
-    Barring, Bound, CallerId, Config, Dns, EarlyMedia, Edge, ForeignCaller, Gateway, Host, Key,
-    Limits, Listener, Log, LogFormat, LogLevel, Match, MediaAddress, MediaNetworks, MediaPool,
-    Numbers, Peer, Realm, Refer, Roots, Srtp, States, Tenant, TenantName, Transport, Trunk,
+    Barring, Bound, CallerId, Config, Dns, EarlyMedia, Edge, Emergency, ForeignCaller, Gateway,
+    Host, Key, Limits, Listener, Log, LogFormat, LogLevel, Match, MediaAddress, MediaNetworks,
+    MediaPool, Numbers, Peer, Realm, Refer, Roots, Srtp, States, Tenant, TenantName, Transport,
+    Trunk,
 };
 
 use super::*;
@@ -161,6 +162,7 @@ fn tenant(name: &str, trunks: &[usize], numbers: &str, max_calls: Option<u32>) -
         foreign_caller: ForeignCaller::Main,
         limits: Limits { all: Bound { calls: max_calls, rate: None }, ..Limits::default() },
         barring: Barring::default(),
+        emergency: Emergency { trunks: trunks.to_vec(), ..Emergency::default() },
         max_duration: None,
         country: config::Country::parse("GB"),
         hold_music: None,

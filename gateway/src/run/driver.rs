@@ -20,9 +20,9 @@ use super::kin::Kindred;
 use super::reload::{self, Ready, Reloaded, Reloader};
 use super::signals::{Signal, Signals};
 use super::stop::{Left, Order, Stop};
-use super::{clock, time_of_day};
+use super::{callbacks, clock, time_of_day};
 use crate::admin::Health;
-use crate::core::{Core, Opened, Output, Renewal};
+use crate::core::{Callback, Core, Opened, Output, Renewal};
 use crate::event::{Dropped, Refusal};
 use crate::handover::note::Kind;
 use crate::intake::{Intake, Next, Victim, Waiting};
@@ -375,6 +375,7 @@ impl Driver {
             while let Some(output) = self.core.poll_output() {
                 match output {
                     Output::Journal(entry) => self.durable.keep(&entry),
+                    Output::Callbacks(callbacks) => self.keep_callbacks(&callbacks),
                     Output::Event(event) => self.meters.note(&event),
                     Output::Send { .. }
                     | Output::Query { .. }
@@ -432,7 +433,14 @@ impl Driver {
             Output::Retire(flow) => self.net.retire(flow),
             Output::Close(flow) => self.close_flow(flow),
             Output::Journal(entry) => self.durable.keep(&entry),
+            Output::Callbacks(callbacks) => self.keep_callbacks(&callbacks),
             Output::Event(event) => self.meters.note(&event),
+        }
+    }
+
+    fn keep_callbacks(&self, callbacks: &[Callback]) {
+        if let Err(reason) = callbacks::write(self.kin.state(), callbacks) {
+            error!(%reason, "who may be called back after a call for help is lost with this process");
         }
     }
 

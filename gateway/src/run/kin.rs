@@ -7,7 +7,7 @@ mod traffic;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -109,6 +109,11 @@ impl Patience {
 }
 
 impl Kindred {
+    /// The state directory.
+    pub(super) fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// Alone so far; `names` are those of our identities.
     pub(super) fn new(
         (state, key): (PathBuf, Zeroizing<[u8; 32]>),

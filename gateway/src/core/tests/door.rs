@@ -214,6 +214,7 @@ fn a_call_refused_for_load_leaves_nothing_but_a_figure() {
             | Output::Retire(_)
             | Output::Close(_)
             | Output::Hand { .. }
+            | Output::Callbacks(_)
             | Output::Event(_) => panic!("{output:?}"),
         }
     }

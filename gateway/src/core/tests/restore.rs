@@ -559,6 +559,7 @@ fn where_media_stand_is_kept_for_calls_that_stand_and_given_back_behind_itself()
             | Output::Retire(_)
             | Output::Close(_)
             | Output::Hand { .. }
+            | Output::Callbacks(_)
             | Output::Event(_) => panic!("{output:?}"),
         }
     }

@@ -16,11 +16,11 @@ use crate::handover::heir::{Action, Event};
 use crate::handover::note::{Kind, Note, digest_packets};
 use crate::handover::socket::{DESCRIPTORS, Link};
 use crate::journal::{self, Entry, Left};
-use crate::run::Failure;
 use crate::run::driver::Driver;
 use crate::run::enter::Predecessor;
 use crate::run::pages::Pages;
 use crate::run::stop::{Order, Stop};
+use crate::run::{Failure, callbacks, clock};
 
 impl Driver {
     /// Goes on with the calls of a process that died beside this one.
@@ -229,6 +229,8 @@ impl Driver {
         let (origins, depth) = (elder.origins.clone(), elder.depth + 1);
         self.wait_for_ports().await;
         let (known, link) = elder.succeed(state, taken.collect()).await?;
+        // Those of calls that came until now.
+        self.core.learn_callbacks(callbacks::read(state), clock());
         if link.is_some() {
             self.kin.depth = depth;
             self.core.succeed(origins, known);

@@ -1,0 +1,109 @@
+//! Calls for help: by their own trunks, in the name of a site, called back within the hour (TR-068).
+
+use std::collections::BTreeSet;
+
+use config::{Bound, Emergency, Number, Site};
+
+use super::restore::restarted_with;
+use super::*;
+
+const ELIN: &str = "+442079460090";
+const SECOND: &str = "127.0.0.51:5070";
+
+/// t001 calls for help by carrier-b, from a site with two numbers of its own; carrier-a leads to the rest of the world.
+fn scene() -> config::Config {
+    let mut config = config();
+    let elins = [ELIN, "+442079460091"].map(|text| Number::parse(text).unwrap()).into();
+    let numbers = crate::routing::tests::numbers("+442079460000-+442079460049");
+    config.tenants[0].limits = config::Limits::default();
+    config.tenants[0].emergency = Emergency {
+        trunks: vec![1],
+        numbers: None,
+        sites: vec![Site { name: "north".into(), numbers, elins }],
+    };
+    config
+}
+
+fn calls_for_help(world: &mut World, number: &str, caller: &str, name: &str) -> String {
+    let invite = teams_invite(number, name, "", SECURE);
+    world.hear(PROXY, &invite.replace("sip:+442079460001@sip", &format!("sip:{caller}@sip")));
+    world.expect(SECOND, &format!("INVITE sip:{number}@"))
+}
+
+/// The emergency service calls back, by the other carrier.
+fn calls_back(world: &mut World, called: &str) {
+    world.hear(CARRIER, &carrier_invite(called, PLAIN));
+}
+
+#[test]
+fn tr_068_a_call_for_help_goes_by_its_own_trunks_and_any_other_does_not() {
+    let mut world = World::with(scene());
+    for (at, number) in ["112", "999", "911"].into_iter().enumerate() {
+        calls_for_help(&mut world, number, "+442079460001", &format!("h{at}"));
+    }
+    // Help elsewhere, but not in Great Britain.
+    for (at, number) in ["110", "+33198765432"].into_iter().enumerate() {
+        world.hear(PROXY, &teams_invite(number, &format!("o{at}"), "", SECURE));
+        world.expect(CARRIER, &format!("INVITE sip:{number}@"));
+    }
+    let mut config = scene();
+    config.tenants[0].emergency.numbers = Some(BTreeSet::from(["7777".to_owned()]));
+    let mut world = World::with(config);
+    calls_for_help(&mut world, "7777", "+442079460001", "h1");
+    world.hear(PROXY, &teams_invite("999", "o1", "", SECURE));
+    world.expect(CARRIER, "INVITE sip:999@");
+}
+
+#[test]
+fn tr_068_the_site_is_shown_and_called_back_past_every_limit() {
+    let mut config = scene();
+    config.tenants[0].limits.all = Bound { calls: Some(1), rate: None };
+    // Nobody may call the tenant from there.
+    config.tenants[0].inbound_trunks = vec![1];
+    config.trunks[0].limits.made = Bound { calls: Some(1), rate: None };
+    let mut world = World::with(config);
+    calls_back(&mut world, ELIN);
+    world.expect(CARRIER, "SIP/2.0 404");
+    let invite = calls_for_help(&mut world, "112", "+442079460007", "h1");
+    assert_eq!(value(&invite, "From").split(";tag").next(), Some("<sip:+442079460090@127.0.0.10>"));
+    assert!(!invite.contains("+442079460007"));
+    // The other caller of the site has the other number.
+    let invite = calls_for_help(&mut world, "112", "+442079460008", "h2");
+    assert!(value(&invite, "From").starts_with("<sip:+442079460091@"), "{invite}");
+    let back = carrier_invite(ELIN, PLAIN);
+    for n in 0..3 {
+        let back =
+            back.replace("z9hG4bKc1", &format!("z9hG4bKb{n}")).replace(": c1", &format!(": b{n}"));
+        world.hear(CARRIER, &back);
+        world.expect(PROXY, "INVITE sip:+442079460007@sip.teams.test:5061");
+    }
+    world.wait(Duration::from_secs(3599));
+    calls_back(&mut world, &ELIN.replace("90", "91"));
+    world.expect(PROXY, "INVITE sip:+442079460008@");
+    world.wait(Duration::from_secs(2));
+    world.hear(CARRIER, &back.replace("z9hG4bKc1", "z9hG4bKb9").replace(": c1", ": b9"));
+    world.expect(CARRIER, "SIP/2.0 404");
+}
+
+#[test]
+fn tr_068_a_caller_of_no_site_shows_its_own_number_and_is_called_back() {
+    let mut config = scene();
+    config.tenants[0].inbound_trunks = vec![1];
+    let mut world = World::with(config);
+    let invite = calls_for_help(&mut world, "112", "+442079460077", "h1");
+    assert!(value(&invite, "From").starts_with("<sip:+442079460077@"), "{invite}");
+    calls_back(&mut world, "+442079460077");
+    world.expect(PROXY, "INVITE sip:+442079460077@");
+}
+
+#[test]
+fn tr_068_who_called_for_help_is_called_back_after_a_restart() {
+    let mut world = World::with(scene());
+    calls_for_help(&mut world, "112", "+442079460007", "h1");
+    let kept = world.callbacks.clone();
+    assert_eq!(kept.len(), 1);
+    let (mut next, _) = restarted_with(&world, scene(), Duration::from_millis(500));
+    next.core.learn_callbacks(kept, next.now);
+    calls_back(&mut next, ELIN);
+    next.expect(PROXY, "INVITE sip:+442079460007@");
+}
