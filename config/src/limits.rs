@@ -15,8 +15,6 @@ pub struct Limits {
     pub received: Bound,
     /// Of each number of it: as the caller of calls that it makes, as the called one of those that it receives.
     pub number: Bound,
-    /// Minutes of answered calls that it makes, in a day of its time zone.
-    pub minutes_per_day: Option<u32>,
 }
 
 /// How many, and how fast.

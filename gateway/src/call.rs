@@ -433,6 +433,11 @@ impl Call {
         self.phase == Phase::Over
     }
 
+    /// Whether it was answered and goes on.
+    pub fn is_answered(&self) -> bool {
+        self.phase == Phase::Talking
+    }
+
     /// Whether the record can be written: concluded, with the relay's figures in.
     pub fn is_recorded(&self) -> bool {
         self.phase == Phase::Over && !self.relayed

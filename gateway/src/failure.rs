@@ -52,7 +52,7 @@ pub enum Cause {
     TooManyHops,
     /// The call has come back to us by a proxy.
     Looped,
-    /// The call was diverted so often that it goes round in circles.
+    /// The call was diverted so often, or has come so often, that it goes round in circles.
     DivertedTooOften,
     /// The INVITE itself cannot be taken: damaged, an extension or body that we do not have, a session interval that is
     /// too short. The status says which.
@@ -313,7 +313,7 @@ impl fmt::Display for Cause {
             Self::Overload => "more calls come in than can be served",
             Self::TooManyHops => "Max-Forwards is used up",
             Self::Looped => "the call has passed here before",
-            Self::DivertedTooOften => "the call was diverted five times or more",
+            Self::DivertedTooOften => "the call goes round: diverted, or under way, five times",
             Self::BadRequest(status) => return write!(f, "the INVITE cannot be taken: {status}"),
             Self::BadOffer => "the session description cannot be used",
             Self::NotEncrypted => "no usable SRTP key was offered where encryption is compulsory",

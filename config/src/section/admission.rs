@@ -42,17 +42,12 @@ static NUMBER: Key<RawBound> = Key::optional(
     "number",
     "The same of each number by itself: as caller of calls that it makes, as called one of calls that it receives.",
 );
-static MINUTES: Key<Int<1, 100_000_000>> = Key::computed(
-    "minutes_per_day",
-    "unlimited",
-    "Minutes of answered calls that it makes, from midnight to midnight UTC; calls that are up go on.",
-);
 static CALLS: Key<Calls> = Key::computed("calls", "unlimited", "Concurrent calls.");
 
 pub(crate) static LIMITS_SECTION: Section = Section {
     title: "limits",
     doc: "How fast calls may come, and how many.",
-    keys: &[&PER_SECOND, &BURST, &MADE, &RECEIVED, &NUMBER, &MINUTES],
+    keys: &[&PER_SECOND, &BURST, &MADE, &RECEIVED, &NUMBER],
     named: None,
 };
 static BOUND_SECTION: Section = Section {
@@ -175,7 +170,6 @@ impl Value for RawLimits {
             made: made.unwrap_or_default(),
             received: received.unwrap_or_default(),
             number: number.unwrap_or_default(),
-            minutes_per_day: table.optional(&MINUTES).map(|at| at.value.0),
         };
         table.finish();
         Some(Self(limits))
@@ -242,7 +236,6 @@ pub(crate) fn limits_toml(limits: &Limits) -> Option<String> {
     for (key, bound) in parts.into_iter().filter(|(_, bound)| !bound.is_open()) {
         entries.push((key.name, table(bound_entries(bound))));
     }
-    entries.extend(limits.minutes_per_day.map(|minutes| (MINUTES.name, minutes.to_string())));
     (!entries.is_empty()).then(|| table(entries))
 }
 

@@ -15,6 +15,7 @@ use sip_stack::transport::Source;
 use sip_stack::uri::Uri;
 use uuid::{Builder, Uuid};
 
+use super::pairs::UnderWay;
 use super::{Core, Output, owner};
 use crate::admission::{Permits, Request, Way};
 use crate::call::media_plan::{CallMedia, MediaSide};
@@ -197,6 +198,11 @@ impl Core {
         let Profile { caller_id: place, vouches, .. } = entry.profile;
         let caller = Caller::of(message, Word { place, country, vouches, help });
         let diversions = Diversions::of(message, country, vouches);
+        let under_way = caller.shown().map(|(user, _)| UnderWay {
+            caller: user.to_owned(),
+            called: called.as_str().to_owned(),
+            maker: routes.name(entry.from).to_owned(),
+        });
         if diversions.is_loop() && !free {
             return Err(Cause::DivertedTooOften.into());
         }
@@ -207,6 +213,10 @@ impl Core {
             Some(tenant) => routes.plan_back(tenant, rank)?,
             None => routes.plan(entry.from, &called, help, rank)?,
         };
+        let callee = plan.hops.first().map_or("", |hop| routes.name(hop.end()));
+        if under_way.as_ref().is_some_and(|call| self.pairs.is_loop(call, callee)) && !free {
+            return Err(Cause::DivertedTooOften.into());
+        }
         let asserted = Caller::asserted_in(message, country);
         let diverted_by = diversions.last().map(str::to_owned);
         let diversions = diversions.known(|number| routes.may_divert(entry.from, number));
@@ -221,7 +231,8 @@ impl Core {
             Asked { from: entry.from, caller: &caller, called: called.as_str(), help: free };
         let (plan, first, permits) = self.admit(plan, asked, now)?;
         let key = self.slots.next_key();
-        self.slots.open(key, permits, Vec::new(), Arc::clone(&begun));
+        under_way.iter().for_each(|call| self.pairs.begin(call));
+        self.slots.open(key, permits, under_way, Vec::new(), Arc::clone(&begun));
         let ports = self.ports_for(key, source, message, &entry, first, now);
         let ports = ports.inspect_err(|_| self.reap(key, now))?;
 

@@ -12,6 +12,7 @@ mod health;
 mod inbound;
 mod inputs;
 pub mod kin;
+mod pairs;
 mod probe;
 mod reload;
 mod restore;
@@ -42,6 +43,7 @@ use self::flows::Flows;
 pub use self::flows::{Opened, Retired};
 use self::health::Health;
 use self::kin::{Kin, Kindred};
+use self::pairs::Pairs;
 use self::reload::Departed;
 pub use self::reload::Renewal;
 use self::slots::Slots;
@@ -148,6 +150,7 @@ pub struct Core {
     locator: Locator,
     admission: Admission,
     callbacks: Callbacks,
+    pairs: Pairs,
     health: Health,
     delivery: Delivery,
     door: Door,
@@ -208,6 +211,7 @@ impl Core {
             birth: (now, wall),
             admission: Admission::default(),
             callbacks: Callbacks::default(),
+            pairs: Pairs::default(),
             health: Health::new(&routes, now, &mut random),
             delivery: Delivery::default(),
             door: Door::default(),

@@ -115,7 +115,7 @@ impl Core {
                 if late { "it was left for too long" } else { "the configuration has changed" };
             tracing::warn!(call = %id, why, "a call cannot be restored");
             let mut call = Call::farewell(snapshot, &routes, session, seen, now, wall)?;
-            self.slots.open(key, Permits::default(), Vec::new(), begun);
+            self.slots.open(key, Permits::default(), None, Vec::new(), begun);
             self.begin(key, now, |cx| {
                 call.part(cx);
                 call
@@ -130,7 +130,7 @@ impl Core {
         let caller = ends.map(|(from, _)| permit(from, Way::Made, calls));
         let callee = ends.map(|(_, to)| permit(to, Way::Received, Some(called)));
         let permits = Permits { caller, callee, target: None };
-        self.slots.open(key, permits, ports.to_vec(), Arc::clone(&begun));
+        self.slots.open(key, permits, None, ports.to_vec(), Arc::clone(&begun));
         #[cfg(test)]
         self.spring(super::inputs::Trap::Restore);
         let call = Call::restore(snapshot, &routes, session, ports, now, wall);

@@ -15,6 +15,7 @@ use sip_stack::endpoint::ClientId;
 use sip_stack::leg::{Action, Leg, State};
 use sip_stack::message::{Draft, HeaderId};
 
+use super::pairs::UnderWay;
 use super::{Asker, Core, LONGEST_FAREWELL, Output, call_of, owner};
 use crate::admission::{PermitBook, Permits};
 use crate::call::{Call, CallKey, Context, Do, PortBook, Story};
@@ -28,6 +29,8 @@ use crate::journal::Entry;
 pub(super) struct Slot {
     call: Option<Box<Call>>,
     permits: Permits,
+    /// Who calls whom, until that is answered.
+    under_way: Option<UnderWay>,
     ports: Vec<Port>,
     tags: Vec<Bytes>,
     /// Its INVITE transactions, for CANCEL: leg, token.
@@ -67,12 +70,14 @@ impl Slots {
         &mut self,
         key: CallKey,
         permits: Permits,
+        under_way: Option<UnderWay>,
         ports: Vec<Port>,
         begun: Arc<Record>,
     ) {
         let slot = Slot {
             call: None,
             permits,
+            under_way,
             ports,
             tags: Vec::new(),
             invites: Vec::new(),
@@ -419,6 +424,9 @@ impl Core {
         let Some(slot) = self.slots.slots.get_mut(&key) else { return };
         let Some(call) = &mut slot.call else { return };
         // A call that is over takes nobody's place, whatever is still owed for it.
+        if call.is_answered() || call.is_over() {
+            slot.under_way.take().iter().for_each(|call| self.pairs.end(call));
+        }
         if call.is_over() {
             self.admission.release_all(std::mem::take(&mut slot.permits));
         } else if !call.is_transferring()
@@ -474,6 +482,7 @@ impl Core {
             self.delivery.forget(owner(key, leg));
         }
         self.admission.release_all(slot.permits);
+        slot.under_way.iter().for_each(|call| self.pairs.end(call));
         for port in slot.ports {
             self.ports.release(port, now);
         }

@@ -36,6 +36,46 @@ fn with(form: Diversion, trusted: bool) -> config::Config {
     config
 }
 
+/// Each lap is a call of its own, with nothing that tells of the others: the carrier calls t001, whose user sends the call on
+/// to a number that leads back to t001.
+#[test]
+fn at_51_a_loop_that_nobody_tells_of_ends_after_five_laps() {
+    let mut config = config();
+    config.tenants[0].limits = config::Limits::default();
+    config.tenants[0].foreign_caller = config::ForeignCaller::Pass;
+    let mut world = World::with(config);
+    let lap = |world: &mut World, n: u32, called: &str| {
+        let invite = carrier_invite(called, PLAIN);
+        let invite = invite.replace("z9hG4bKc1", &format!("z9hG4bKl{n}"));
+        world.hear(CARRIER, &invite.replace(": c1", &format!(": l{n}")));
+    };
+    let sent_on = |world: &mut World, n: u32| {
+        let invite = teams_invite("+33123456789", &format!("t{n}"), "", SECURE);
+        world.hear(PROXY, &invite.replace("sip:+442079460001@sip", "sip:+442071234567@sip"));
+        world.expect(CARRIER, "INVITE sip:+33123456789@");
+    };
+    // Ten who dial the same number at a time are no loop.
+    for n in 0..10 {
+        lap(&mut world, 100 + n, "+442079460003");
+        world.expect(PROXY, "INVITE sip:+442079460003@");
+    }
+    let mut last = String::new();
+    for n in 0..5 {
+        lap(&mut world, n, "+442079460001");
+        last = world.expect(PROXY, "INVITE sip:+442079460001@");
+        sent_on(&mut world, n);
+    }
+    lap(&mut world, 5, "+442079460001");
+    world.expect(CARRIER, "SIP/2.0 482");
+    assert_eq!(world.records.last().unwrap().cause.text, Cause::DivertedTooOften.to_string());
+    lap(&mut world, 6, "+442079460002");
+    world.expect(PROXY, "INVITE sip:+442079460002@");
+    // One of them is answered: it was no loop.
+    world.hear(PROXY, &reply(&last, "200 OK", "t1", TEAMS_CONTACT, SECURE));
+    lap(&mut world, 7, "+442079460001");
+    world.expect(PROXY, "INVITE sip:+442079460001@");
+}
+
 #[test]
 fn tr_069_a_trunk_is_told_who_sent_a_call_on_in_its_own_way() {
     let history = [

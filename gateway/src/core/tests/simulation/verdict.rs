@@ -100,6 +100,7 @@ impl Stage {
         };
         left("calls", core.unfinished());
         left("dialogs", core.dialogs.len());
+        left("pairs", core.pairs.len());
         left("permits", core.admission.all_calls() as usize);
         left("deadlines of calls", usize::from(core.slots.poll_timeout().is_some()));
         left("requests under way", core.delivery.waiting());
