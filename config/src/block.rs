@@ -1,6 +1,8 @@
 //! A configuration taken apart again into tables, keys and values: what `effective` writes and
 //! `diff` compares.
 
+mod dialect;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -256,6 +258,7 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
             set(&trunk::STATUS_MAP, status_map(&of.status_map)),
             maybe(&trunk::HOLD_MUSIC, of.hold_music.as_deref().map(path)),
         ])
+        .chain(dialect::entries(&of.dialect))
         .collect(),
         restart: false,
     }

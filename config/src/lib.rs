@@ -46,6 +46,7 @@ pub use inventory::{NumberState, States};
 pub use limits::{Barring, Bound, Limits, Rate};
 pub use model::*;
 pub use numbers::{Number, NumberRange, Numbers};
+pub use resolve::profile::Shipped;
 pub use sounds::SoundFile;
 pub use surroundings::Surroundings;
 
@@ -111,6 +112,11 @@ pub fn read_in(path: &Path, around: &Surroundings) -> Reading {
 /// headed by comments `# file: …`. Keys given by environment variable stay names.
 pub fn effective(config: &Config) -> String {
     effective::effective(config)
+}
+
+/// The profiles that come with the gateway.
+pub const fn profiles() -> &'static [Shipped] {
+    &resolve::profile::SHIPPED
 }
 
 /// The JSON schema of `gateway.toml` (and, under `$defs`, of a tenant's file).

@@ -100,7 +100,11 @@ pub(crate) fn read(path: &Path, out: &mut Findings) -> Option<Raw> {
 
 /// Reads one TOML file. The flag says whether it is TOML as a whole; what can be read of one that
 /// is not serves to find further files only.
-fn parse<T: Value>(path: &Path, text: Arc<str>, out: &mut Findings) -> (Option<T>, bool) {
+pub(crate) fn parse<T: Value>(
+    path: &Path,
+    text: Arc<str>,
+    out: &mut Findings,
+) -> (Option<T>, bool) {
     let source = out.sources.add(path, Arc::clone(&text));
     let (table, errors) = DeTable::parse_recoverable(&text);
     let span = Span::new(source, 0..0);

@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -19,6 +20,10 @@ use crate::emergency::Emergency;
 use crate::inventory::States;
 use crate::limits::{Barring, Limits};
 use crate::numbers::{Number, Numbers};
+
+mod dialect;
+
+pub use dialect::*;
 
 /// A whole configuration: `gateway.toml` with every file of its tenants' directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -264,6 +269,8 @@ pub struct Trunk {
     pub location: Location,
     /// It is told numbers that are to be shown to nobody (RFC 3325).
     pub trusted: bool,
+    /// What its peers expect of headers.
+    pub dialect: Arc<Dialect>,
     /// Numbers reached through it, public and private; empty: it is no end of calls.
     pub numbers: Numbers,
     /// Which of these are not active.
@@ -342,6 +349,8 @@ pub struct Match {
 pub enum CallerId {
     /// In P-Asserted-Identity (RFC 3325), else in From.
     Asserted,
+    /// In Remote-Party-ID (draft-ietf-sip-privacy), else as `Asserted`.
+    RemotePartyId,
     /// In From.
     From,
 }

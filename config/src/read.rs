@@ -155,6 +155,11 @@ impl<'a, 'f> Table<'a, 'f> {
         T::read(node, self.out).map(|value| At { value, span: node.span })
     }
 
+    /// The same without its place.
+    pub(crate) fn plain<T: Value>(&mut self, key: &Key<T>) -> Option<T> {
+        self.optional(key).map(|at| at.value)
+    }
+
     /// The value of a key that has a default; this default also where the value is no good.
     pub(crate) fn value<T: Value>(&mut self, key: &Key<T>) -> At<T> {
         self.optional(key).unwrap_or_else(|| {

@@ -50,7 +50,7 @@ use crate::admission::PermitBook;
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::numbers::Number;
-use crate::profile::{Caller, Diversions, Location, Profile};
+use crate::profile::{Caller, Diversions, Further, Location, Profile};
 use crate::random::Random;
 use crate::routing::{End, Place, PlaceName, Routes};
 
@@ -185,6 +185,8 @@ pub struct Call {
     diversions: Diversions,
     /// Where its caller is; forgotten when it is answered.
     location: Location,
+    /// What its INVITEs take over from the caller's; forgotten when it is answered.
+    further: Further,
     /// It is a call for help: no limit ends it.
     help: bool,
     max_forwards: u32,
@@ -234,6 +236,8 @@ pub struct NewCall {
     pub diversions: Diversions,
     /// Where its caller is.
     pub location: Location,
+    /// What its INVITEs take over from the caller's.
+    pub further: Further,
     /// It is a call for help.
     pub help: bool,
     /// How we appear to the caller.
@@ -272,6 +276,7 @@ impl Call {
             called: new.called,
             diversions: new.diversions,
             location: new.location,
+            further: new.further,
             help: new.help,
             max_forwards: new.max_forwards,
             phase: Phase::Trying,
@@ -323,6 +328,12 @@ impl Call {
                     ip == slot.peer || networks.iter().any(|network| network.contains(&ip))
                 }
             }
+    }
+
+    /// The longest datagram to the peer of a leg; none where the peer is no trunk.
+    pub fn longest_datagram(&self, leg: usize) -> Option<usize> {
+        let slot = self.legs.get(leg)?;
+        matches!(slot.end, Some(End::Trunk(_))).then_some(slot.profile.dialect.max_message as usize)
     }
 
     /// A request inside a dialog of a leg.

@@ -52,6 +52,8 @@ pub enum Command {
     Run(Run),
     /// Check a configuration: every fault with file, line and what to do; opens no port
     Check(Check),
+    /// List the profiles of trunks that come with the gateway, or print one as it stands in a configuration
+    Profiles(Profiles),
     /// Make calls between a fake Teams and fake carriers through a real gateway, and show them
     #[cfg(feature = "lab")]
     Demo(Demo),
@@ -97,6 +99,13 @@ pub struct Check {
     /// Print what was found as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `profiles`.
+#[derive(Debug, Args)]
+pub struct Profiles {
+    /// Print this one
+    pub name: Option<String>,
 }
 
 /// Options of `demo`.

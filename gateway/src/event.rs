@@ -68,6 +68,8 @@ pub enum Event {
     RequestRefused,
     /// A transfer was asked for, and what came of it.
     Transfer(Transfer),
+    /// A request was too long for a datagram.
+    Large(Large),
     /// Sides of an answered call that should be heard are not.
     Silent(Silent),
     /// A session's media ended with these figures.
@@ -101,6 +103,31 @@ impl Transfer {
             Self::Failed => "failed",
             Self::Refused => "refused",
             Self::Passed => "passed",
+        }
+    }
+}
+
+/// What became of a request that was too long for a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Large {
+    /// It went by TCP.
+    Tcp,
+    /// It went by UDP with less in it.
+    Trimmed,
+    /// It went by UDP as it was.
+    Fragmented,
+}
+
+impl Large {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Trimmed, Self::Fragmented];
+
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Trimmed => "trimmed",
+            Self::Fragmented => "fragmented",
         }
     }
 }

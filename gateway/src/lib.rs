@@ -28,6 +28,7 @@ pub mod logging;
 pub mod metrics;
 pub mod numbers;
 pub mod profile;
+pub mod profiles_cmd;
 pub mod random;
 pub mod routing;
 pub mod run;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use gateway::cli::{self, Command};
-use gateway::{check, run};
+use gateway::{check, profiles_cmd, run};
 
 /// Messages of about a kilobyte come and go with every call, beside what lives as long as a transaction. Under overload
 /// the system's allocator spends a fifth of a core on joining and cutting the gaps they leave (docs/performance.md).
@@ -24,6 +24,7 @@ fn obey(command: Command) -> u8 {
     match command {
         Command::Run(options) => run::command(&options.file.config, options.upgrade),
         Command::Check(options) => check::command(&options, &mut out, &mut err),
+        Command::Profiles(options) => profiles_cmd::command(&options, &mut out, &mut err),
         #[cfg(feature = "lab")]
         Command::Demo(options) => gateway::demo::command(&options),
         #[cfg(feature = "lab")]

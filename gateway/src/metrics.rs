@@ -19,7 +19,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 pub use self::configuration::{ConfigurationMeters, Reload};
 use self::places::Places;
 use crate::core::Gauges;
-use crate::event::{Dropped, Event, Refusal, Silent, Transfer};
+use crate::event::{Dropped, Event, Large, Refusal, Silent, Transfer};
 use crate::failure::Cause;
 
 /// Renders what has been counted.
@@ -145,6 +145,7 @@ pub struct Meters {
     score: Histogram,
     silent: [Counter; Silent::ALL.len()],
     transfers: [Counter; Transfer::ALL.len()],
+    large: [Counter; Large::ALL.len()],
     requests_refused: Counter,
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
     relay: (Gauge, Gauge, [Counter; 3]),
@@ -198,6 +199,8 @@ impl Meters {
             requests_refused: counter!("trunkgate_requests_refused_total"),
             transfers: Transfer::ALL
                 .map(|it| counter!("trunkgate_transfers_total", "result" => it.label())),
+            large: Large::ALL
+                .map(|it| counter!("trunkgate_large_requests_total", "sent" => it.label())),
             relay: (
                 gauge!("trunkgate_bound_port_pairs"),
                 gauge!("trunkgate_media_sessions"),
@@ -246,6 +249,7 @@ impl Meters {
             Event::RefusalUnrecorded => self.unrecorded.increment(1),
             Event::RequestRefused => self.requests_refused.increment(1),
             Event::Transfer(it) => self.transfers[*it as usize].increment(1),
+            Event::Large(how) => self.large[*how as usize].increment(1),
             Event::Silent(who) => self.silent[*who as usize].increment(1),
             Event::Fault => self.faults.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),
@@ -398,6 +402,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
     ("trunkgate_requests_refused_total", "Requests refused that begin no call"),
     ("trunkgate_transfers_total", "Transfers that peers asked for, by what came of them"),
+    ("trunkgate_large_requests_total", "Requests too long for a datagram, by how they were sent"),
     ("trunkgate_silent_calls_total", "Times that sides of a call that should be heard were not"),
     ("trunkgate_relay_unsent_packets_total", "Media packets that the system did not take"),
     ("trunkgate_relay_stray_packets_total", "Packets to media ports that no session uses"),

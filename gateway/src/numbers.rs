@@ -3,10 +3,15 @@
 //! The door for `phonenumber` (a port of libphonenumber). ITU-T E.164, RFC 3966. Owns no policy: who may use which
 //! number is decided in `routing`.
 
+mod context;
+mod written;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use phonenumber::country::Id;
+
+pub use written::written;
 
 /// A called or calling number after normalisation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

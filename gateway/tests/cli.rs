@@ -50,6 +50,26 @@ fn a_wrong_command_line_is_64_and_explained_on_stderr() {
 }
 
 #[test]
+fn profiles_are_listed_and_printed() {
+    let output = trunkgate(&["profiles"]);
+    assert_eq!((code(&output), text(&output.stderr)), (0, String::new()));
+    let names: Vec<String> = text(&output.stdout)
+        .lines()
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["generic", "sipconnect", "sipconnect-registration", "ims", "pbx"]);
+    for name in &names {
+        let output = trunkgate(&["profiles", name]);
+        assert_eq!(code(&output), 0);
+        let printed = text(&output.stdout);
+        assert!(printed.contains(&format!("\n[[profile]]\nname = \"{name}\"\n")), "{printed}");
+    }
+    let output = trunkgate(&["profiles", "imz"]);
+    assert_eq!(code(&output), 64);
+    assert!(output.stdout.is_empty() && text(&output.stderr).contains("there are generic,"));
+}
+
+#[test]
 fn a_good_configuration_is_0_and_says_how_many_calls_fit() {
     let scene = Scene::new(1);
     let output = scene.check(&[]);

@@ -11,6 +11,7 @@ mod identity;
 mod media;
 mod name;
 mod number;
+pub(crate) mod profile;
 mod realm;
 mod route;
 mod socket;

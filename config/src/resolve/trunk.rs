@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -14,6 +15,7 @@ use crate::model::{
 use crate::numbers::Numbers;
 use crate::resolve::edge::empty;
 use crate::resolve::name::subject;
+use crate::resolve::profile::{self, Profiles, Rules};
 use crate::resolve::route::{self, Routes};
 use crate::resolve::{Names, address_of, callers};
 use crate::section::realm::RawRealm;
@@ -27,13 +29,16 @@ const SHORTEST_V6: u8 = 16;
 
 /// Shared trunks first, then those of the tenants, as [`Names`] numbers them.
 pub(crate) fn resolve(raw: &Raw, names: &Names<'_>, out: &mut Findings) -> Vec<Option<Trunk>> {
+    let shipped = profile::shipped(out);
+    let profiles = Profiles::new(&raw.main, &shipped, out);
     let mut keys = BTreeMap::new();
     let mut resolved = Vec::new();
     for (index, (owner, raw_trunk)) in raw.trunks().enumerate() {
         let realm = realm_of(raw_trunk, names, out);
         let routes = route::of_trunk(raw, raw_trunk, index, names, out);
         let realm_of = realm.map(|index| (index, &raw.main.realms[index]));
-        let trunk = one(raw_trunk, realm_of, owner, routes, out);
+        let rules = profiles.of(raw_trunk, out);
+        let trunk = one(raw_trunk, &rules, realm_of, owner, routes, out);
         if let Some(realm) = realm {
             distinct(raw_trunk, realm, &mut keys, out);
         }
@@ -58,6 +63,7 @@ fn realm_of(trunk: &RawTrunk, names: &Names<'_>, out: &mut Findings) -> Option<u
 
 fn one(
     raw: &RawTrunk,
+    rules: &Rules,
     realm: Option<(usize, &RawRealm)>,
     owner: Option<usize>,
     routes: Routes,
@@ -95,12 +101,17 @@ fn one(
     };
     empty(&subject, "media_networks", Some(&raw.media_networks), out);
     let secure = peers().all(|peer| peer.value.0.transport == Transport::Tls);
-    if let Some(At { value: Srtp::Required, span }) = raw.srtp.as_ref().filter(|_| !secure) {
+    if let Some(At { value: Srtp::Required, span }) = rules.srtp().filter(|_| !secure) {
         let message = format!("{subject}: the keys of its media travel in plain text");
         let help = "Reach every peer by \"tls:…\", so that nobody on the way can read them.";
         out.warn(Draft::new(message, help).at(*span, "without TLS"));
     }
     let main_number = callers::main_number(&subject, raw.main_number.as_ref(), &raw.numbers, out);
+    if let Some(place) = rules.needs_country().filter(|_| raw.country.is_none()) {
+        let message = format!("{subject}: its numbers are national, and of no country");
+        let help = "Add `country`, such as \"GB\", to the trunk.";
+        out.fault(Draft::new(message, help).at(raw.span, "in this trunk").at(place, "said here"));
+    }
     Some(Trunk {
         name: raw.name.as_ref()?.value.0.clone(),
         realm: realm?.0,
@@ -110,13 +121,14 @@ fn one(
         networks,
         media_networks,
         matches: matches(raw.matches.as_ref()),
-        early_media: raw.early_media,
-        refer: raw.refer,
-        caller_id: raw.caller_id,
-        diversion: raw.diversion,
-        location: raw.location,
-        trusted: raw.trusted,
-        srtp: match &raw.srtp {
+        early_media: rules.early_media(),
+        refer: rules.refer(),
+        caller_id: rules.caller_id(),
+        diversion: rules.diversion(),
+        location: rules.location(),
+        trusted: rules.trusted(),
+        dialect: Arc::new(rules.dialect()),
+        srtp: match rules.srtp() {
             Some(srtp) => srtp.value,
             None if secure => Srtp::Required,
             None => Srtp::Off,
@@ -135,9 +147,9 @@ fn one(
         limits: raw.admission.limits.clone(),
         barring: raw.admission.barring.clone(),
         limit_status: raw.limit_status.0,
-        options_interval: raw.options_interval.map(|interval| interval.0),
+        options_interval: rules.options_interval().map(|interval| interval.0),
         max_duration: raw.max_duration.map(|longest| longest.0),
-        status_map: raw.status_map.0.clone(),
+        status_map: rules.status_map().0,
         hold_music: raw.hold_music.as_ref().map(|at| at.value.0.clone()),
     })
 }

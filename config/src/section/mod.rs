@@ -9,9 +9,11 @@ pub(crate) mod edge;
 pub(crate) mod emergency;
 pub(crate) mod failover;
 pub(crate) mod gateway;
+pub(crate) mod header;
 pub(crate) mod limits;
 pub(crate) mod media;
 pub(crate) mod numbers;
+pub(crate) mod profile;
 pub(crate) mod realm;
 pub(crate) mod root;
 pub(crate) mod secret;
@@ -34,6 +36,7 @@ pub(crate) static ALL: &[&Section] = &[
     &gateway::DNS,
     &gateway::LOG,
     &trunk::TRUNK,
+    &profile::PROFILE,
     &trunk::MATCH_SECTION,
     &tenant::TENANT,
     &emergency::SITE,

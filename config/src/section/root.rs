@@ -9,6 +9,7 @@ use crate::section::edge::{RawDefault, RawEdge};
 use crate::section::emergency::RawSite;
 use crate::section::gateway::{RawAdmin, RawDns, RawGateway, RawLog, RawTls};
 use crate::section::media::RawMedia;
+use crate::section::profile::{self, RawProfile};
 use crate::section::realm::{RawCarrier, RawRealm};
 use crate::section::tenant::RawTenant;
 use crate::section::trunk::RawTrunk;
@@ -36,7 +37,18 @@ pub(crate) static MAIN: Section = Section {
     title: "gateway.toml",
     doc: "The main file.",
     keys: &[
-        &SCHEMA, &GATEWAY, &LOG, &TLS, &TEAMS, &EDGE, &CARRIER, &REALM, &MEDIA, &ADMIN, &DNS,
+        &SCHEMA,
+        &GATEWAY,
+        &LOG,
+        &TLS,
+        &TEAMS,
+        &EDGE,
+        &CARRIER,
+        &REALM,
+        &MEDIA,
+        &ADMIN,
+        &DNS,
+        &profile::LIST,
         &TRUNK,
     ],
     named: None,
@@ -65,6 +77,7 @@ pub(crate) struct RawMain {
     pub(crate) media: RawMedia,
     pub(crate) admin: Option<RawAdmin>,
     pub(crate) dns: RawDns,
+    pub(crate) profiles: Vec<RawProfile>,
     pub(crate) trunks: Vec<RawTrunk>,
     pub(crate) span: Span,
 }
@@ -93,6 +106,7 @@ impl Value for RawMain {
             media: table.optional(&MEDIA).map(|at| at.value).unwrap_or_default(),
             admin: table.optional(&ADMIN).map(|at| at.value),
             dns: table.optional(&DNS).map(|at| at.value).unwrap_or_default(),
+            profiles: list(table.optional(&profile::LIST)).collect(),
             trunks: list(table.optional(&TRUNK)).collect(),
             span: node.span,
         };

@@ -12,6 +12,7 @@ use crate::section::admission::{self, RawAdmission};
 use crate::section::callers;
 use crate::section::failover::{LimitStatus, PeerInterval, StatusMap};
 use crate::section::numbers::{Numbered, NumbersEntry};
+use crate::section::profile::{self, RawRules};
 use crate::source::{At, Span};
 use crate::text::address::{MediaNetwork, Network};
 use crate::text::file::FilePath;
@@ -29,6 +30,11 @@ pub(crate) static REALM: Key<Name> = Key::computed(
 );
 pub(crate) static COUNTRY: Key<Country> =
     Key::optional("country", "How its national numbers are read (ISO 3166-1, such as GB).");
+pub(crate) static PROFILE: Key<Name> = Key::default(
+    "profile",
+    "\"generic\"",
+    "What holds for the keys that a profile can say and that do not stand here: a [[profile]], or one that is shipped (trunkgate profiles).",
+);
 pub(crate) static PEERS: Key<Vec<At<PeerEntry>>> = Key::required(
     "peers",
     "Where calls go, in order of preference, such as \"udp:192.0.2.50:5060\"; a host name without port is located by RFC 3263.",
@@ -63,7 +69,7 @@ pub(crate) static REFER: Key<Refer> = Key::default(
 pub(crate) static CALLER_ID: Key<CallerId> = Key::default(
     "caller_id",
     "\"asserted\"",
-    "Which number its callers are shown with: \"asserted\", that of P-Asserted-Identity where there is one, or \"from\".",
+    "Which number its callers are shown with: \"asserted\", that of P-Asserted-Identity where there is one, \"remote-party-id\", that of Remote-Party-ID where there is one, else as \"asserted\", or \"from\".",
 );
 pub(crate) static DIVERSION: Key<Diversion> = Key::default(
     "diversion",
@@ -124,6 +130,7 @@ pub(crate) static TRUNK: Section = Section {
         &NAME,
         &REALM,
         &COUNTRY,
+        &PROFILE,
         &PEERS,
         &NETWORKS,
         &MEDIA_NETWORKS,
@@ -131,10 +138,20 @@ pub(crate) static TRUNK: Section = Section {
         &SRTP,
         &EARLY_MEDIA,
         &REFER,
+        &profile::NUMBERS_OUT,
+        &profile::CALLED_PREFIX_OUT,
+        &profile::CALLED_PREFIX_IN,
+        &profile::USER_PHONE,
+        &profile::CALLED_FROM,
         &CALLER_ID,
+        &profile::CALLER_ID_OUT,
+        &profile::DISPLAY_NAME,
         &DIVERSION,
         &LOCATION,
         &TRUSTED,
+        &profile::HEADERS_TO,
+        &profile::HEADERS_FROM,
+        &profile::MAX_MESSAGE,
         &NUMBERS,
         &callers::MAIN_NUMBER,
         &callers::FOREIGN_CALLER,
@@ -184,13 +201,9 @@ pub(crate) struct RawTrunk {
     pub(crate) networks_written: bool,
     pub(crate) media_networks: At<Vec<At<MediaNetwork>>>,
     pub(crate) matches: Option<At<RawMatch>>,
-    pub(crate) srtp: Option<At<Srtp>>,
-    pub(crate) early_media: EarlyMedia,
-    pub(crate) refer: Refer,
-    pub(crate) caller_id: CallerId,
-    pub(crate) diversion: Diversion,
-    pub(crate) location: Location,
-    pub(crate) trusted: bool,
+    pub(crate) profile: Option<At<Name>>,
+    /// What it says of what its profile can say.
+    pub(crate) rules: RawRules,
     /// As written.
     pub(crate) entries: Vec<At<NumbersEntry>>,
     /// All its numbers, also those of files, once these are read.
@@ -203,9 +216,7 @@ pub(crate) struct RawTrunk {
     pub(crate) inbound_trunks_written: bool,
     pub(crate) admission: RawAdmission,
     pub(crate) limit_status: LimitStatus,
-    pub(crate) options_interval: Option<PeerInterval>,
     pub(crate) max_duration: Option<Patience>,
-    pub(crate) status_map: StatusMap,
     pub(crate) hold_music: Option<At<FilePath>>,
     pub(crate) span: Span,
 }
@@ -244,13 +255,8 @@ impl Value for RawTrunk {
             networks_written: table.has(NETWORKS.name),
             media_networks: table.value(&MEDIA_NETWORKS),
             matches: table.optional(&MATCH),
-            srtp: table.optional(&SRTP),
-            early_media: table.value(&EARLY_MEDIA).value,
-            refer: table.value(&REFER).value,
-            caller_id: table.value(&CALLER_ID).value,
-            diversion: table.value(&DIVERSION).value,
-            location: table.value(&LOCATION).value,
-            trusted: table.value(&TRUSTED).value,
+            profile: table.optional(&PROFILE),
+            rules: RawRules::read(&mut table),
             entries: table.optional(&NUMBERS).map(|at| at.value).unwrap_or_default(),
             numbers: Vec::new(),
             main_number: table.optional(&callers::MAIN_NUMBER),
@@ -261,9 +267,7 @@ impl Value for RawTrunk {
             inbound_trunks_written: table.has(INBOUND_TRUNKS.name),
             admission: RawAdmission::read(&mut table),
             limit_status: table.value(&LIMIT_STATUS).value,
-            options_interval: table.optional(&OPTIONS_INTERVAL).map(|at| at.value),
             max_duration: table.optional(&MAX_DURATION).map(|at| at.value),
-            status_map: table.value(&STATUS_MAP).value,
             hold_music: table.optional(&HOLD_MUSIC),
             span: node.span,
         };

@@ -262,8 +262,11 @@ impl Choice for Srtp {
 
 impl Choice for CallerId {
     const WHAT: &'static str = "a place of the caller's number";
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("asserted", Self::Asserted), ("from", Self::From)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("asserted", Self::Asserted),
+        ("remote-party-id", Self::RemotePartyId),
+        ("from", Self::From),
+    ];
 }
 
 impl Choice for EarlyMedia {

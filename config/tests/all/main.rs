@@ -14,6 +14,7 @@ mod documents;
 mod files;
 mod good;
 mod hostile;
+mod profiles;
 mod schema;
 mod scratch;
 mod sounds;

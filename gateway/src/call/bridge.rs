@@ -8,7 +8,7 @@ use sip_stack::message::{Draft, HeaderId, Message, Method};
 use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, Exchange, FIGURES, Phase};
 use crate::event::Event;
 use crate::failure::{Cause, RETRY_AFTER, reason_header};
-use crate::profile::Location;
+use crate::profile::{Further, Location};
 
 impl Call {
     /// Reacts to what happened on a leg.
@@ -77,6 +77,7 @@ impl Call {
         self.media.end_ringback(CALLER);
         self.phase = Phase::Talking;
         self.location = Location::default();
+        self.further = Further::default();
         if offers {
             self.exchange = Exchange::InAck(CALLER);
         }

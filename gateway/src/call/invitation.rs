@@ -16,7 +16,7 @@ use super::{CALLEE, CALLER, Call, CallLeg, Context, Do, leg_number, port};
 use crate::admission::{Request, Way};
 use crate::failure::Cause;
 use crate::numbers::Number;
-use crate::profile::{AGENT, Caller, Profile, teams, trunk};
+use crate::profile::{AGENT, Caller, Further, Profile, teams, trunk};
 use crate::routing::{Hop, Routes};
 
 /// Who is asked for, and in whose name.
@@ -65,9 +65,13 @@ impl Call {
                 (parties, self.media.offer(CALLEE, cx.random))
             }
         };
+        let further = match &self.transfer {
+            Some(_) => Further::default().headers(&profile.dialect),
+            None => self.further.headers(&profile.dialect),
+        };
         let face = &profile.face;
         let identity = LegIdentity {
-            local: face.from(&parties.caller),
+            local: profile.from(&parties.caller),
             remote: parties.to,
             contact: face.contact(Some(parties.caller.user())),
             sent_by: face.sent_by(),
@@ -81,14 +85,15 @@ impl Call {
         let target = Target { transport, local: face.local, remote, name: Some(name), flow: None };
         let name = self.routes.place_name(hop.place());
         self.story.attempt(format!("{name} {remote}"), cx.wall);
-        let shown = parties.caller.user();
+        let shown = &*profile.shown(parties.caller.user());
         match &self.transfer {
             Some(transfer) => {
                 let (asked, again) = (transfer.asked_for(), self.attempts.made > 1);
                 self.story.target(&self.routes, hop, &call_id, shown, asked, again);
             }
             None => {
-                self.story.callee(&self.routes, hop, &call_id, shown, self.called.as_str());
+                let called = profile.dialled(self.called.as_str());
+                self.story.callee(&self.routes, hop, &call_id, shown, &called);
             }
         }
         let sent = Sent { transport, remote, at: cx.now };
@@ -108,6 +113,7 @@ impl Call {
             offer: Some(offer.into()),
             beside: parties.beside,
             extra: parties.extra,
+            further,
             max_forwards: parties.max_forwards,
             hop: sip_stack::leg::Hop::Target(target),
         };
@@ -151,13 +157,13 @@ impl Call {
             }
             Hop::Peer { trunk, peer } => {
                 let peer = &config.trunks[trunk.0].peers[peer];
-                (trunk::request_uri(called, peer), peer.host.to_string())
+                (trunk::request_uri(profile, called, peer), peer.host.to_string())
             }
         };
-        let extra = if profile.trusted { profile.face.asserted(&caller) } else { Vec::new() };
+        let extra = profile.identity(&caller);
         Parties {
             request_uri,
-            to: profile.face.to(called, &host),
+            to: profile.to(called, &host),
             caller,
             extra,
             beside: Vec::new(),

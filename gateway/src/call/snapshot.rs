@@ -23,7 +23,7 @@ use crate::cdr::Record;
 use crate::failure::Cause;
 use crate::locals::{self, Side};
 use crate::numbers::Number;
-use crate::profile::{Caller, Diversions, Location, Profile, teams, trunk};
+use crate::profile::{Caller, Diversions, Further, Location, Profile, teams, trunk};
 use crate::routing::{EdgeId, End, RealmId, Routes, TenantId, TrunkId};
 
 /// An answered call.
@@ -224,6 +224,7 @@ impl Call {
             called,
             diversions: Diversions::default(),
             location: Location::default(),
+            further: Further::default(),
             // Its limits are as they were.
             help: false,
             max_forwards: 0,

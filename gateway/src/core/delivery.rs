@@ -15,6 +15,7 @@ use sip_stack::message::{Draft, Method};
 use sip_stack::transport::{Target, Transport};
 use sip_stack::uri::{Host, Scheme, Uri};
 
+use super::large::Larges;
 use super::{Asker, Core, call_of};
 use crate::locals::{self, Side};
 
@@ -36,16 +37,19 @@ pub(super) struct Delivery {
     requests: BTreeMap<(Owner, u32), Parked>,
     /// The newest ACKs, at most [`MOST_ACKS`]: one that got lost unnoticed is asked for again by a repeated 2xx.
     acks: VecDeque<(SendId, Parked)>,
+    pub(super) larges: Larges,
 }
 
 impl Delivery {
     /// A response came: the way was right.
     pub(super) fn delivered(&mut self, owner: Owner, token: u32) {
         self.requests.remove(&(owner, token));
+        self.larges.forget(owner, token);
     }
 
     /// The owner is gone.
     pub(super) fn forget(&mut self, owner: Owner) {
+        self.larges.forget_all(owner);
         let left: Vec<_> =
             self.requests.range((owner, 0)..=(owner, u32::MAX)).map(|(key, _)| *key).collect();
         for key in left {
@@ -56,7 +60,7 @@ impl Delivery {
     /// How many requests may still have to go another way.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.requests.len()
+        self.requests.len() + self.larges.waiting()
     }
 
     fn remember(&mut self, send: SendId, ack: Parked) {
@@ -214,7 +218,7 @@ impl Core {
         }
     }
 
-    fn send_request(
+    pub(super) fn send_request(
         &mut self,
         owner: Owner,
         token: u32,
@@ -228,6 +232,7 @@ impl Core {
         }
         let invite = *draft.method() == Method::Invite;
         let request = Request { draft, target, sent_by, timeout: None };
+        let request = self.fit(owner, token, request, now);
         let client = self.endpoint.request(owner, token, request, now);
         if invite {
             self.note_invite(owner, token, client);

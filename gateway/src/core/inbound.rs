@@ -26,7 +26,9 @@ use crate::failure::{Cause, RETRY_AFTER, reason_header};
 use crate::journal;
 use crate::locals::{self, Side};
 use crate::numbers::{Masked, Number};
-use crate::profile::{AGENT, Caller, Diversions, Location, Profile, Word, teams, trunk};
+use crate::profile::{
+    self, AGENT, Caller, Diversions, Further, Location, Profile, Word, teams, trunk,
+};
 use crate::routing::{EdgeId, End, Hop, Plan, RealmId, Routes, TenantId};
 
 impl Core {
@@ -122,8 +124,10 @@ impl Core {
         now: Instant,
     ) {
         let routes = Arc::clone(&self.routes);
-        let end = enter(&routes, source, message).ok().map(|entry| entry.from);
-        let record = self.said(source, message, end);
+        let record = match enter(&routes, source, message) {
+            Ok(entry) => self.said_by(source, message, &entry),
+            Err(_) => self.said(source, message, None),
+        };
         let wall = self.wall(now);
         let id = call_uuid(wall, self.random.bytes());
         tracing::info!(
@@ -181,10 +185,9 @@ impl Core {
             self.take_over(replaced, server, place, (entry, identity), now)?;
             return Ok(());
         }
-        let user = Uri::parse(message.uri()).ok().and_then(|uri| uri.user().map(<[u8]>::to_vec));
-        let dialled = user.ok_or(Cause::IncompleteNumber)?;
-        let called = Number::read(&dialled, routes.country(entry.from));
-        let called = called.ok_or(Cause::IncompleteNumber)?;
+        let dialect = &entry.profile.dialect;
+        let called = profile::called(message, dialect, routes.country(entry.from));
+        let (called, _) = called.ok_or(Cause::IncompleteNumber)?;
         let country = routes.country(entry.from);
         let help = routes.is_help(entry.from, message.uri(), &called);
         let wall = self.wall(now);
@@ -258,6 +261,7 @@ impl Core {
             called,
             diversions,
             location: Location::of(message),
+            further: Further::of(message, &entry.profile.dialect),
             help: free,
             profile: entry.profile,
             from: entry.from,
@@ -368,9 +372,13 @@ impl Core {
 
     /// The same of one whose profile is known.
     pub(super) fn said_by(&self, source: &Source, message: &Message, entry: &Entry) -> LegRecord {
+        let said = self.said(source, message, Some(entry.from));
+        let country = self.routes.country(entry.from);
+        let called = profile::called(message, &entry.profile.dialect, country);
         LegRecord {
             correlation_id: entry.profile.correlation.and_then(|read| read(message)),
-            ..self.said(source, message, Some(entry.from))
+            called: called.map_or(said.called, |(_, user)| String::from_utf8_lossy(user).into()),
+            ..said
         }
     }
 
@@ -461,9 +469,8 @@ fn enter(routes: &Routes, source: &Source, message: &Message) -> Result<Entry, C
             Ok(Entry { from: End::Tenant(tenant), side, profile })
         }
         Side::Realm(realm) => {
-            let id = routes
-                .trunk_of(realm, source.remote.ip(), message.uri())
-                .ok_or(Cause::UnknownNumber)?;
+            let id =
+                routes.trunk_of(realm, source.remote.ip(), message).ok_or(Cause::UnknownNumber)?;
             let mut profile = trunk::profile(config, id, source.transport, source.remote.is_ipv6());
             profile.face = listener_face(routes, realm, source);
             Ok(Entry { from: End::Trunk(id), side, profile })

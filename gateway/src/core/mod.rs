@@ -12,6 +12,7 @@ mod health;
 mod inbound;
 mod inputs;
 pub mod kin;
+mod large;
 mod pairs;
 mod probe;
 mod reload;
@@ -395,7 +396,9 @@ impl Core {
                     self.delivery.delivered(owner, token);
                     return self.probe_failed(owner, token, why, now);
                 };
-                if why == endpoint::Failure::Transport && self.redeliver(owner, token, now) {
+                if why == endpoint::Failure::Transport
+                    && (self.by_datagram(owner, token, now) || self.redeliver(owner, token, now))
+                {
                     return;
                 }
                 self.delivery.delivered(owner, token);

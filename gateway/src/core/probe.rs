@@ -87,7 +87,7 @@ impl Core {
         match message.status() {
             100..200 => {}
             200..300 => self.is_well(id, false, now),
-            408 | 503 | 504 => self.is_ill(id, Why::Refused(message.status()), Some(message), now),
+            408 | 503 => self.is_ill(id, Why::Refused(message.status()), Some(message), now),
             status if proxy => self.is_ill(id, Why::Refused(status), Some(message), now),
             _ => self.is_well(id, false, now),
         }

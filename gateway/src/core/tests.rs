@@ -16,6 +16,7 @@ use crate::routing::tests::config;
 mod admission;
 mod calls;
 mod causes;
+mod dialect;
 mod diversion;
 mod door;
 mod failover;
@@ -27,6 +28,7 @@ mod hold;
 mod identity;
 mod isolation;
 mod kin;
+mod large;
 mod limits;
 mod location;
 mod names;
@@ -64,6 +66,8 @@ struct World {
     faults: usize,
     /// What was told of silence.
     silent: Vec<crate::event::Silent>,
+    /// How requests too long for a datagram were sent.
+    large: Vec<crate::event::Large>,
     retired: Vec<FlowId>,
     closed: Vec<FlowId>,
     /// What belongs to another process.
@@ -144,6 +148,7 @@ impl World {
             media: Vec::new(),
             faults: 0,
             silent: Vec::new(),
+            large: Vec::new(),
             retired: Vec::new(),
             closed: Vec::new(),
             handed: VecDeque::new(),
@@ -201,6 +206,7 @@ impl World {
             Output::Hand { to, source, raw } => self.handed.push_back((to, source, raw)),
             Output::Event(Event::Fault) => self.faults += 1,
             Output::Event(Event::Silent(silent)) => self.silent.push(silent),
+            Output::Event(Event::Large(how)) => self.large.push(how),
             Output::Query { id, name, kind } => self.queries.push_back((id, name, kind)),
             Output::Event(_) => {}
         }

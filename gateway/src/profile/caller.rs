@@ -7,6 +7,7 @@ use config::CallerId;
 use sip_stack::message::{HeaderId, Message, NameAddr};
 use sip_stack::uri::Uri;
 
+use super::remote_party;
 use crate::numbers::Number;
 
 /// Who calls.
@@ -40,22 +41,29 @@ impl Caller {
     pub fn of(message: &Message, word: Word<'_>) -> Self {
         let Word { place, country, vouches, help } = word;
         let from = Identity::read(message.value(HeaderId::From).unwrap_or_default(), country);
-        let asserted = Identity::asserted(message, country);
-        let said = asserted.as_ref().or(Some(&from)).filter(|said| vouches && said.number);
+        let remote =
+            (place == CallerId::RemotePartyId).then(|| remote_party::read(message, country));
+        let remote = remote.flatten();
+        let private = remote.as_ref().is_some_and(|remote| remote.private);
+        let screened = remote.as_ref().is_none_or(|remote| remote.screened);
+        let remote = remote.map(|remote| remote.identity);
+        let asserted = remote.or_else(|| Identity::asserted(message, country));
+        let said = asserted.as_ref().or(Some(&from));
+        let said = said.filter(|said| vouches && screened && said.number);
         let number = said.and_then(|said| said.user.clone());
         if help {
             let shown = if from.number { from } else { asserted.unwrap_or(from) };
             return Self { display: shown.display, user: shown.user, asserted: number };
         }
-        if wants_privacy(message) || from.user.is_none() {
+        if private || wants_privacy(message) || from.user.is_none() {
             return Self { display: None, user: None, asserted: number };
         }
         let shown = match (place, asserted) {
-            (CallerId::Asserted, Some(mut asserted)) => {
+            (CallerId::Asserted | CallerId::RemotePartyId, Some(mut asserted)) => {
                 asserted.display = asserted.display.or(from.display);
                 asserted
             }
-            (CallerId::Asserted, None) | (CallerId::From, _) => from,
+            (CallerId::Asserted | CallerId::RemotePartyId, None) | (CallerId::From, _) => from,
         };
         Self { display: shown.display, user: shown.user, asserted: number }
     }
@@ -99,17 +107,26 @@ impl Caller {
 
     #[cfg(test)]
     pub(super) fn named(user: &str) -> Self {
-        Self { display: Some("Ann".into()), user: Some(user.into()), asserted: None }
+        Self::vouched_for(Some((user, "Ann")), None)
+    }
+
+    #[cfg(test)]
+    pub(super) fn vouched_for(shown: Option<(&str, &str)>, asserted: Option<&str>) -> Self {
+        Self {
+            display: shown.map(|(_, name)| name.to_owned()),
+            user: shown.map(|(user, _)| user.to_owned()),
+            asserted: asserted.map(str::to_owned),
+        }
     }
 }
 
 /// What one header says of somebody.
 #[derive(Debug, Default)]
-struct Identity {
+pub(super) struct Identity {
     display: Option<String>,
     user: Option<String>,
     /// That is a telephone number.
-    number: bool,
+    pub(super) number: bool,
 }
 
 impl Identity {
@@ -119,7 +136,7 @@ impl Identity {
         values.map(|value| Self::read(value, country)).find(|identity| identity.number)
     }
 
-    fn read(value: &[u8], country: Option<&str>) -> Self {
+    pub(super) fn read(value: &[u8], country: Option<&str>) -> Self {
         let Ok(address) = NameAddr::parse(value) else { return Self::default() };
         let Ok(uri) = Uri::parse(address.uri) else { return Self::default() };
         let user = uri.user().filter(|user| !user.eq_ignore_ascii_case(b"anonymous"));
@@ -250,6 +267,32 @@ mod tests {
             let caller = caller("sip:112@x", CallerId::From, &[from, PAI, "Privacy: id"]);
             assert_eq!(caller.user(), want);
         }
+    }
+
+    #[test]
+    fn a_remote_party_is_the_caller_where_the_trunk_says_so() {
+        let rpid = "Remote-Party-ID: \"Bob\" <sip:02079460005@x>;party=calling";
+        let called = "Remote-Party-ID: <sip:02079460006@x>;party=called";
+        let read = |place, more: &[&str]| {
+            let headers: Vec<&str> = [&[FROM], more].concat();
+            let caller = caller(CALLED, place, &headers);
+            let vouched = caller.vouched().map(str::to_owned);
+            (caller.user().to_owned(), vouched.unwrap_or_default())
+        };
+        let place = CallerId::RemotePartyId;
+        let is = |shown: &str, vouched: &str| (shown.to_owned(), vouched.to_owned());
+        let (from, bob) = ("+442079460002", "+442079460005");
+        assert_eq!(read(place, &[rpid]), is(bob, ""));
+        assert_eq!(read(place, &[called, &format!("{rpid};screen=yes;privacy=off")]), is(bob, bob));
+        assert_eq!(
+            read(place, &[&format!("{rpid};privacy=full;screen=yes")]),
+            is("anonymous", bob)
+        );
+        assert_eq!(read(place, &[rpid, "Privacy: id"]), is("anonymous", ""));
+        assert_eq!(read(place, &[called]), is(from, from));
+        assert_eq!(read(place, &["Remote-Party-ID: nonsense, <sip:ann@x>"]), is(from, from));
+        assert_eq!(read(place, &[PAI]), is("+442079460003", "+442079460003"));
+        assert_eq!(read(CallerId::Asserted, &[rpid]), is(from, from));
     }
 
     #[test]

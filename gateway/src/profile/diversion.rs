@@ -14,7 +14,7 @@ use sip_stack::message::{HeaderId, Message, NameAddr, Params, unquote};
 use sip_stack::uri::{Uri, unescape};
 
 use super::caller::{asks_for, wants_privacy};
-use super::{Face, Profile, escaped};
+use super::{Profile, escaped};
 use crate::numbers::Number;
 
 /// The diversions of a call, the oldest first.
@@ -81,17 +81,17 @@ impl Diversions {
         }
         match profile.diversion {
             Diversion::None => Vec::new(),
-            Diversion::Diversion => self.as_diversion(&hops, &profile.face),
-            Diversion::HistoryInfo => as_history(&hops, called, &profile.face),
+            Diversion::Diversion => self.as_diversion(&hops, profile),
+            Diversion::HistoryInfo => as_history(&hops, called, profile),
         }
     }
 
     /// RFC 5806 §3: the latest first, and how many each stands for.
-    fn as_diversion(&self, hops: &[&Diverted], face: &Face) -> Vec<Extra> {
+    fn as_diversion(&self, hops: &[&Diverted], profile: &Profile) -> Vec<Extra> {
         let untold = self.count.saturating_sub(u32::try_from(hops.len()).unwrap_or(u32::MAX));
         let mut lines: Vec<Extra> = Vec::new();
         for (at, hop) in hops.iter().enumerate().rev() {
-            let mut line = format!("<{}>;reason={}", uri(hop.number(), face), hop.reason);
+            let mut line = format!("<{}>;reason={}", uri(hop.number(), profile), hop.reason);
             line.push_str(if hop.private { ";privacy=full" } else { ";privacy=off" });
             let times = if at == 0 { 1 + untold } else { 1 };
             let _ = write!(line, ";counter={times}");
@@ -109,13 +109,13 @@ impl Diverted {
 
 /// RFC 7044 §9: each that was called, the oldest first, and the one who is called now. The reason stands with the number
 /// that diverted (Reason), and with the one that was called instead (`cause`, RFC 4458): some read the one, some the other.
-fn as_history(hops: &[&Diverted], called: &str, face: &Face) -> Vec<Extra> {
+fn as_history(hops: &[&Diverted], called: &str, profile: &Profile) -> Vec<Extra> {
     let mut lines: Vec<Extra> = Vec::new();
     let mut index = String::from("1");
     let mut came: Option<u16> = None;
     let targets = hops.iter().map(|hop| (hop.number(), Some(*hop)));
     for (number, hop) in targets.chain([(called, None)]) {
-        let mut line = format!("<{}", uri(number, face));
+        let mut line = format!("<{}", uri(number, profile));
         if let Some(cause) = came {
             let _ = write!(line, ";cause={cause}");
         }
@@ -134,9 +134,9 @@ fn as_history(hops: &[&Diverted], called: &str, face: &Face) -> Vec<Extra> {
     lines
 }
 
-fn uri(number: &str, face: &Face) -> String {
-    let phone = if face.user_phone { ";user=phone" } else { "" };
-    format!("sip:{}@{}{phone}", escaped(number), face.host)
+fn uri(number: &str, profile: &Profile) -> String {
+    let (shown, phone) = (profile.shown(number), profile.phone(number));
+    format!("sip:{}@{}{phone}", escaped(&shown), profile.face.host)
 }
 
 /// The entries of History-Info that were diverted, which is told by a Reason of their own, or by `cause` or `mp` of the one

@@ -2,21 +2,28 @@
 //!
 //! A [`Profile`] is made once per end and hop; legs and media plans only read it.
 
+mod called;
 mod caller;
 mod diversion;
 mod face;
+mod headers;
 mod location;
+mod party;
+mod remote_party;
 pub mod teams;
 pub mod trunk;
 
+pub use called::{called, phone_param};
 pub use caller::{Caller, Word};
 pub use diversion::Diversions;
 pub use face::{Face, escaped};
+pub use headers::Further;
 pub use location::Location;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use config::{CallerId, Diversion, EarlyMedia};
+use config::{CallerId, Country, Dialect, Diversion, EarlyMedia};
 use sip_stack::message::Message;
 use sip_stack::transport::{LocalId, Transport};
 
@@ -42,6 +49,10 @@ pub struct Profile {
     pub located: bool,
     /// It is told numbers that are to be shown to nobody (RFC 3325).
     pub trusted: bool,
+    /// By which its national numbers are written and read.
+    pub country: Option<Country>,
+    /// What it expects of headers.
+    pub dialect: Arc<Dialect>,
     /// What it asserts of callers may be told to those.
     pub vouches: bool,
     /// What it hears as a caller until the answer.
@@ -63,7 +74,6 @@ impl Profile {
                 port: 0,
                 transport: Transport::Udp,
                 local: LocalId(0),
-                user_phone: false,
                 always_name_transport: false,
             },
             media: MediaRules {
@@ -78,6 +88,8 @@ impl Profile {
             diversion: Diversion::None,
             located: false,
             trusted: false,
+            country: None,
+            dialect: Arc::default(),
             vouches: false,
             early_media: EarlyMedia::Pass,
             patience: None,

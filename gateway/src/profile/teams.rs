@@ -13,10 +13,11 @@
 
 mod codes;
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use config::{CallerId, Config, Diversion, EarlyMedia};
+use config::{CallerId, Config, Dialect, Diversion, EarlyMedia};
 use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::{LocalId, Transport};
 
@@ -43,6 +44,8 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
         diversion: Diversion::HistoryInfo,
         located: false,
         trusted: false,
+        country: None,
+        dialect: dialect(),
         vouches: true,
         early_media: EarlyMedia::Pass,
         patience: Some(FAILOVER_TIME),
@@ -99,7 +102,6 @@ pub fn face(config: &Config, edge: EdgeId, fqdn: &str) -> Face {
         port: config.edges[edge.0].listen.port(),
         transport: Transport::Tls,
         local: local_id(edge),
-        user_phone: true,
         always_name_transport: true,
     }
 }
@@ -107,6 +109,13 @@ pub fn face(config: &Config, edge: EdgeId, fqdn: &str) -> Face {
 /// The identity of an edge in the transport layer.
 pub const fn local_id(edge: EdgeId) -> LocalId {
     crate::locals::of_edge(edge)
+}
+
+/// Numbers are marked; nothing else differs from what SIP says.
+fn dialect() -> Arc<Dialect> {
+    static DIALECT: LazyLock<Arc<Dialect>> =
+        LazyLock::new(|| Arc::new(Dialect { user_phone: true, ..Dialect::default() }));
+    Arc::clone(&DIALECT)
 }
 
 fn describe(draft: &mut Draft, face: &Face) {

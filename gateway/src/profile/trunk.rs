@@ -1,6 +1,7 @@
 //! A carrier, contact centre or PBX: our address in its realm, E.164 numbers, media plain or encrypted as configured.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use config::{Config, Peer, Refer, Srtp};
@@ -39,6 +40,8 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
         diversion: trunk.diversion,
         located: trunk.location == config::Location::Pass,
         trusted: trunk.trusted,
+        country: trunk.country,
+        dialect: Arc::clone(&trunk.dialect),
         vouches: trunk.trusted,
         early_media: trunk.early_media,
         patience: None,
@@ -61,19 +64,19 @@ pub fn face(config: &Config, realm: RealmId, transport: Transport, ipv6: bool) -
         port: listener.address.port(),
         transport: from_config(listener.transport),
         local: locals::of_realm(config, realm),
-        user_phone: false,
         always_name_transport: false,
     }
 }
 
 /// The Request-URI of a call to `called` by this peer.
-pub fn request_uri(called: &str, peer: &Peer) -> Bytes {
-    uri(&format!("{}@", escaped(called)), peer).into()
+pub fn request_uri(profile: &Profile, called: &str, peer: &Peer) -> Bytes {
+    let mark = if profile.dialect.user_phone { ";user=phone" } else { "" };
+    uri(&format!("{}@", escaped(&profile.dialled(called))), peer, mark).into()
 }
 
 /// An OPTIONS by which a peer shows that it is alive.
 pub fn options(face: &Face, peer: &Peer, call_id: Bytes, tag: &[u8]) -> Draft {
-    let target = uri("", peer);
+    let target = uri("", peer, "");
     let mut draft = Draft::request(Method::Options, target.clone());
     let mut from = format!("<sip:{}:{}>;tag=", face.host, face.port).into_bytes();
     from.extend_from_slice(tag);
@@ -117,8 +120,8 @@ pub fn host(address: IpAddr) -> String {
     }
 }
 
-/// The URI of a peer; `user` ends in "@" or is empty.
-fn uri(user: &str, peer: &Peer) -> String {
+/// The URI of a peer; `user` ends in "@" or is empty, `mark` is a parameter of its own.
+fn uri(user: &str, peer: &Peer, mark: &str) -> String {
     let port = peer.port.map(|port| format!(":{port}")).unwrap_or_default();
     let transport = match peer.transport {
         config::Transport::Udp => String::new(),
@@ -126,7 +129,7 @@ fn uri(user: &str, peer: &Peer) -> String {
             format!(";transport={}", from_config(other).uri_name())
         }
     };
-    format!("sip:{user}{}{port}{transport}", peer.host)
+    format!("sip:{user}{}{port}{mark}{transport}", peer.host)
 }
 
 /// The option tags of a trunk.

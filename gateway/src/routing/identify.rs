@@ -4,10 +4,11 @@
 
 use std::net::IpAddr;
 
+use sip_stack::message::Message;
 use sip_stack::uri::{Host, Uri};
 
 use super::{EdgeId, RealmId, Routes, TenantId, TrunkId};
-use crate::numbers::Number;
+use crate::profile::{called, phone_param};
 
 impl Routes {
     /// Whether anyone at all may speak to this realm from that address.
@@ -17,8 +18,7 @@ impl Routes {
 
     /// The trunk that sends this request: realm and source network decide; among several, the narrowest network, then
     /// the trunk with most keys of `match`, then the longest `called_prefix`.
-    pub fn trunk_of(&self, realm: RealmId, source: IpAddr, request_uri: &[u8]) -> Option<TrunkId> {
-        let uri = Uri::parse(request_uri).ok();
+    pub fn trunk_of(&self, realm: RealmId, source: IpAddr, invite: &Message) -> Option<TrunkId> {
         let mut best: Option<((u8, usize, usize), TrunkId)> = None;
         for (width, trunks) in self.sources.of(realm, source) {
             if best.is_some_and(|((narrowest, ..), _)| narrowest > width) {
@@ -26,8 +26,7 @@ impl Routes {
             }
             for id in trunks {
                 let trunk = &self.config.trunks[id.0];
-                let country = trunk.country.as_ref().map(config::Country::as_str);
-                let Some(keys) = fits(&trunk.matches, uri.as_ref(), country) else { continue };
+                let Some(keys) = fits(trunk, invite) else { continue };
                 let prefix = trunk.matches.called_prefix.as_deref().map_or(0, str::len);
                 let rank = (width, keys, prefix);
                 if best.is_none_or(|(so_far, _)| rank > so_far) {
@@ -48,18 +47,20 @@ impl Routes {
     }
 }
 
-/// How many keys of `rule` fit; `None` when one does not.
-fn fits(rule: &config::Match, uri: Option<&Uri<'_>>, country: Option<&str>) -> Option<usize> {
+/// How many keys of a trunk's `match` fit; `None` when one does not.
+fn fits(trunk: &config::Trunk, invite: &Message) -> Option<usize> {
+    let (rule, uri) = (&trunk.matches, Uri::parse(invite.uri()).ok());
     let mut keys = 0;
     if let Some(prefix) = &rule.called_prefix {
-        let called = Number::read(uri?.user()?, country)?;
+        let country = trunk.country.as_ref().map(config::Country::as_str);
+        let (called, _) = called(invite, &trunk.dialect, country)?;
         if !called.as_str().starts_with(prefix.as_str()) {
             return None;
         }
         keys += 1;
     }
     if let Some(host) = &rule.uri_host {
-        let same = match uri?.host() {
+        let same = match uri.as_ref()?.host() {
             Host::Name(name) => name.eq_ignore_ascii_case(host),
             Host::Ip(ip) => host.trim_matches(['[', ']']).parse() == Ok(ip),
         };
@@ -69,14 +70,8 @@ fn fits(rule: &config::Match, uri: Option<&Uri<'_>>, country: Option<&str>) -> O
         keys += 1;
     }
     if let Some(group) = &rule.tgrp {
-        // RFC 4904 §4: a parameter of the user part.
-        let user = uri?.user()?;
-        let found = user.split(|b| *b == b';').skip(1).any(|parameter| {
-            parameter
-                .split_first_chunk::<5>()
-                .is_some_and(|(name, value)| name == b"tgrp=" && value == group.as_bytes())
-        });
-        if !found {
+        // RFC 4904 §4: a parameter of the number.
+        if phone_param(uri.as_ref()?, "tgrp") != Some(group.as_bytes()) {
             return None;
         }
         keys += 1;

@@ -134,6 +134,7 @@ fn trunk(
         diversion: config::Diversion::Diversion,
         location: config::Location::Strip,
         trusted: false,
+        dialect: Arc::default(),
         numbers: self::numbers(numbers),
         states: States::default(),
         main_number: first(numbers),
@@ -276,7 +277,12 @@ fn a_trunk_is_known_by_its_source_and_match_only_chooses_among_equals() {
     config.trunks.push(grouped);
     let routes = Routes::new(Arc::new(config));
     let from = |ip: &str, uri: &str| {
-        routes.trunk_of(RealmId(0), ip.parse().unwrap(), uri.as_bytes()).map(|id| id.0)
+        let invite = format!(
+            "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP x;branch=z9hG4bKa\r\nFrom: <sip:a@x>;tag=1\r\n\
+             To: <sip:b@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n"
+        );
+        let invite = sip_stack::message::Message::parse(invite.into()).unwrap();
+        routes.trunk_of(RealmId(0), ip.parse().unwrap(), &invite).map(|id| id.0)
     };
     assert_eq!(from("127.0.0.50", "sip:+442079460000@x"), Some(3));
     assert_eq!(from("127.0.0.50", "sip:02079460000@x"), Some(3), "national numbers are read first");

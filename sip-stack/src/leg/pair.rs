@@ -239,6 +239,7 @@ impl World {
             offer: offer.then(|| side.sdp()),
             beside: Vec::new(),
             extra: Vec::new(),
+            further: Vec::new(),
             max_forwards: 70,
             hop: Hop::Target(Target {
                 transport: Transport::Udp,

@@ -93,6 +93,7 @@ impl Rig {
             offer: (!offer.is_empty()).then(|| bytes(offer)),
             beside: Vec::new(),
             extra: vec![(HeaderId::Reason, bytes("extra"))],
+            further: Vec::new(),
             max_forwards: 42,
             hop: Hop::Target(target()),
         };

@@ -70,6 +70,8 @@ pub struct Outgoing {
     pub beside: Vec<Part>,
     /// Further headers of the INVITE.
     pub extra: Vec<Extra>,
+    /// More of them, by their names.
+    pub further: Vec<(Bytes, Bytes)>,
     /// Max-Forwards of the INVITE.
     pub max_forwards: u32,
     /// Where it goes.
@@ -80,7 +82,7 @@ impl Leg {
     /// Starts a leg on the calling side: sends an INVITE.
     pub fn outgoing(call: Outgoing, out: &mut Outbox) -> Self {
         let Outgoing { identity, call_id, local_tag, request_uri, offer, beside, .. } = call;
-        let Outgoing { extra, max_forwards, hop, .. } = call;
+        let Outgoing { extra, further, max_forwards, hop, .. } = call;
         let heard = match &hop {
             Hop::Target(target) | Hop::Uri { last: target, .. } => target.clone(),
         };
@@ -103,6 +105,9 @@ impl Leg {
         leg.sign(&mut draft, &Method::Invite);
         leg.ask_for_session(&mut draft);
         push_extra(&mut draft, &extra);
+        for (name, value) in further {
+            draft.push_other(name, value);
+        }
         if let Some(sdp) = &offer {
             draft.sdp_beside(sdp, &beside, &leg.dialog.id.local_tag);
         }

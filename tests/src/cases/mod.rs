@@ -29,6 +29,7 @@ mod names;
 mod options;
 mod peers_alone;
 mod ports;
+mod profiles;
 mod refer;
 mod refer_pjsip;
 mod rekeys;

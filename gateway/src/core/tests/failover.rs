@@ -398,6 +398,37 @@ fn peers_with_an_options_interval_are_asked_all_the_time_and_ordered_by_it() {
     assert_eq!((invites_to(&world, CARRIER), invites_to(&world, PEER2)), (0, 1));
 }
 
+/// A peer that does not know OPTIONS, or wants nothing of us, is there.
+#[test]
+fn any_answer_to_options_but_408_and_503_shows_that_a_peer_is_alive() {
+    for (status, alive) in [
+        ("200 OK", true),
+        ("403 Forbidden", true),
+        ("404 Not Found", true),
+        ("405 Method Not Allowed", true),
+        ("481 No Call", true),
+        ("500 Error", true),
+        ("501 Not Implemented", true),
+        ("504 Late", true),
+        ("603 Decline", true),
+        ("408 Request Timeout", false),
+        ("503 Service Unavailable", false),
+    ] {
+        let mut config = three();
+        config.trunks[0].options_interval = Some(Duration::from_secs(30));
+        let mut world = World::with(config);
+        world.core.handle_timeout(world.now);
+        world.drain();
+        assert_eq!(options_answered(&mut world, PEER2, "200 OK", ""), 1);
+        assert_eq!(options_answered(&mut world, CARRIER, status, ""), 1, "{status}");
+        world.wait(ms(4500));
+        world.sent.clear();
+        teams_calls(&mut world, "a");
+        let to = (invites_to(&world, CARRIER), invites_to(&world, PEER2));
+        assert_eq!(to, if alive { (1, 0) } else { (0, 1) }, "{status}");
+    }
+}
+
 #[test]
 fn a_carriers_retry_after_is_honoured_too() {
     let mut world = World::with(three());
