@@ -11,6 +11,7 @@ mod invitation;
 mod limits;
 pub mod media_plan;
 mod port;
+mod redirect;
 mod referral;
 mod ringing;
 mod seat;
@@ -181,6 +182,8 @@ pub struct Call {
     routes: Arc<Routes>,
     caller: Caller,
     called: Number,
+    /// Who was called before, and has named another one instead.
+    asked: Vec<Number>,
     /// Who has sent it on before.
     diversions: Diversions,
     /// Where its caller is; forgotten when it is answered.
@@ -274,6 +277,7 @@ impl Call {
             routes: new.routes,
             caller: new.caller,
             called: new.called,
+            asked: Vec::new(),
             diversions: new.diversions,
             location: new.location,
             further: new.further,

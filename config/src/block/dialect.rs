@@ -18,6 +18,8 @@ pub(super) fn entries<'a>(of: &Dialect) -> Vec<Entry<'a>> {
         set(&profile::DISPLAY_NAME, text(of.display_name.word())),
         set(&profile::HEADERS_TO, list(of.headers_to.iter().map(rule))),
         set(&profile::HEADERS_FROM, list(of.headers_from.iter().map(rule))),
+        set(&profile::CODECS, list(of.codecs.iter().map(|codec| text(codec.word())))),
+        set(&profile::REDIRECTS, text(of.redirects.word())),
         set(&profile::MAX_MESSAGE, of.max_message.to_string()),
     ]
 }

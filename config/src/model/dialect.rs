@@ -26,6 +26,10 @@ pub struct Dialect {
     pub headers_to: Vec<HeaderRule>,
     /// What is done to further headers of the INVITE that a call from it leads to.
     pub headers_from: Vec<HeaderRule>,
+    /// The codecs in which it is spoken to, by preference; empty: all that the other side has.
+    pub codecs: Vec<Codec>,
+    /// What becomes of its 3xx.
+    pub redirects: Redirects,
     /// Bytes of the longest request that goes to it by UDP.
     pub max_message: u32,
 }
@@ -78,6 +82,38 @@ pub enum DisplayName {
     Drop,
 }
 
+/// What becomes of a final response that names another destination (3xx).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirects {
+    /// The call is refused.
+    Refuse,
+    /// The destination is called, as if the caller had dialled it.
+    Follow,
+}
+
+/// A codec for speech.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// G.711 A-law.
+    Pcma,
+    /// G.711 µ-law.
+    Pcmu,
+    /// G.722.
+    G722,
+    /// G.729.
+    G729,
+    /// iLBC (RFC 3952).
+    Ilbc,
+    /// Opus (RFC 7587).
+    Opus,
+    /// SILK, in any of its rates.
+    Silk,
+    /// AMR (RFC 4867).
+    Amr,
+    /// AMR-WB (RFC 4867).
+    AmrWb,
+}
+
 /// One thing done to the further headers of an INVITE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderRule {
@@ -119,6 +155,26 @@ pub enum HeaderRule {
 /// A regular expression; matching takes time linear in the length of the text.
 #[derive(Clone)]
 pub struct Pattern(pub(crate) Regex);
+
+impl Codec {
+    /// How many there are.
+    pub const COUNT: usize = 9;
+
+    /// Its encoding name in SDP, in any case.
+    pub const fn encoding(self) -> &'static str {
+        match self {
+            Self::Pcma => "PCMA",
+            Self::Pcmu => "PCMU",
+            Self::G722 => "G722",
+            Self::G729 => "G729",
+            Self::Ilbc => "iLBC",
+            Self::Opus => "opus",
+            Self::Silk => "SILK",
+            Self::Amr => "AMR",
+            Self::AmrWb => "AMR-WB",
+        }
+    }
+}
 
 impl HeaderRule {
     /// The header that it is about.

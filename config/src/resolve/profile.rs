@@ -165,6 +165,8 @@ impl Rules {
             display_name: said(&raw.display_name),
             headers_to: said(&raw.headers_to).0,
             headers_from: said(&raw.headers_from).0,
+            codecs: said(&raw.codecs).0,
+            redirects: said(&raw.redirects),
             max_message: said(&raw.max_message).0,
         }
     }

@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 use crate::fault::Findings;
 use crate::key::{Key, Section};
 use crate::model::{
-    CalledFrom, CallerId, CallerIdOut, DisplayName, Diversion, EarlyMedia, Location, NumberForm,
-    Refer, Srtp,
+    CalledFrom, CallerId, CallerIdOut, Codec, DisplayName, Diversion, EarlyMedia, Location,
+    NumberForm, Redirects, Refer, Srtp,
 };
 use crate::read::{Bad, Choice, Node, Table, Text, Value};
 use crate::section::failover::{PeerInterval, StatusMap};
@@ -70,6 +70,16 @@ pub(crate) static HEADERS_FROM: Key<Rules> = Key::default(
     "The same for the INVITE that a call from it leads to; before the `headers_to` of the trunk that is called.",
 );
 
+pub(crate) static CODECS: Key<Codecs> = Key::default(
+    "codecs",
+    "[]",
+    "The codecs in which it is spoken to, by preference, such as [\"PCMA\", \"PCMU\"]; an empty list: all that the other side has. A call that has none of them is refused with 488.",
+);
+pub(crate) static REDIRECTS: Key<Redirects> = Key::default(
+    "redirects",
+    "\"refuse\"",
+    "What becomes of its 3xx, by which it names another number. \"refuse\": the call is refused. \"follow\": that number is called by the same trunk, if the caller could have dialled it so; at most twice in a call.",
+);
 pub(crate) static MAX_MESSAGE: Key<Int<512, 65000>> = Key::default(
     "max_message",
     "1300",
@@ -98,6 +108,8 @@ pub(crate) static PROFILE: Section = Section {
         &trunk::TRUSTED,
         &HEADERS_TO,
         &HEADERS_FROM,
+        &CODECS,
+        &REDIRECTS,
         &MAX_MESSAGE,
         &trunk::OPTIONS_INTERVAL,
         &trunk::STATUS_MAP,
@@ -132,6 +144,8 @@ pub(crate) struct RawRules {
     pub(crate) trusted: Option<bool>,
     pub(crate) headers_to: Option<Rules>,
     pub(crate) headers_from: Option<Rules>,
+    pub(crate) codecs: Option<Codecs>,
+    pub(crate) redirects: Option<Redirects>,
     pub(crate) max_message: Option<Int<512, 65000>>,
     pub(crate) options_interval: Option<PeerInterval>,
     pub(crate) status_map: Option<StatusMap>,
@@ -158,6 +172,10 @@ pub(crate) struct DialPrefix(pub(crate) String);
 #[derive(Clone, Debug)]
 pub(crate) struct CalledPlaces(pub(crate) Vec<CalledFrom>);
 
+/// Codecs, each once.
+#[derive(Clone, Debug)]
+pub(crate) struct Codecs(pub(crate) Vec<Codec>);
+
 impl RawRules {
     /// What of them stands in a table.
     pub(crate) fn read(table: &mut Table<'_, '_>) -> Self {
@@ -178,6 +196,8 @@ impl RawRules {
             trusted: table.plain(&trunk::TRUSTED),
             headers_to: table.plain(&HEADERS_TO),
             headers_from: table.plain(&HEADERS_FROM),
+            codecs: table.plain(&CODECS),
+            redirects: table.plain(&REDIRECTS),
             max_message: table.plain(&MAX_MESSAGE),
             options_interval: table.plain(&trunk::OPTIONS_INTERVAL),
             status_map: table.plain(&trunk::STATUS_MAP),
@@ -206,6 +226,8 @@ impl RawRules {
             trusted: first(&self.trusted, &base.trusted),
             headers_to: first(&self.headers_to, &base.headers_to),
             headers_from: first(&self.headers_from, &base.headers_from),
+            codecs: first(&self.codecs, &base.codecs),
+            redirects: first(&self.redirects, &base.redirects),
             max_message: first(&self.max_message, &base.max_message),
             options_interval: first(&self.options_interval, &base.options_interval),
             status_map: first(&self.status_map, &base.status_map),
@@ -282,6 +304,43 @@ impl Value for CalledPlaces {
     fn schema() -> Json {
         Vec::<At<CalledFrom>>::schema()
     }
+}
+
+impl Value for Codecs {
+    fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
+        let mut codecs = Vec::new();
+        for At { value, .. } in Vec::<At<Codec>>::read(node, out)? {
+            if !codecs.contains(&value) {
+                codecs.push(value);
+            }
+        }
+        Some(Self(codecs))
+    }
+
+    fn schema() -> Json {
+        Vec::<At<Codec>>::schema()
+    }
+}
+
+impl Choice for Redirects {
+    const WHAT: &'static str = "a way with redirections";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("refuse", Self::Refuse), ("follow", Self::Follow)];
+}
+
+impl Choice for Codec {
+    const WHAT: &'static str = "a codec";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        (Self::Pcma.encoding(), Self::Pcma),
+        (Self::Pcmu.encoding(), Self::Pcmu),
+        (Self::G722.encoding(), Self::G722),
+        (Self::G729.encoding(), Self::G729),
+        (Self::Ilbc.encoding(), Self::Ilbc),
+        (Self::Opus.encoding(), Self::Opus),
+        (Self::Silk.encoding(), Self::Silk),
+        (Self::Amr.encoding(), Self::Amr),
+        (Self::AmrWb.encoding(), Self::AmrWb),
+    ];
 }
 
 impl Choice for NumberForm {

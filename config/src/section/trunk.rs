@@ -151,6 +151,8 @@ pub(crate) static TRUNK: Section = Section {
         &TRUSTED,
         &profile::HEADERS_TO,
         &profile::HEADERS_FROM,
+        &profile::CODECS,
+        &profile::REDIRECTS,
         &profile::MAX_MESSAGE,
         &NUMBERS,
         &callers::MAIN_NUMBER,

@@ -84,6 +84,19 @@ impl Attempts {
     }
 }
 
+impl Attempts {
+    /// The hop being tried.
+    pub(super) fn tried_hop(&self) -> Option<Hop> {
+        self.current.as_ref().map(|current| current.hop)
+    }
+
+    /// These hops, and no others any more.
+    fn lead_to(&mut self, hops: Vec<Hop>) {
+        self.current = None;
+        self.ways = hops.into_iter().map(|hop| Way { hop, addresses: None }).collect();
+    }
+}
+
 impl Call {
     /// Tries the next hop, or gives up when there is none.
     pub(super) fn next_hop(&mut self, cx: &mut Context<'_>) {
@@ -239,7 +252,11 @@ impl Call {
             }
             Rejection::Cancelled | Rejection::NoAnswer => {}
         }
-        if elsewhere && !self.attempts.rang {
+        let other = message.filter(|_| (300..400).contains(&status));
+        if let Some(hops) = other.and_then(|message| self.redirected(message, cx)) {
+            self.attempts.lead_to(hops);
+            self.next_hop(cx);
+        } else if elsewhere && !self.attempts.rang {
             self.next_hop(cx);
         } else {
             self.attempts_over("callee", cause, message, cx);

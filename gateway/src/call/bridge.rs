@@ -121,6 +121,9 @@ impl Call {
         if !self.media.concerns_other(own) {
             return self.accept(at, cx);
         }
+        if !self.media.can_offer(self.legs[other].side) {
+            return self.refuse(at, Cause::NothingInCommon.status(), cx);
+        }
         self.exchange = Exchange::For(at);
         self.offer_to(other, cx);
     }

@@ -46,6 +46,15 @@ impl Call {
             self.next_hop(cx);
             return;
         }
+        let speaks = match &self.transfer {
+            Some(_) => self.media.can_offer_third(1 - side),
+            None => self.media.can_offer(CALLEE),
+        };
+        if !speaks {
+            self.attempts.last = Cause::NothingInCommon;
+            self.next_hop(cx);
+            return;
+        }
         self.attempts.made += 1;
         let (parties, offer) = match &self.transfer {
             Some(transfer) => {

@@ -4,6 +4,7 @@
 //! session: our address, port, keys and origin stay for the whole call; codecs are matched by name, never by payload
 //! type number. Only the first usable audio stream is relayed; other streams are refused with port 0.
 
+mod codecs;
 mod description;
 mod hold;
 mod owned;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use media_relay::audio::Clip;
 use media_relay::{Codec, Plan, Port, SessionId, SidePlan};
 
+pub use codecs::Codecs;
 pub use description::{Description, Format};
 pub use owned::Owned;
 pub use side::MediaSide;
@@ -37,6 +39,8 @@ pub struct MediaRules {
     pub offer_mux: bool,
     /// How a held stream is described.
     pub holds: Holds,
+    /// In which codecs.
+    pub codecs: Codecs,
 }
 
 /// Whether media are encrypted.
@@ -173,6 +177,17 @@ impl CallMedia {
     pub fn offer(&mut self, at: usize, random: &mut Random) -> Vec<u8> {
         let (side, other) = self.pair(at);
         side.offer(other, random)
+    }
+
+    /// Whether there is anything to offer to side `at`: a codec of the other side in which it is spoken to.
+    pub fn can_offer(&self, at: usize) -> bool {
+        self.sides[at].can_offer(self.sides[1 - at].described())
+    }
+
+    /// Whether there is anything to offer to the third, of what side `from` has agreed to.
+    pub fn can_offer_third(&self, from: usize) -> bool {
+        let agreed = self.sides[from].agreed();
+        self.third.as_ref().is_some_and(|third| third.can_offer(agreed))
     }
 
     /// Our offer to side `at`, which asks for one in mid call.

@@ -225,6 +225,7 @@ impl Call {
             diversions: Diversions::default(),
             location: Location::default(),
             further: Further::default(),
+            asked: Vec::new(),
             // Its limits are as they were.
             help: false,
             max_forwards: 0,

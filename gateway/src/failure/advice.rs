@@ -143,7 +143,11 @@ fn of_status(status: u16) -> Advice {
 
 /// Status, what it means, what to check. RFC 3261 §21.
 const STATUSES: [(u16, &str, &str); 30] = [
-    (302, "it names another destination", "the far end's routes: redirections are not followed"),
+    (
+        302,
+        "it names another destination",
+        "the far end's routes; its trunk's `redirects`, without which redirections are not followed",
+    ),
     (400, "it could not read the message", "`cause.reason`, and both sides' messages in a capture"),
     (
         401,

@@ -52,8 +52,8 @@ pub fn phone_param<'u>(uri: &Uri<'u>, name: &str) -> Option<&'u [u8]> {
     }
 }
 
-/// The number that a URI names.
-fn number(uri: &Uri<'_>, prefix: &str, country: Option<&str>) -> Option<Number> {
+/// The number that a URI names; digits of `prefix` before it are no part of it.
+pub fn number(uri: &Uri<'_>, prefix: &str, country: Option<&str>) -> Option<Number> {
     let user = uri.user()?;
     let plain = prefixed(user, prefix).unwrap_or(user);
     let context = phone_param(uri, "phone-context").and_then(Number::context);

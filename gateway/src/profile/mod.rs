@@ -13,7 +13,7 @@ mod remote_party;
 pub mod teams;
 pub mod trunk;
 
-pub use called::{called, phone_param};
+pub use called::{called, number, phone_param};
 pub use caller::{Caller, Word};
 pub use diversion::Diversions;
 pub use face::{Face, escaped};
@@ -27,7 +27,7 @@ use config::{CallerId, Country, Dialect, Diversion, EarlyMedia};
 use sip_stack::message::Message;
 use sip_stack::transport::{LocalId, Transport};
 
-use crate::call::media_plan::{Holds, MediaRules, Secure};
+use crate::call::media_plan::{Codecs, Holds, MediaRules, Secure};
 use crate::failure::Verdict;
 
 /// How one leg appears to its peer and what it asks of media.
@@ -81,6 +81,7 @@ impl Profile {
                 offered_suites: &[],
                 offer_mux: false,
                 holds: Holds::AsOffered,
+                codecs: Codecs::ANY,
             },
             allow: "",
             supported: "",

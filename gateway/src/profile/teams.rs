@@ -22,7 +22,7 @@ use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::{LocalId, Transport};
 
 use super::{AGENT, Face, Profile, escaped};
-use crate::call::media_plan::{Holds, MediaRules, Secure};
+use crate::call::media_plan::{Codecs, Holds, MediaRules, Secure};
 use crate::routing::EdgeId;
 
 #[cfg(test)]
@@ -37,6 +37,7 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
             offered_suites: OFFERED_SUITES,
             offer_mux: true,
             holds: Holds::InactiveOnly,
+            codecs: Codecs::ANY,
         },
         allow: ALLOW,
         supported: SUPPORTED,

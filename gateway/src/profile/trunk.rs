@@ -9,7 +9,7 @@ use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::Transport;
 
 use super::{AGENT, Face, Profile, escaped};
-use crate::call::media_plan::{Holds, MediaRules, Secure};
+use crate::call::media_plan::{Codecs, Holds, MediaRules, Secure};
 use crate::locals;
 use crate::routing::{RealmId, TrunkId};
 
@@ -27,6 +27,7 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
             offered_suites: OFFERED_SUITES,
             offer_mux: false,
             holds: Holds::AsOffered,
+            codecs: Codecs::new(&trunk.dialect.codecs),
         },
         allow: match trunk.refer {
             Refer::Refuse => ALLOW,

@@ -135,3 +135,63 @@ fn at_18_a_header_between_two_trunks_passes_by_rule_and_stays_one_line() {
     call.ack_failure();
     teams.not_invited();
 }
+
+/// TR-072: by TCP to who takes it, though the trunk is written with udp; else by UDP with less in it, and both are counted.
+#[test]
+fn tr_072_an_invite_too_long_for_a_datagram_goes_by_tcp_or_with_less_in_it() {
+    let long = "x".repeat(400);
+    let keys =
+        format!("max_message = 900\nheaders_to = [{{ add = \"X-Long\", value = \"{long}\" }}]");
+    for takes_tcp in [true, false] {
+        let scene = scene("tr_072", "", &keys);
+        let teams = scene.teams();
+        let gateway = scene.start();
+        let carrier =
+            if takes_tcp { scene.carrier_tcp(CARRIER_A) } else { scene.carrier_udp(CARRIER_A) };
+        gateway.healthy();
+        let flow = teams.connect(TENANT);
+        for count in [1.0, 2.0] {
+            let mut call = teams.call(&flow, TENANT, CALLED, "+442079460001", &offer(&scene));
+            let (invite, callee) = carrier.invited();
+            let msg = &invite.msg;
+            let via = if takes_tcp { "SIP/2.0/TCP " } else { "SIP/2.0/UDP " };
+            assert!(msg.need("Via").starts_with(via), "{msg}");
+            assert_eq!(msg.get("X-Long"), takes_tcp.then_some(&*long), "{msg}");
+            assert!(takes_tcp || msg.to_string().len() <= 900, "{msg}");
+            let sent = |how: &str| {
+                gateway.count(&format!("trunkgate_large_requests_total{{sent=\"{how}\"}}"))
+            };
+            let figures = [sent("tcp"), sent("trimmed"), sent("fragmented")];
+            // Who took no TCP once is not asked again.
+            let want = if takes_tcp { [count, 0.0, 0.0] } else { [1.0, count, 0.0] };
+            assert_eq!(figures, want);
+            callee.reply(&invite, "486 Busy Here", "", "");
+            assert_eq!(call.final_response().msg.status(), 486);
+            call.ack_failure();
+        }
+    }
+}
+
+#[test]
+fn a_redirection_is_followed_on_the_trunk_that_has_it_so_in_its_own_codecs() {
+    let keys = "redirects = \"follow\"\ncodecs = [\"PCMU\"]";
+    let scene = scene("redirects", "", keys);
+    let (teams, carrier) = (scene.teams(), scene.carrier_udp(CARRIER_A));
+    let gateway = scene.start();
+    gateway.healthy();
+    let flow = teams.connect(TENANT);
+    let mut call = teams.call(&flow, TENANT, CALLED, "+442079460001", &offer(&scene));
+    let (invite, callee) = carrier.invited();
+    assert_eq!(invite.msg.line('m').map(|line| line.split(' ').nth(3)), Some(Some("0")));
+    callee.reply(&invite, "302 Moved", "Contact: <sip:+442079460002@192.0.2.1>\r\n", "");
+    let (invite, callee) = carrier.invited();
+    let target = format!("sip:+442079460002@{}", carrier.ip());
+    assert!(invite.msg.uri().starts_with(&target), "{}", invite.msg);
+    callee.reply(&invite, "486 Busy Here", "", "");
+    assert_eq!(call.final_response().msg.status(), 486);
+    call.ack_failure();
+    let record = &gateway.wait_records(1)[0];
+    let statuses: Vec<_> =
+        record["attempts"].as_array().unwrap().iter().map(|it| &it["status"]).collect();
+    assert_eq!(statuses, [302, 486]);
+}

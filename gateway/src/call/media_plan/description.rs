@@ -96,7 +96,7 @@ impl Description {
             Secure::Off => None,
             Secure::Required => Some(key(media, offered).ok_or(Cause::NotEncrypted)?),
         };
-        let formats = formats(media);
+        let formats = rules.codecs.of(formats(media));
         if !formats.iter().any(Format::is_speech) {
             return Err(Cause::NothingInCommon);
         }

@@ -288,7 +288,7 @@ impl MediaSide {
         shown: Direction,
         random: &mut Random,
     ) -> Vec<u8> {
-        let mut formats = described.map_or_else(own_choice, |d| d.formats.clone());
+        let mut formats = self.spoken(described);
         for format in &mut formats {
             // A payload type that was agreed for an encoding keeps it (RFC 3264 §8.3.2).
             let known = self.local.iter().flat_map(|local| &local.formats);
@@ -317,6 +317,20 @@ impl MediaSide {
         let direction = self.held(shown);
         self.before = self.local.replace(Local { formats, direction, suites, mux, shown });
         self.write(cryptos, described.and_then(|d| d.ptime))
+    }
+
+    /// Whether there is a codec among those that somebody has `described`, if anybody has, in which the peer is spoken to.
+    pub(super) fn can_offer(&self, described: Option<&Description>) -> bool {
+        described.is_none() || self.spoken(described).iter().any(Format::is_speech)
+    }
+
+    /// What somebody has `described`, or else G.711, as far as the peer is spoken to in it; G.711 is the last resort.
+    fn spoken(&self, described: Option<&Description>) -> Vec<Format> {
+        let Some(described) = described else {
+            let formats = self.rules.codecs.of(own_choice());
+            return if formats.iter().any(Format::is_speech) { formats } else { own_choice() };
+        };
+        self.rules.codecs.of(described.formats.clone())
     }
 
     /// Our answer to the peer's open offer: the codecs that `other` took, with the peer's own payload types. Where that
@@ -353,6 +367,7 @@ impl MediaSide {
                 })
                 .collect(),
         };
+        let formats = self.rules.codecs.of(formats);
         let speech = formats.iter().any(Format::is_speech);
         speech.then_some(formats).ok_or(Cause::NothingInCommon)
     }

@@ -9,12 +9,14 @@ use super::*;
 mod hold;
 
 const SECURE: MediaRules = MediaRules {
+    codecs: Codecs::ANY,
     secure: Secure::Required,
     offered_suites: &[Suite::AesCm128HmacSha1_80],
     offer_mux: true,
     holds: Holds::InactiveOnly,
 };
 const PLAIN: MediaRules = MediaRules {
+    codecs: Codecs::ANY,
     secure: Secure::Off,
     offered_suites: &[],
     offer_mux: false,
