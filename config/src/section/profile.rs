@@ -78,7 +78,7 @@ pub(crate) static CODECS: Key<Codecs> = Key::default(
 pub(crate) static REDIRECTS: Key<Redirects> = Key::default(
     "redirects",
     "\"refuse\"",
-    "What becomes of its 3xx, by which it names another number. \"refuse\": the call is refused. \"follow\": that number is called by the same trunk, if the caller could have dialled it so; at most twice in a call.",
+    "What becomes of its 3xx, by which it names another number. \"refuse\": the call is refused. \"follow\": that number is called as if the caller had dialled it; at most twice in a call.",
 );
 pub(crate) static MAX_MESSAGE: Key<Int<512, 65000>> = Key::default(
     "max_message",

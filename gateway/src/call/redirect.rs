@@ -1,9 +1,9 @@
 //! A callee that names another destination (3xx, RFC 3261 §8.1.3.4): refused, or followed where its trunk has
 //! `redirects = "follow"`.
 //!
-//! What is followed is the number in the first Contact, by preference, that was not asked yet. It is routed as if the
-//! caller had dialled it: by the same plan, and only to the end that has redirected, for which the call has its permit. At
-//! most two are followed, each one an attempt of its own in the record; what cannot be followed is refused as before.
+//! What is followed is the number in the first Contact, by preference, that was not asked yet. It goes where it would go if
+//! the caller had dialled it: by the caller's plan, with permits for the ends that it leads to. At most two are followed,
+//! each one an attempt of its own in the record; what cannot be followed is refused as before.
 
 use config::Redirects;
 use sip_stack::message::{HeaderId, Message, NameAddr};
@@ -27,15 +27,11 @@ impl Call {
         }
         let number = self.target_of(message, at.end())?;
         let from = self.legs[CALLER].end?;
-        let plan = self.routes.plan(from, &number, cx.rank).ok()?;
-        let hops: Vec<Hop> = plan.hops.into_iter().filter(|hop| hop.end() == at.end()).collect();
-        if hops.is_empty() {
-            return None;
-        }
+        let plan = self.routes.plan(from, &number, self.help, cx.rank).ok()?;
         let to = Masked::new(number.as_str(), self.routes.config().log.mask_numbers).to_string();
         tracing::info!(call = self.story.id(), status = message.status(), %to, "redirected");
         self.asked.push(std::mem::replace(&mut self.called, number));
-        Some(hops)
+        Some(plan.hops)
     }
 
     /// The number of the Contact that is preferred among those not asked yet.
