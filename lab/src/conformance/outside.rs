@@ -39,8 +39,9 @@ pub(crate) static RULES: [Rule; 11] = [
     Rule::unseen(
         72,
         "An INVITE of more than 1400 bytes goes to a UDP trunk with less SDP, or by TCP",
-        "it is not part of this version",
-    ),
+        "only who runs the SBC says how long a datagram to a trunk may be",
+    )
+    .shown_by("tr_072_an_invite_too_long_for_a_datagram_goes_by_tcp_or_with_less_in_it"),
     Rule::unseen(
         73,
         "While the SBC drains, OPTIONS of Teams get 503 and running calls finish",

@@ -48,7 +48,7 @@ fn a_followed_redirection_is_another_attempt_of_the_same_call() {
     assert!(line(&again).starts_with("INVITE sip:+33987654321@127.0.0.50:5070"), "{again}");
     assert_eq!(value(&again, "To"), "<sip:+33987654321@127.0.0.50>");
     assert_ne!(value(&again, "Call-ID"), value(&invite, "Call-ID"));
-    world.hear(CARRIER, &reply(&again, "200 OK", "n", "Contact: <sip:c@127.0.0.50>\n", PLAIN));
+    world.hear(CARRIER, &reply(&again, "200 OK", "n", "Contact: <sip:c@127.0.0.50:5070>\n", PLAIN));
     world.expect(PROXY, "SIP/2.0 200");
     world.core.end_all(world.now);
     world.drain();
