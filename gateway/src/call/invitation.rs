@@ -22,6 +22,8 @@ use crate::routing::{Hop, Routes};
 /// Who is asked for, and in whose name.
 pub(super) struct Parties {
     pub(super) request_uri: Bytes,
+    /// The called number as it is sent.
+    pub(super) dialled: String,
     /// To, without a tag.
     pub(super) to: Bytes,
     pub(super) caller: Caller,
@@ -78,9 +80,10 @@ impl Call {
             Some(_) => Further::default().headers(&profile.dialect),
             None => self.further.headers(&profile.dialect),
         };
+        let shown = profile.shown(parties.caller.user()).into_owned();
         let face = &profile.face;
         let identity = LegIdentity {
-            local: profile.from(&parties.caller),
+            local: profile.from(&parties.caller, &shown),
             remote: parties.to,
             contact: face.contact(Some(parties.caller.user())),
             sent_by: face.sent_by(),
@@ -94,15 +97,13 @@ impl Call {
         let target = Target { transport, local: face.local, remote, name: Some(name), flow: None };
         let name = self.routes.place_name(hop.place());
         self.story.attempt(format!("{name} {remote}"), cx.wall);
-        let shown = &*profile.shown(parties.caller.user());
         match &self.transfer {
             Some(transfer) => {
                 let (asked, again) = (transfer.asked_for(), self.attempts.made > 1);
-                self.story.target(&self.routes, hop, &call_id, shown, asked, again);
+                self.story.target(&self.routes, hop, &call_id, &shown, asked, again);
             }
             None => {
-                let called = profile.dialled(self.called.as_str());
-                self.story.callee(&self.routes, hop, &call_id, shown, &called);
+                self.story.callee(&self.routes, hop, &call_id, &shown, &parties.dialled);
             }
         }
         let sent = Sent { transport, remote, at: cx.now };
@@ -157,6 +158,7 @@ impl Call {
         profile: &Profile,
     ) -> Parties {
         let called = called.as_str();
+        let dialled = profile.dialled(called).into_owned();
         let config = self.routes.config();
         let (request_uri, host) = match hop {
             Hop::Proxy { edge, proxy, .. } => {
@@ -166,13 +168,14 @@ impl Call {
             }
             Hop::Peer { trunk, peer } => {
                 let peer = &config.trunks[trunk.0].peers[peer];
-                (trunk::request_uri(profile, called, peer), peer.host.to_string())
+                (trunk::request_uri(profile, &dialled, peer), peer.host.to_string())
             }
         };
         let extra = profile.identity(&caller);
         Parties {
             request_uri,
-            to: profile.to(called, &host),
+            to: profile.to(&dialled, &host),
+            dialled,
             caller,
             extra,
             beside: Vec::new(),

@@ -222,6 +222,7 @@ impl Call {
                 let extra = referred_by.map(|value| (HeaderId::ReferredBy, value));
                 Parties {
                     request_uri: target.clone(),
+                    dialled: String::new(),
                     to: to.clone(),
                     caller,
                     extra: extra.into_iter().collect(),

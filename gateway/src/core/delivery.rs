@@ -218,7 +218,7 @@ impl Core {
         }
     }
 
-    pub(super) fn send_request(
+    fn send_request(
         &mut self,
         owner: Owner,
         token: u32,
@@ -227,12 +227,17 @@ impl Core {
         sent_by: Bytes,
         now: Instant,
     ) {
+        let request = Request { draft, target, sent_by, timeout: None };
+        let request = self.fit(owner, token, request, now);
+        self.submit(owner, token, request, now);
+    }
+
+    /// Sends a request as it is.
+    pub(super) fn submit(&mut self, owner: Owner, token: u32, request: Request, now: Instant) {
         if call_of(owner).is_some_and(|(key, _)| !self.slots.has(key)) {
             return;
         }
-        let invite = *draft.method() == Method::Invite;
-        let request = Request { draft, target, sent_by, timeout: None };
-        let request = self.fit(owner, token, request, now);
+        let invite = *request.draft.method() == Method::Invite;
         let client = self.endpoint.request(owner, token, request, now);
         if invite {
             self.note_invite(owner, token, client);

@@ -56,7 +56,7 @@ impl Larges {
         self.refused.get(&place).is_some_and(|until| *until > now)
     }
 
-    fn refuse(&mut self, place: SocketAddr, now: Instant) {
+    pub(super) fn refuse(&mut self, place: SocketAddr, now: Instant) {
         self.refused.retain(|_, until| *until > now);
         if self.refused.len() < MOST_PLACES {
             self.refused.insert(place, now + REFUSED);
@@ -94,8 +94,11 @@ impl Core {
         let remote = request.target.remote;
         tracing::info!(%remote, "takes no TCP: what is too long for a datagram is sent with less in it");
         self.delivery.larges.refuse(remote, now);
-        let Request { draft, target, sent_by, .. } = request;
-        self.send_request(owner, token, draft, target, sent_by, now);
+        let request = match self.longest(owner) {
+            Some(most) => self.trimmed(request, most),
+            None => request,
+        };
+        self.submit(owner, token, request, now);
         true
     }
 

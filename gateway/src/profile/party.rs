@@ -33,15 +33,14 @@ impl Profile {
         format!("{prefix}{written}").into()
     }
 
-    /// From value without tag, for a request in the name of `caller`.
-    pub fn from(&self, caller: &Caller) -> Bytes {
+    /// From value without tag, for a request in the name of `caller`, whose number is `shown` so.
+    pub fn from(&self, caller: &Caller, shown: &str) -> Bytes {
         let host = &self.face.host;
         let Some((user, display)) = caller.shown() else {
             return format!("\"Anonymous\" <sip:anonymous@{host}>").into();
         };
         let mut value = self.display(display);
-        let shown = self.shown(user);
-        let _ = write!(value, "<sip:{}@{host}{}>", escaped(&shown), self.phone(user));
+        let _ = write!(value, "<sip:{}@{host}{}>", escaped(shown), self.phone(user));
         value.into()
     }
 
@@ -78,10 +77,10 @@ impl Profile {
         std::iter::once((id, value.into())).chain(privacy).collect()
     }
 
-    /// To value without tag: the called number at `host`.
-    pub fn to(&self, called: &str, host: &str) -> Bytes {
+    /// To value without tag: the called number, as it is `dialled`, at `host`.
+    pub fn to(&self, dialled: &str, host: &str) -> Bytes {
         let mark = if self.dialect.user_phone { ";user=phone" } else { "" };
-        format!("<sip:{}@{host}{mark}>", escaped(&self.dialled(called))).into()
+        format!("<sip:{}@{host}{mark}>", escaped(dialled)).into()
     }
 
     /// The mark of a telephone number, where this peer wants it.
@@ -123,7 +122,8 @@ mod tests {
 
     #[test]
     fn numbers_are_marked_and_text_is_not() {
-        let shown = |caller: &Caller| text(&profile(marked()).from(caller)).to_owned();
+        let shown =
+            |caller: &Caller| text(&profile(marked()).from(caller, caller.user())).to_owned();
         let number = "\"Ann\" <sip:+442079460000@t001.sbc.test;user=phone>";
         assert_eq!(shown(&Caller::named("+442079460000")), number);
         assert_eq!(shown(&Caller::named("alice")), "\"Ann\" <sip:alice@t001.sbc.test>");
@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn names_end_here_where_the_peer_wants_none() {
         let dialect = Dialect { display_name: DisplayName::Drop, ..Dialect::default() };
-        let from = profile(dialect).from(&Caller::named("+442079460000"));
+        let ann = Caller::named("+442079460000");
+        let from = profile(dialect).from(&ann, ann.user());
         assert_eq!(text(&from), "<sip:+442079460000@t001.sbc.test>");
     }
 
@@ -151,7 +152,8 @@ mod tests {
             ..Dialect::default()
         };
         let profile = profile(dialect);
-        assert_eq!(text(&profile.to("+442079460000", "x")), "<sip:99%2302079460000@x>");
+        let dialled = profile.dialled("+442079460000");
+        assert_eq!(text(&profile.to(&dialled, "x")), "<sip:99%2302079460000@x>");
         for called in ["112", "+1001", "1001", "*21", "+112"] {
             assert_eq!(profile.dialled(called), called);
         }

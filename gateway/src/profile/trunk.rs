@@ -69,10 +69,10 @@ pub fn face(config: &Config, realm: RealmId, transport: Transport, ipv6: bool) -
     }
 }
 
-/// The Request-URI of a call to `called` by this peer.
-pub fn request_uri(profile: &Profile, called: &str, peer: &Peer) -> Bytes {
+/// The Request-URI of a call to a number, as it is `dialled`, by this peer.
+pub fn request_uri(profile: &Profile, dialled: &str, peer: &Peer) -> Bytes {
     let mark = if profile.dialect.user_phone { ";user=phone" } else { "" };
-    uri(&format!("{}@", escaped(&profile.dialled(called))), peer, mark).into()
+    uri(&format!("{}@", escaped(dialled)), peer, mark).into()
 }
 
 /// An OPTIONS by which a peer shows that it is alive.

@@ -124,3 +124,18 @@ fn tr_072_nobody_is_asked_twice() {
     world.wait(Duration::from_secs(5));
     world.nothing_but(CARRIER, &["OPTIONS"]);
 }
+
+/// However many places take no TCP: each call tries it at most once.
+#[test]
+fn tr_072_places_that_take_no_tcp_are_bounded() {
+    let mut world = World::with(with(512));
+    for port in 1..=5000 {
+        let place = SocketAddr::from(([192, 0, 2, 1], port));
+        world.core.delivery.larges.refuse(place, world.now);
+    }
+    world.dead.insert(CARRIER.parse().unwrap(), Dead::Refuses);
+    let (transport, invite) = called(&mut world, "a", "");
+    assert_eq!(transport, Transport::Udp);
+    assert_eq!(world.large, [Large::Tcp, Large::Fragmented]);
+    busy(&mut world, &invite);
+}
