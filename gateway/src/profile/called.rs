@@ -8,7 +8,7 @@ use config::{CalledFrom, Dialect};
 use sip_stack::message::{HeaderId, Message, NameAddr, Params};
 use sip_stack::uri::{Scheme, Uri};
 
-use crate::emergency::is_emergency;
+use crate::emergency::calls_for_help;
 use crate::numbers::Number;
 
 /// The called number of an INVITE, and the user part in which it was found, as received.
@@ -22,7 +22,7 @@ pub fn called<'m>(
         let number = number(&uri, &dialect.called_prefix_in, country)?;
         Some((number, uri.user()?))
     };
-    if is_emergency(message.uri()) {
+    if calls_for_help(message.uri(), country, None) {
         return read(message.uri());
     }
     let address = |id| {

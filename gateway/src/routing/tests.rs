@@ -288,6 +288,7 @@ fn a_trunk_is_known_by_its_source_and_match_only_chooses_among_equals() {
     assert_eq!(from("127.0.0.50", "sip:02079460000@x"), Some(3), "national numbers are read first");
     assert_eq!(from("127.0.0.50", "sip:+4915112345678@x"), Some(0));
     assert_eq!(from("127.0.0.50", "sip:+4915112345678;tgrp=x1;trunk-context=y@x"), Some(4));
+    assert_eq!(from("127.0.0.50", "sip:+4915112345678;tgrp=x2;trunk-context=y@x"), Some(0));
     assert_eq!(from("127.0.0.51", "sip:+442079460000@x"), Some(1));
     assert_eq!(from("127.0.0.99", "sip:+442079460000@x"), None, "AT-03: no header admits anyone");
 }
