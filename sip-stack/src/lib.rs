@@ -7,6 +7,7 @@
 //! in how transactions run in [`transaction`], and in what the transaction layer leaves out in
 //! [`endpoint`]; those in how calls run in [`leg`], and in how servers are located in [`locate`].
 
+pub mod auth;
 pub mod dialog;
 pub mod endpoint;
 pub mod framing;

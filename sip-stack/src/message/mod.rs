@@ -21,7 +21,7 @@ mod multipart;
 mod name_addr;
 mod parse;
 mod replaces;
-mod scan;
+pub(crate) mod scan;
 mod status;
 mod via;
 

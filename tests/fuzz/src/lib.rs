@@ -13,7 +13,7 @@ mod signalling;
 pub use configuration::configuration;
 pub use glance::glance;
 pub use media::{rtcp, rtp, srtp};
-pub use signalling::{framing, message, sdp};
+pub use signalling::{auth, framing, message, sdp};
 
 #[cfg(test)]
 mod tests {
@@ -23,10 +23,11 @@ mod tests {
     /// A function under test, by the name of its folder.
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 8] = [
+    const TARGETS: [Target; 9] = [
         ("message", message),
         ("glance", glance),
         ("sdp", sdp),
+        ("auth", auth),
         ("framing", framing),
         ("rtp", rtp),
         ("rtcp", rtcp),
@@ -47,7 +48,7 @@ mod tests {
     fn torture_messages() {
         for folder in ["rfc4475", "rfc5118"] {
             let folder = Path::new("../../sip-stack/tests/torture").join(folder);
-            for target in [message, glance, sdp, framing] {
+            for target in [message, glance, sdp, auth, framing] {
                 assert!(run(&folder, target) > 0);
             }
         }

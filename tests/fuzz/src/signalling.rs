@@ -1,9 +1,10 @@
 //! SIP messages, session descriptions, and the framing of streams.
 
 use bytes::Bytes;
+use sip_stack::auth::{Authorization, Challenge, Login, Role, Session};
 use sip_stack::framing::{Frame, Framer};
 use sip_stack::message::{
-    Draft, HeaderId, Limits, Message, NameAddr, ParseErrorKind, Via, stamp_via,
+    Draft, HeaderId, Limits, Message, Method, NameAddr, ParseErrorKind, Via, stamp_via,
 };
 use sip_stack::sdp::Sdp;
 use sip_stack::uri::Uri;
@@ -125,6 +126,29 @@ pub fn sdp(bytes: &[u8]) {
     let again = Sdp::parse(&written).expect("what we write we read");
     assert_eq!(again, sdp);
     assert_eq!(again.write(), written);
+}
+
+/// A challenge and an answer to one: what is written reads the same, and an answer of ours proves what it was made of.
+///
+/// # Panics
+/// When what must hold does not.
+pub fn auth(bytes: &[u8]) {
+    if let Some(answer) = Authorization::parse(bytes) {
+        let written = answer.write();
+        assert!(!written.iter().any(u8::is_ascii_control), "a line could end");
+        assert!(Authorization::parse(&written) == Some(answer.clone()), "what we write we read");
+        let _ = answer.proves(&Method::Invite, "word");
+    }
+    let Some(challenge) = Challenge::parse(Role::Proxy, bytes) else { return };
+    let written = challenge.write();
+    assert!(!written.iter().any(u8::is_ascii_control), "a line could end");
+    assert_eq!(Challenge::parse(Role::Proxy, &written).as_ref(), Some(&challenge));
+    let login = Login { username: "user", password: "word" };
+    let mut session = Session::new(challenge, Bytes::from_static(b"c"));
+    let answer = session.answer(login, &Method::Invite, b"sip:a@b");
+    let read = Authorization::parse(&answer.write()).expect("our own answer");
+    assert!(read == answer && read.proves(&Method::Invite, "word"));
+    assert!(!read.proves(&Method::Invite, "other"));
 }
 
 /// A stream: the first byte says in writes of which size the rest comes. The cut must not matter,
