@@ -1,6 +1,7 @@
 //! A configuration taken apart again into tables, keys and values: what `effective` writes and
 //! `diff` compares.
 
+mod access;
 mod dialect;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,8 @@ use crate::inventory::States;
 use crate::key::{AnyKey, Presence};
 use crate::limits::{Barring, Limits};
 use crate::model::{
-    Config, Edge, Key, LogFormat, LogLevel, MediaAddress, MediaPool, Realm, Roots, Tenant, Trunk,
+    Config, Edge, Key, LogFormat, LogLevel, MediaAddress, MediaPool, Realm, Roots, Secret, Tenant,
+    Trunk,
 };
 use crate::numbers::Numbers;
 use crate::read::Choice;
@@ -51,6 +53,8 @@ pub(crate) enum Shown<'a> {
     Absent(&'static str),
     /// Numbers, which can be millions.
     Numbers(&'a Numbers, &'a States),
+    /// TOML without the secrets that belong to it.
+    Secrets { toml: String, secrets: Vec<&'a Secret> },
 }
 
 /// All tables, in the order in which they are written.
@@ -214,7 +218,7 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
     );
     keys.extend(matches.uri_host.as_ref().map(|host| set(&trunk::URI_HOST, text(host))));
     keys.extend(matches.tgrp.as_ref().map(|group| set(&trunk::TGRP, text(group))));
-    Block {
+    let mut block = Block {
         file: of.owner.map(|owner| config.tenants[owner].name.as_str()),
         title: "[[trunk]]",
         subject: format!("trunk \"{}\"", of.name),
@@ -261,7 +265,9 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
         .chain(dialect::entries(&of.dialect))
         .collect(),
         restart: false,
-    }
+    };
+    block.entries.extend(access::entries(of));
+    block
 }
 
 fn of_tenant<'a>(config: &'a Config, of: &'a Tenant) -> Block<'a> {
@@ -401,7 +407,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
 fn inline(entries: Vec<Entry<'_>>) -> String {
     let entries = entries.iter().filter_map(|entry| match &entry.value {
         Shown::Toml(toml) => Some(format!("{} = {toml}", entry.key)),
-        Shown::Absent(_) | Shown::Numbers(..) => None,
+        Shown::Absent(_) | Shown::Numbers(..) | Shown::Secrets { .. } => None,
     });
     format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
 }

@@ -112,6 +112,11 @@ fn compare_entry(block: &Block<'_>, old: Option<&Entry<'_>>, new: &Entry<'_>) ->
     }
     let (before, after) = match (old, &new.value) {
         (Some(Shown::Numbers(old, was)), Shown::Numbers(new, is)) => numbers((old, was), (new, is)),
+        (Some(Shown::Secrets { toml: old, .. }), Shown::Secrets { toml: new, .. })
+            if old == new =>
+        {
+            (Some(old.clone()), Some("another secret".to_owned()))
+        }
         (old, new) => (old.and_then(shown), shown(new)),
     };
     Some(change(block, &new.key, before, after, new.restart))
@@ -136,7 +141,7 @@ fn change(
 
 fn shown(value: &Shown<'_>) -> Option<String> {
     match value {
-        Shown::Toml(toml) => Some(toml.clone()),
+        Shown::Toml(toml) | Shown::Secrets { toml, .. } => Some(toml.clone()),
         Shown::Absent(_) => None,
         Shown::Numbers(numbers, _) => Some(format!("{} numbers", numbers.count())),
     }

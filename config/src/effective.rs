@@ -30,7 +30,9 @@ fn write_block(out: &mut String, block: &Block<'_>) {
     for entry in &block.entries {
         let key = &entry.key;
         let _ = match &entry.value {
-            Shown::Toml(toml) => writeln!(out, "{} = {toml}", bare_or_quoted(key)),
+            Shown::Toml(toml) | Shown::Secrets { toml, .. } => {
+                writeln!(out, "{} = {toml}", bare_or_quoted(key))
+            }
             Shown::Absent(words) => writeln!(out, "# {key}: {words}"),
             Shown::Numbers(numbers, states) => {
                 let pieces = states.pieces(numbers);

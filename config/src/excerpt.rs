@@ -99,9 +99,11 @@ impl Excerpt {
     /// Adds one line from its character `cut` on; gives the function from a beginning of the
     /// original line to the offset where it ends here.
     fn push(&mut self, line: &str, cut: usize) -> impl Fn(&str) -> usize + use<> {
-        let hidden = looks_like_key(line);
+        let whole = looks_like_key(line);
+        let secrets = passwords(line);
         let mut ends = vec![self.text.len()];
-        for (index, char) in line.chars().enumerate() {
+        for (index, (at, char)) in line.char_indices().enumerate() {
+            let hidden = whole || secrets.iter().any(|secret| secret.contains(&at));
             if index < cut || index >= cut + WIDEST {
                 ends.push(self.text.len());
                 continue;
@@ -194,6 +196,31 @@ fn looks_like_key(line: &str) -> bool {
     word.len() >= KEY_LIKE && word.chars().all(base64)
 }
 
+/// What stands between the quotes behind `password =`; up to the end of the line when they are not closed.
+fn passwords(line: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    for (at, key) in line.match_indices("password") {
+        let rest = line[at + key.len()..].trim_start_matches(['"', '\'', ' ', '\t']);
+        let Some(rest) = rest.strip_prefix('=') else { continue };
+        let rest = rest.trim_start();
+        let Some(quote) = rest.chars().next().filter(|first| matches!(first, '"' | '\'')) else {
+            continue;
+        };
+        let start = line.len() - rest.len();
+        let mut escaped = false;
+        let end = rest.char_indices().skip(1).find(|(_, char)| {
+            let closes = *char == quote && !escaped;
+            escaped = *char == '\\' && quote == '"' && !escaped;
+            closes
+        });
+        let end = end.map_or(line.len(), |(at, _)| start + at);
+        // An empty one may begin a text of several lines.
+        let many = line[end..].starts_with([quote; 2].iter().collect::<String>().as_str());
+        found.push(start + 1..if many { line.len() } else { end });
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use std::slice::from_ref;
@@ -242,6 +269,26 @@ mod tests {
         assert_eq!(found[0].length, 12, "up to the end of the line");
         let (text, ..) = contents(&excerpt, found[0], 1);
         assert_eq!(text, format!("k = \"\"\"?[31m\n{}\n", "*".repeat(60)));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (line, shown) in [
+            ("password = \"a b\"", "password = \"***\""),
+            ("{ password='a\"é', realm = \"r\" }", "{ password='***', realm = \"r\" }"),
+            ("{ \"password\" = \"a\\\"b\", x = 1 }", "{ \"password\" = \"****\", x = 1 }"),
+            ("password=\"open", "password=\"****"),
+            ("password = \"\"\"x", "password = \"***"),
+            ("password = { file = \"p\" }", "password = { file = \"p\" }"),
+            (
+                "a = [{ password = \"1\" }, { password = \"2\" }]",
+                "a = [{ password = \"*\" }, { password = \"*\" }]",
+            ),
+        ] {
+            let mut excerpt = Excerpt::default();
+            let found = excerpt.add("f", line, from_ref(&(0..1)));
+            assert_eq!(contents(&excerpt, found[0], 1).0, format!("{shown}\n"));
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! `realm`, `media`, `trunk`, `tenant`) are positions in the vectors of the same [`Config`] and
 //! mean nothing in another one.
 
+mod access;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub(crate) use self::access::Origin;
+pub use self::access::{Login, Register, Secret};
 use crate::country::Country;
 use crate::emergency::Emergency;
 use crate::inventory::States;
@@ -300,6 +304,10 @@ pub struct Trunk {
     pub status_map: BTreeMap<u16, u16>,
     /// What its side of a call hears while the other side holds; `None`: what the tenant has.
     pub hold_music: Option<PathBuf>,
+    /// With what its challenges are answered, one for each realm.
+    pub credentials: Vec<Login>,
+    /// How we register with it; `None`: not at all.
+    pub register: Option<Register>,
 }
 
 /// One address of a trunk.

@@ -53,7 +53,7 @@ use crate::failure::Cause;
 use crate::numbers::Number;
 use crate::profile::{Caller, Diversions, Further, Location, Profile};
 use crate::random::Random;
-use crate::routing::{End, Place, PlaceName, Routes};
+use crate::routing::{End, Place, PlaceName, Routes, TrunkId};
 
 /// Names a call within this process; counts up from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -473,6 +473,19 @@ impl Call {
     /// Its legs, also those of attempts that were given up.
     pub fn legs(&self) -> impl Iterator<Item = &Leg> {
         self.legs.iter().map(|slot| &slot.leg)
+    }
+
+    /// The trunk that a leg leads to, in the configuration under which the call lives.
+    pub fn trunk(&self, leg: usize) -> Option<(Arc<Routes>, TrunkId)> {
+        match self.legs.get(leg)?.end? {
+            End::Trunk(trunk) => Some((Arc::clone(&self.routes), trunk)),
+            End::Tenant(_) => None,
+        }
+    }
+
+    /// The CSeq for a request of that leg that is sent once more.
+    pub fn next_cseq(&mut self, leg: usize) -> Option<u32> {
+        self.legs.get_mut(leg).map(|slot| slot.leg.next_cseq())
     }
 
     /// The call's UUID.

@@ -51,6 +51,22 @@ pub enum Event {
         /// Whether it says anything.
         up: bool,
     },
+    /// How the registrations of a trunk stand now.
+    Registration {
+        /// Name of the trunk.
+        trunk: Arc<str>,
+        /// Whether all that it has are in force.
+        up: bool,
+        /// The shortest time that was granted.
+        granted: Duration,
+    },
+    /// A registration was tried.
+    Registering {
+        /// Name of the trunk.
+        trunk: Arc<str>,
+        /// What came of it.
+        outcome: Registering,
+    },
     /// A message was dropped without an answer.
     Dropped(Dropped),
     /// A message was handed to another process, in an upgrade.
@@ -77,6 +93,48 @@ pub enum Event {
         /// Per side.
         stats: Box<[SideStats; 2]>,
     },
+}
+
+/// What came of a REGISTER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Registering {
+    /// It was granted.
+    Registered,
+    /// The registrar did not take the credentials, or asked for others.
+    Unauthorized,
+    /// It refused.
+    Refused,
+    /// It could not serve just then.
+    Unavailable,
+    /// It said nothing.
+    Unanswered,
+    /// It was not reached.
+    Unreachable,
+    /// It was not found.
+    NotLocated,
+}
+
+impl Registering {
+    /// The label in metrics and logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Unauthorized => "unauthorized",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+            Self::Unanswered => "unanswered",
+            Self::Unreachable => "unreachable",
+            Self::NotLocated => "not_located",
+        }
+    }
+
+    /// Whether another peer may do better.
+    pub const fn is_elsewhere(self) -> bool {
+        match self {
+            Self::Unavailable | Self::Unanswered | Self::Unreachable | Self::NotLocated => true,
+            Self::Registered | Self::Unauthorized | Self::Refused => false,
+        }
+    }
 }
 
 /// What came of a transfer.

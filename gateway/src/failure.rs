@@ -85,6 +85,10 @@ pub enum Cause {
     MediaTimeout(Party),
     /// What must be kept of a call cannot be kept: the disk is full, and so is what waits for it.
     NoRecord,
+    /// The trunk asks for credentials that it has none of: of another realm, or by an algorithm that we do not have.
+    ForeignRealm,
+    /// The trunk did not take its credentials.
+    CredentialsRefused,
 }
 
 /// One side of a call.
@@ -131,6 +135,7 @@ impl Cause {
             Self::NoAnswer => 408,
             Self::NotConfirmed | Self::Lost | Self::TooLong | Self::MediaTimeout(_) => 408,
             Self::Internal | Self::Restart => 500,
+            Self::ForeignRealm | Self::CredentialsRefused => 403,
         }
     }
 
@@ -181,6 +186,8 @@ impl Cause {
             | Self::TooLong
             | Self::MediaTimeout(_)
             | Self::Internal
+            | Self::ForeignRealm
+            | Self::CredentialsRefused
             | Self::Restart => false,
         }
     }
@@ -205,6 +212,7 @@ impl Cause {
             Self::TooLong | Self::MediaTimeout(_) => 102,
             Self::NoAnswer => 19,
             Self::Internal | Self::Restart => 41,
+            Self::ForeignRealm | Self::CredentialsRefused => 21,
         }
     }
 
@@ -241,6 +249,8 @@ impl Cause {
             | Self::Draining
             | Self::Overload
             | Self::TooLong
+            | Self::ForeignRealm
+            | Self::CredentialsRefused
             | Self::NoRecord => Fault::Operator,
             Self::Internal | Self::Restart => Fault::Us,
         }
@@ -284,6 +294,8 @@ impl Cause {
             Self::TooLong => "max_duration",
             Self::MediaTimeout(_) => "media_timeout",
             Self::NoRecord => "no_record",
+            Self::ForeignRealm => "foreign_realm",
+            Self::CredentialsRefused => "credentials_refused",
         }
     }
 }
@@ -330,6 +342,8 @@ impl fmt::Display for Cause {
             Self::MediaTimeout(Party::Caller) => "no media came from the caller for media_timeout",
             Self::MediaTimeout(Party::Callee) => "no media came from the callee for media_timeout",
             Self::NoRecord => "the disk is full and no record could be kept",
+            Self::ForeignRealm => "the trunk asks for credentials of another realm",
+            Self::CredentialsRefused => "the trunk did not take its credentials",
         };
         f.write_str(words)
     }
@@ -380,7 +394,7 @@ const fn q850_of_status(status: u16) -> u8 {
 mod tests {
     use super::*;
 
-    pub(super) const ALL: [Cause; 29] = [
+    pub(super) const ALL: [Cause; 31] = [
         Cause::Normal,
         Cause::CallerGaveUp,
         Cause::Peer(486),
@@ -410,6 +424,8 @@ mod tests {
         Cause::TooLong,
         Cause::MediaTimeout(Party::Callee),
         Cause::NoRecord,
+        Cause::ForeignRealm,
+        Cause::CredentialsRefused,
     ];
 
     #[test]

@@ -13,6 +13,7 @@ pub mod cli;
 #[cfg(feature = "lab")]
 pub mod conformance_cmd;
 pub mod core;
+pub mod credentials;
 #[cfg(feature = "lab")]
 pub mod demo;
 pub mod emergency;
@@ -30,6 +31,7 @@ pub mod numbers;
 pub mod profile;
 pub mod profiles_cmd;
 pub mod random;
+pub mod registration;
 pub mod routing;
 pub mod run;
 pub mod service;

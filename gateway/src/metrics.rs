@@ -2,9 +2,9 @@
 //!
 //! Names end in their unit; labels come from closed sets (causes, tenants, trunks, edges), never from the wire.
 
-mod places;
-
 mod configuration;
+mod places;
+mod registrations;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 pub use self::configuration::{ConfigurationMeters, Reload};
 use self::places::Places;
+use self::registrations::Registrations;
 use crate::core::Gauges;
 use crate::event::{Dropped, Event, Large, Refusal, Silent, Transfer};
 use crate::failure::Cause;
@@ -150,6 +151,7 @@ pub struct Meters {
     /// Of the relay threads together: bound pairs, sessions, faults, unsent and stray packets.
     relay: (Gauge, Gauge, [Counter; 3]),
     places: Places,
+    registrations: Registrations,
     restored: Counter,
     /// Entries, bytes and failed writes of the journal.
     journal: [Counter; 3],
@@ -211,6 +213,7 @@ impl Meters {
                 ],
             ),
             places: Places::default(),
+            registrations: Registrations::default(),
             restored: counter!("trunkgate_calls_restored_total"),
             journal: [
                 counter!("trunkgate_journal_entries_total"),
@@ -237,6 +240,9 @@ impl Meters {
                 self.ended(*cause).increment(1)
             }
             Event::Proxy { .. } | Event::Peer { .. } => self.places.note(event),
+            Event::Registration { .. } | Event::Registering { .. } => {
+                self.registrations.note(event);
+            }
             Event::Dropped(why) => self.dropped[*why as usize].increment(1),
             Event::Handed => self.handed.increment(1),
             Event::Unreadable { cause } => self
@@ -406,6 +412,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_silent_calls_total", "Times that sides of a call that should be heard were not"),
     ("trunkgate_relay_unsent_packets_total", "Media packets that the system did not take"),
     ("trunkgate_relay_stray_packets_total", "Packets to media ports that no session uses"),
+    ("trunkgate_registration_attempts_total", "REGISTERs to carriers, by what came of them"),
 ];
 const GAUGES: &[(&str, &str)] = &[
     ("trunkgate_active_calls", "Calls now, also those still ringing"),
@@ -426,6 +433,8 @@ const GAUGES: &[(&str, &str)] = &[
     ("trunkgate_proxy_up", "1 while OPTIONS to that proxy are answered with 200"),
     ("trunkgate_proxy_refused", "1 while OPTIONS to that proxy are answered with a refusal"),
     ("trunkgate_peer_up", "0 while that peer of a trunk does not answer"),
+    ("trunkgate_registration_up", "1 while that trunk is registered with its registrar"),
+    ("trunkgate_registration_expires_seconds", "For how long its registrar has last granted it"),
 ];
 /// How often measurements are sorted into their buckets.
 pub const TEND_INTERVAL: Duration = Duration::from_secs(5);
@@ -435,6 +444,7 @@ pub const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Registering;
     use media_relay::SideStats;
 
     fn rendered(work: impl FnOnce(&mut Meters)) -> String {
@@ -455,6 +465,10 @@ mod tests {
             let (edge, proxy) = ("default".into(), "sip".into());
             meters.note(&Event::Proxy { edge, proxy, up: true, refused: false });
             meters.note(&Event::Peer { trunk: "a".into(), peer: "udp:b".into(), up: false });
+            let granted = Duration::from_secs(60);
+            meters.note(&Event::Registration { trunk: "a".into(), up: true, granted });
+            let outcome = Registering::Registered;
+            meters.note(&Event::Registering { trunk: "a".into(), outcome });
             meters.show(&Gauges::default());
             let mut configuration = ConfigurationMeters::new(std::time::UNIX_EPOCH);
             configuration.certificates(std::iter::once((std::path::Path::new("a"), 30)));

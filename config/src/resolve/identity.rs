@@ -144,7 +144,7 @@ impl<'a> Identities<'a> {
     fn secret(&self, key: &At<Key>, out: &mut Findings) -> Option<(Vec<u8>, PathBuf)> {
         match &key.value {
             Key::File(path) => {
-                check_mode(path, key.span, out);
+                check_mode(path, "key", key.span, out);
                 Some((read(path, key.span, out)?, path.clone()))
             }
             Key::Env(name) => match (self.around.variable)(name) {
@@ -286,13 +286,13 @@ fn check_leaf(
     }
 }
 
-/// A key that everyone can read is worth a warning.
-fn check_mode(path: &Path, span: Span, out: &mut Findings) {
+/// A secret that everyone can read is worth a warning.
+pub(crate) fn check_mode(path: &Path, what: &str, span: Span, out: &mut Findings) {
     use std::os::unix::fs::PermissionsExt;
     let Ok(metadata) = std::fs::metadata(path) else { return };
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
-        let message = format!("{}: every user of this host can read the key", path.display());
+        let message = format!("{}: every user of this host can read the {what}", path.display());
         let help = format!("chmod 600 {} (its mode is {mode:03o}).", path.display());
         out.warn(Draft::new(message, help).at(span, "readable by all"));
     }

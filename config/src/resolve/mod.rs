@@ -4,6 +4,7 @@
 //! Each part goes on after a fault, so that one reading finds all; what could not be resolved is
 //! `None`, and a fault tells why.
 
+mod access;
 mod callers;
 mod edge;
 mod emergency;
@@ -48,7 +49,7 @@ pub(crate) fn resolve(
     let realms = realm::resolve(raw, &names, &pools, &mut identities, out);
     let media = media::resolve(main, &pools, out);
     socket::check(main, &pools, out);
-    let trunks = trunk::resolve(raw, &names, out);
+    let trunks = trunk::resolve(raw, &names, around, out);
     let tenants = tenant::resolve(raw, &names, &edges, out);
     number::check(raw, &tenants, &trunks, out);
     route::check(raw, &trunks, out);

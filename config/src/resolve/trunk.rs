@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::Surroundings;
 use crate::fault::{Draft, Findings};
 use crate::inventory::States;
 use crate::load::Raw;
@@ -13,6 +14,7 @@ use crate::model::{
     ForeignCaller, Host, Listener, Match, MediaNetworks, Peer, Srtp, Transport, Trunk,
 };
 use crate::numbers::Numbers;
+use crate::resolve::access;
 use crate::resolve::edge::empty;
 use crate::resolve::name::subject;
 use crate::resolve::profile::{self, Profiles, Rules};
@@ -28,7 +30,12 @@ const SHORTEST_V4: u8 = 8;
 const SHORTEST_V6: u8 = 16;
 
 /// Shared trunks first, then those of the tenants, as [`Names`] numbers them.
-pub(crate) fn resolve(raw: &Raw, names: &Names<'_>, out: &mut Findings) -> Vec<Option<Trunk>> {
+pub(crate) fn resolve(
+    raw: &Raw,
+    names: &Names<'_>,
+    around: &Surroundings,
+    out: &mut Findings,
+) -> Vec<Option<Trunk>> {
     let shipped = profile::shipped(out);
     let profiles = Profiles::new(&raw.main, &shipped, out);
     let mut keys = BTreeMap::new();
@@ -38,7 +45,7 @@ pub(crate) fn resolve(raw: &Raw, names: &Names<'_>, out: &mut Findings) -> Vec<O
         let routes = route::of_trunk(raw, raw_trunk, index, names, out);
         let realm_of = realm.map(|index| (index, &raw.main.realms[index]));
         let rules = profiles.of(raw_trunk, out);
-        let trunk = one(raw_trunk, &rules, realm_of, owner, routes, out);
+        let trunk = one(raw_trunk, &rules, realm_of, owner, routes, around, out);
         if let Some(realm) = realm {
             distinct(raw_trunk, realm, &mut keys, out);
         }
@@ -67,6 +74,7 @@ fn one(
     realm: Option<(usize, &RawRealm)>,
     owner: Option<usize>,
     routes: Routes,
+    around: &Surroundings,
     out: &mut Findings,
 ) -> Option<Trunk> {
     let subject = subject("trunk", raw.name.as_ref());
@@ -112,12 +120,15 @@ fn one(
         let help = "Add `country`, such as \"GB\", to the trunk.";
         out.fault(Draft::new(message, help).at(raw.span, "in this trunk").at(place, "said here"));
     }
+    let peers: Vec<_> = peers().map(|at| at.value.0.clone()).collect();
+    let credentials = access::credentials(&subject, &raw.access, around, out);
+    let register = access::register(&subject, &raw.access, &peers, out);
     Some(Trunk {
         name: raw.name.as_ref()?.value.0.clone(),
         realm: realm?.0,
         owner,
         country: raw.country,
-        peers: raw.peers.as_ref()?.value.iter().map(|at| at.value.0.clone()).collect(),
+        peers: raw.peers.as_ref().map(|_| peers)?,
         networks,
         media_networks,
         matches: matches(raw.matches.as_ref()),
@@ -151,6 +162,8 @@ fn one(
         max_duration: raw.max_duration.map(|longest| longest.0),
         status_map: rules.status_map().0,
         hold_music: raw.hold_music.as_ref().map(|at| at.value.0.clone()),
+        credentials: credentials?,
+        register: register?,
     })
 }
 

@@ -3,6 +3,7 @@
 //! What is read stands in `Raw…` structs: each value typed and with its place, names not yet
 //! resolved, `None` where a fault was noted.
 
+pub(crate) mod access;
 pub(crate) mod admission;
 pub(crate) mod callers;
 pub(crate) mod edge;
@@ -38,6 +39,8 @@ pub(crate) static ALL: &[&Section] = &[
     &trunk::TRUNK,
     &profile::PROFILE,
     &trunk::MATCH_SECTION,
+    &access::LOGIN,
+    &access::REGISTER_SECTION,
     &tenant::TENANT,
     &emergency::SITE,
     &admission::LIMITS_SECTION,

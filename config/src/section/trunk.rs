@@ -8,6 +8,7 @@ use crate::key::{Key, Later, Section};
 use crate::model::{CallerId, Diversion, EarlyMedia, ForeignCaller, Location, Peer, Refer, Srtp};
 use crate::numbers::Number;
 use crate::read::{Node, Table, Value};
+use crate::section::access::{CREDENTIALS, REGISTER, RawAccess};
 use crate::section::admission::{self, RawAdmission};
 use crate::section::callers;
 use crate::section::failover::{LimitStatus, PeerInterval, StatusMap};
@@ -168,6 +169,8 @@ pub(crate) static TRUNK: Section = Section {
         &MAX_DURATION,
         &STATUS_MAP,
         &HOLD_MUSIC,
+        &CREDENTIALS,
+        &REGISTER,
     ],
     named: None,
 };
@@ -220,6 +223,7 @@ pub(crate) struct RawTrunk {
     pub(crate) limit_status: LimitStatus,
     pub(crate) max_duration: Option<Patience>,
     pub(crate) hold_music: Option<At<FilePath>>,
+    pub(crate) access: RawAccess,
     pub(crate) span: Span,
 }
 
@@ -271,6 +275,7 @@ impl Value for RawTrunk {
             limit_status: table.value(&LIMIT_STATUS).value,
             max_duration: table.optional(&MAX_DURATION).map(|at| at.value),
             hold_music: table.optional(&HOLD_MUSIC),
+            access: RawAccess::read(&mut table),
             span: node.span,
         };
         table.finish();

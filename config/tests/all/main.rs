@@ -6,6 +6,7 @@
     reason = "tests: a panic is a failure, and speed is measured"
 )]
 
+mod access;
 mod attacks;
 mod bad;
 mod contract;

@@ -16,6 +16,7 @@ use sip_stack::transport::Transport;
 
 use super::attempt_timers::{Timer, Timers, silent_at};
 use super::{CALLEE, CALLER, Call, Context, Do, Phase};
+use crate::credentials::{Unanswered, unanswered};
 use crate::failure::Cause;
 use crate::routing::{EdgeId, End, Hop, Place, Routes, TenantId};
 
@@ -227,7 +228,7 @@ impl Call {
     ) {
         self.set_attempt(None);
         let (cause, elsewhere) = match why {
-            Rejection::Response => (Cause::Peer(status), self.tries_elsewhere(status)),
+            Rejection::Response => (self.refusal(status, message), self.tries_elsewhere(status)),
             Rejection::Timeout => (Cause::Silent, true),
             Rejection::Transport => (Cause::Unreachable, true),
             Rejection::Cancelled => (Cause::NoAnswer, false),
@@ -328,6 +329,22 @@ impl Call {
     /// The configuration under which the call lives.
     pub fn routes(&self) -> &Routes {
         &self.routes
+    }
+
+    /// What a final status from the hop being tried means.
+    fn refusal(&self, status: u16, message: Option<&Message>) -> Cause {
+        let end = self.attempts.current.as_ref().map(|current| current.hop.end());
+        let (Some(End::Trunk(trunk)), Some(message), 401 | 407) = (end, message, status) else {
+            return Cause::Peer(status);
+        };
+        let trunk = &self.routes.config().trunks[trunk.0];
+        if trunk.credentials.is_empty() {
+            return Cause::Peer(status);
+        }
+        match unanswered(trunk, message) {
+            Unanswered::ForeignRealm => Cause::ForeignRealm,
+            Unanswered::Refused => Cause::CredentialsRefused,
+        }
     }
 
     /// Whether a final status means that another hop may do better. A tenant's proxies say so by 503 alone: every

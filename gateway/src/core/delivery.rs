@@ -98,11 +98,12 @@ impl Core {
     pub(super) fn deliver_ack(
         &mut self,
         owner: Owner,
-        draft: Draft,
+        mut draft: Draft,
         hop: Hop,
         sent_by: Bytes,
         now: Instant,
     ) {
+        self.authorize_ack(owner, &mut draft);
         match hop {
             Hop::Target(target) => {
                 self.endpoint.send(target, sent_by, draft, now);
@@ -227,7 +228,8 @@ impl Core {
         sent_by: Bytes,
         now: Instant,
     ) {
-        let request = Request { draft, target, sent_by, timeout: None };
+        let mut request = Request { draft, target, sent_by, timeout: None };
+        self.authorize(owner, token, &mut request);
         let request = self.fit(owner, token, request, now);
         self.submit(owner, token, request, now);
     }

@@ -29,6 +29,7 @@ use crate::numbers::{Masked, Number};
 use crate::profile::{
     self, AGENT, Caller, Diversions, Further, Location, Profile, Word, teams, trunk,
 };
+use crate::registration;
 use crate::routing::{EdgeId, End, Hop, Plan, RealmId, Routes, TenantId};
 
 impl Core {
@@ -186,7 +187,8 @@ impl Core {
             return Ok(());
         }
         let dialect = &entry.profile.dialect;
-        let called = profile::called(message, dialect, routes.country(entry.from));
+        let contact = registration::request::contact(&routes, entry.from);
+        let called = profile::called(message, dialect, routes.country(entry.from), contact);
         let (called, _) = called.ok_or(Cause::IncompleteNumber)?;
         let country = routes.country(entry.from);
         let help = routes.is_help(entry.from, message.uri(), &called);
@@ -374,7 +376,8 @@ impl Core {
     pub(super) fn said_by(&self, source: &Source, message: &Message, entry: &Entry) -> LegRecord {
         let said = self.said(source, message, Some(entry.from));
         let country = self.routes.country(entry.from);
-        let called = profile::called(message, &entry.profile.dialect, country);
+        let contact = registration::request::contact(&self.routes, entry.from);
+        let called = profile::called(message, &entry.profile.dialect, country, contact);
         LegRecord {
             correlation_id: entry.profile.correlation.and_then(|read| read(message)),
             called: called.map_or(said.called, |(_, user)| String::from_utf8_lossy(user).into()),

@@ -128,7 +128,14 @@ impl Core {
                 self.guarded(now, |core| core.probe(place, now));
             }
         }
+        self.serve_registrations(now);
         self.input(now, |core| core.check_flows(now));
+    }
+
+    pub(super) fn serve_registrations(&mut self, now: Instant) {
+        while let Some(task) = self.registrations.due(now) {
+            self.guarded(now, |core| core.serve_registration(task, now));
+        }
     }
 
     /// An input, and then whatever endpoint and locator have to say.

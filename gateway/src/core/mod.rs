@@ -5,6 +5,7 @@
 //! no file, no task.
 
 mod callback;
+mod challenges;
 mod delivery;
 mod door;
 mod flows;
@@ -15,6 +16,7 @@ pub mod kin;
 mod large;
 mod pairs;
 mod probe;
+mod register;
 mod reload;
 mod restore;
 mod slots;
@@ -38,6 +40,7 @@ pub use self::callback::Callback;
 pub use self::restore::Restored;
 
 use self::callback::Callbacks;
+use self::challenges::Challenges;
 use self::delivery::Delivery;
 use self::door::Door;
 use self::flows::Flows;
@@ -57,6 +60,7 @@ use crate::event::Event;
 use crate::failure::Cause;
 use crate::journal::Entry;
 use crate::random::Random;
+use crate::registration::{RegistrationId, Registrations};
 use crate::routing::Routes;
 
 /// What a core is born with.
@@ -154,6 +158,8 @@ pub struct Core {
     pairs: Pairs,
     health: Health,
     delivery: Delivery,
+    challenges: Challenges,
+    registrations: Registrations,
     door: Door,
     traces: Traces,
     departed: Departed,
@@ -187,6 +193,8 @@ enum Asker {
     Delivery(Box<delivery::Parked>),
     /// The health of a place.
     Health(health::PlaceId),
+    /// A registration.
+    Registration(RegistrationId),
 }
 
 impl Core {
@@ -203,7 +211,7 @@ impl Core {
         let hosts = routes.config().dns.hosts.clone().into_iter().collect();
         let mut locator = Locator::new(hosts, random.bytes());
         locator.set_own(listeners(&routes));
-        Self {
+        let mut core = Self {
             owned: Owned::new(routes.config()),
             pools: Pools::new(routes.config()),
             endpoint: Endpoint::new(settings, random.bytes()),
@@ -215,6 +223,8 @@ impl Core {
             pairs: Pairs::default(),
             health: Health::new(&routes, now, &mut random),
             delivery: Delivery::default(),
+            challenges: Challenges::default(),
+            registrations: Registrations::default(),
             door: Door::default(),
             traces: Traces::default(),
             departed: Departed::default(),
@@ -234,7 +244,9 @@ impl Core {
             trap: None,
             random,
             routes,
-        }
+        };
+        core.renew_registrations(now);
+        core
     }
 
     /// When [`Core::handle_timeout`] has something to do.
@@ -245,6 +257,7 @@ impl Core {
             self.slots.poll_timeout(),
             self.health.poll_timeout(),
             self.flows.poll_timeout(),
+            self.registrations.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -272,9 +285,12 @@ impl Core {
         self.callbacks.learn(kept, wall);
     }
 
-    /// Takes no new calls from now on.
-    pub fn drain(&mut self, _now: Instant) {
+    /// Takes no new calls from now on, and takes back what it has registered.
+    pub fn drain(&mut self, now: Instant) {
         self.admission.drain();
+        self.registrations.leave_all(now);
+        self.serve_registrations(now);
+        self.settle_guarded(now);
     }
 
     /// The music of the configuration can be heard from now on, in the calls that are up as well.
@@ -310,9 +326,10 @@ impl Core {
         self.slots.live()
     }
 
-    /// How many calls there are with those that are over and only finish what they owe: a BYE to be answered, an ACK.
+    /// How many calls there are with those that are over and only finish what they owe: a BYE to be answered, an ACK; and
+    /// how many registrations are being taken back.
     pub fn unfinished(&self) -> usize {
-        self.slots.all()
+        self.slots.all() + self.registrations.leaving()
     }
 
     /// Whether calls can be made: records can be kept, not draining, and where there is an edge, a proxy that is not known to be down.
@@ -379,22 +396,32 @@ impl Core {
             }
             endpoint::Output::Response { owner, token, source, message, .. } => {
                 self.delivery.delivered(owner, token);
+                if self.answer_challenge(owner, token, &source, &message, now) {
+                    return;
+                }
                 self.learn(owner, &source, &message, now);
                 match call_of(owner) {
                     Some((key, leg)) => self.with_call(key, now, |call, cx| {
                         let token = leg::Token(token);
                         call.handle_response(usize::from(leg), token, &source, &message, cx);
                     }),
-                    None => self.probe_answered(owner, token, &message, now),
+                    None => match registration_of(owner) {
+                        Some(id) => self.registration_answered(id, token, &message, now),
+                        None => self.probe_answered(owner, token, &message, now),
+                    },
                 }
             }
             endpoint::Output::Stray { source, message } => {
                 self.hang_up_stray(&source, &message, now)
             }
             endpoint::Output::Failed { owner, token, why, .. } => {
+                self.challenges.settle(owner, token);
                 let Some((key, leg)) = call_of(owner) else {
                     self.delivery.delivered(owner, token);
-                    return self.probe_failed(owner, token, why, now);
+                    return match registration_of(owner) {
+                        Some(id) => self.registration_failed(id, token, why, now),
+                        None => self.probe_failed(owner, token, why, now),
+                    };
                 };
                 if why == endpoint::Failure::Transport
                     && (self.by_datagram(owner, token, now) || self.redeliver(owner, token, now))
@@ -444,6 +471,7 @@ impl Core {
             }
             Asker::Delivery(parked) => self.deliver_located(*parked, result, now),
             Asker::Health(place) => self.probe_located(place, result, now),
+            Asker::Registration(id) => self.registration_located(id, result, now),
         }
     }
 
@@ -478,14 +506,20 @@ impl std::fmt::Debug for Core {
     }
 }
 
-/// The owner of a leg's transactions. The top bit marks those of a place's health.
+/// The owner of a leg's transactions. The top bits mark those of a place's health and of registrations.
 const fn owner(key: CallKey, leg: u8) -> Owner {
     Owner(key.0 << 8 | leg as u64)
 }
 
 fn call_of(owner: Owner) -> Option<(CallKey, u8)> {
-    let ours = owner.0 & HEALTH == 0;
+    let ours = owner.0 & (HEALTH | REGISTRATION) == 0;
     ours.then_some((CallKey(owner.0 >> 8), (owner.0 & 0xff) as u8))
+}
+
+/// The registration that a transaction belongs to.
+fn registration_of(owner: Owner) -> Option<RegistrationId> {
+    let ours = owner.0 & (HEALTH | REGISTRATION) == REGISTRATION;
+    ours.then_some(RegistrationId(owner.0 & !REGISTRATION))
 }
 
 /// The node's number in our identifiers: a hash of its name (FNV-1a), since names are what operators give.
@@ -504,6 +538,7 @@ fn listeners(routes: &Routes) -> Vec<std::net::SocketAddr> {
 }
 
 const HEALTH: u64 = 1 << 63;
+const REGISTRATION: u64 = 1 << 62;
 /// How long a call that is over may keep a slot while its legs finish.
 const LONGEST_FAREWELL: Duration = Duration::from_secs(64);
 

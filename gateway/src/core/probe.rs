@@ -40,13 +40,16 @@ impl Core {
         let Some(watched) = self.health.get_mut(id) else { return };
         let before = watched.remote.replace(address.addr);
         let (place, token) = (watched.place, watched.probe);
-        let request = self.options_to(place, address);
+        let mut request = self.options_to(place, address);
         if let Some(before) = before
             && addresses.iter().all(|address| address.addr != before)
         {
             self.leave(request.target.local, before, now);
         }
-        self.endpoint.request(Owner(HEALTH | id.0), token, request, now);
+        let owner = Owner(HEALTH | id.0);
+        self.challenges.forget(owner);
+        self.authorize(owner, token, &mut request);
+        self.endpoint.request(owner, token, request, now);
     }
 
     fn options_to(&mut self, place: Place, address: Address) -> Request {

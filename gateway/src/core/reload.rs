@@ -108,6 +108,7 @@ impl Core {
         self.departed.note(&self.routes, &routes, now);
         self.admission.forget_idle(now);
         let former = std::mem::replace(&mut self.routes, routes);
+        self.renew_registrations(now);
         for (local, why) in renewal.locals {
             self.retire_up_to(local, renewal.last, why, now);
         }

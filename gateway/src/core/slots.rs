@@ -369,6 +369,7 @@ impl Core {
                 self.endpoint.respond(server, draft, now);
             }
             Action::Cancel { token, reason } => {
+                self.challenges.settle(owner(key, leg), token.0);
                 let client = self.slots.slots.get(&key).and_then(|slot| {
                     slot.invites.iter().find(|(l, t, _)| (*l, *t) == (leg, token.0))
                 });
@@ -480,6 +481,7 @@ impl Core {
         for leg in 0..=u8::try_from(slot.tags.len()).unwrap_or(u8::MAX) {
             self.endpoint.release(owner(key, leg), now);
             self.delivery.forget(owner(key, leg));
+            self.challenges.forget(owner(key, leg));
         }
         self.admission.release_all(slot.permits);
         slot.under_way.iter().for_each(|call| self.pairs.end(call));

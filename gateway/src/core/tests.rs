@@ -16,6 +16,7 @@ use crate::routing::tests::config;
 mod admission;
 mod calls;
 mod causes;
+mod challenges;
 mod codecs;
 mod dialect;
 mod diversion;
@@ -38,6 +39,7 @@ mod options;
 mod ports;
 mod redirects;
 mod referral;
+mod registration;
 mod rekey;
 mod reload;
 mod restore;
@@ -70,6 +72,9 @@ struct World {
     silent: Vec<crate::event::Silent>,
     /// How requests too long for a datagram were sent.
     large: Vec<crate::event::Large>,
+    /// How the first trunk's registration stood, and the outcomes of its attempts.
+    registered: Vec<(bool, u64)>,
+    registering: Vec<crate::event::Registering>,
     retired: Vec<FlowId>,
     closed: Vec<FlowId>,
     /// What belongs to another process.
@@ -151,6 +156,8 @@ impl World {
             faults: 0,
             silent: Vec::new(),
             large: Vec::new(),
+            registered: Vec::new(),
+            registering: Vec::new(),
             retired: Vec::new(),
             closed: Vec::new(),
             handed: VecDeque::new(),
@@ -209,6 +216,10 @@ impl World {
             Output::Event(Event::Fault) => self.faults += 1,
             Output::Event(Event::Silent(silent)) => self.silent.push(silent),
             Output::Event(Event::Large(how)) => self.large.push(how),
+            Output::Event(Event::Registration { up, granted, .. }) => {
+                self.registered.push((up, granted.as_secs()));
+            }
+            Output::Event(Event::Registering { outcome, .. }) => self.registering.push(outcome),
             Output::Query { id, name, kind } => self.queries.push_back((id, name, kind)),
             Output::Event(_) => {}
         }

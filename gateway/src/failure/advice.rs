@@ -58,6 +58,8 @@ impl Cause {
             | Self::Restart
             | Self::TooLong
             | Self::MediaTimeout(_)
+            | Self::ForeignRealm
+            | Self::CredentialsRefused
             | Self::NoRecord => None,
         }
     }
@@ -125,6 +127,10 @@ impl Cause {
                 "`media` of this record: firewall, NAT, `media_networks`; and `media_timeout`"
             }
             Self::NoRecord => "the disk that holds `state`",
+            Self::ForeignRealm => {
+                "the realm and algorithm in the trunk's challenge (a capture), and `realm` of its `credentials`"
+            }
+            Self::CredentialsRefused => "`username` and `password` of the trunk's `credentials`",
         })
     }
 }
@@ -152,7 +158,7 @@ const STATUSES: [(u16, &str, &str); 30] = [
     (
         401,
         "it asks for a password",
-        "the carrier's settings: trunks are known by address, there is no registration",
+        "`credentials` of the trunk, or the address that the carrier knows us by",
     ),
     (
         402,
@@ -173,7 +179,7 @@ const STATUSES: [(u16, &str, &str); 30] = [
     (
         407,
         "it asks for a password",
-        "the carrier's settings: trunks are known by address, there is no registration",
+        "`credentials` of the trunk, or the address that the carrier knows us by",
     ),
     (408, "it reached nobody in time", "the far end's next hop, and the called phone"),
     (

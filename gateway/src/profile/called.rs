@@ -11,11 +11,13 @@ use sip_stack::uri::{Scheme, Uri};
 use crate::emergency::calls_for_help;
 use crate::numbers::Number;
 
-/// The called number of an INVITE, and the user part in which it was found, as received.
+/// The called number of an INVITE, and the user part in which it was found, as received. Where the Request-URI is our own
+/// contact, the one that we registered with, it names nobody, and To does (RFC 3261 §10.2, SIPconnect 2.0 §14).
 pub fn called<'m>(
     message: &'m Message,
     dialect: &Dialect,
     country: Option<&str>,
+    contact: Option<&str>,
 ) -> Option<(Number, &'m [u8])> {
     let read = |uri: &'m [u8]| {
         let uri = Uri::parse(uri).ok()?;
@@ -29,14 +31,20 @@ pub fn called<'m>(
         let first = message.elements(id).next()?;
         Some(NameAddr::parse(first).ok()?.uri)
     };
-    dialect.called_from.iter().find_map(|place| {
+    let to = || Some(NameAddr::parse(message.value(HeaderId::To)?).ok()?.uri);
+    let asked = Uri::parse(message.uri()).ok().and_then(|uri| uri.user().map(<[u8]>::to_vec));
+    let ours = contact.is_some_and(|contact| asked.as_deref() == Some(contact.as_bytes()));
+    let mut places = dialect.called_from.iter();
+    let found = places.find_map(|place| {
         read(match place {
+            CalledFrom::RequestUri if ours => to()?,
             CalledFrom::RequestUri => message.uri(),
-            CalledFrom::To => NameAddr::parse(message.value(HeaderId::To)?).ok()?.uri,
+            CalledFrom::To => to()?,
             CalledFrom::CalledPartyId => address(HeaderId::PCalledPartyId)?,
             CalledFrom::Diversion => address(HeaderId::Diversion)?,
         })
-    })
+    });
+    found.or_else(|| ours.then(|| read(message.uri())).flatten())
 }
 
 /// A parameter of a telephone number: of the user part in a sip: URI (RFC 3261 §19.1.6), of the URI in a tel: one.
@@ -83,7 +91,8 @@ mod tests {
              {more}\r\n"
         );
         let message = Message::parse(text.into()).unwrap();
-        called(&message, dialect, Some("GB")).map(|(number, _)| number.as_str().to_owned())
+        called(&message, dialect, Some("GB"), Some("trunk-7"))
+            .map(|(number, _)| number.as_str().to_owned())
     }
 
     fn plain(uri: &str) -> Option<String> {
@@ -151,6 +160,10 @@ mod tests {
             let dialect = Dialect { called_from: from, ..Dialect::default() };
             assert_eq!(read(pilot, more, &dialect).as_deref(), Some(want), "{dialect:?}");
             assert_eq!(read("sip:112@x", more, &dialect).as_deref(), Some("112"));
+            // Where we registered as that, it names nobody.
+            let registered = read("sip:trunk-7@x", more, &dialect);
+            let want = if dialect.called_from == [RequestUri] { "+442079460007" } else { want };
+            assert_eq!(registered.as_deref(), Some(want.replace("0000", "0007").as_str()));
         }
         let dialect = Dialect { called_from: vec![CalledPartyId], ..Dialect::default() };
         assert_eq!(read(pilot, "", &dialect), None);

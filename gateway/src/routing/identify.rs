@@ -53,7 +53,8 @@ fn fits(trunk: &config::Trunk, invite: &Message) -> Option<usize> {
     let mut keys = 0;
     if let Some(prefix) = &rule.called_prefix {
         let country = trunk.country.as_ref().map(config::Country::as_str);
-        let (called, _) = called(invite, &trunk.dialect, country)?;
+        let contact = trunk.register.as_ref().map(|own| own.contact.as_str());
+        let (called, _) = called(invite, &trunk.dialect, country, contact)?;
         if !called.as_str().starts_with(prefix.as_str()) {
             return None;
         }

@@ -148,6 +148,8 @@ fn trunk(
         max_duration: None,
         status_map: [(500, 503), (502, 503)].into(),
         hold_music: None,
+        credentials: Vec::new(),
+        register: None,
     }
 }
 

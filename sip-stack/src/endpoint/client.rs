@@ -410,10 +410,12 @@ pub(super) fn follow_up(invite: &Draft, method: Method) -> Draft {
     let mut draft = Draft::request(method, Bytes::copy_from_slice(invite.uri()));
     let mut via = false;
     for field in invite.fields() {
+        // §22.1: neither can be challenged.
+        let proves = matches!(field.id, HeaderId::Authorization | HeaderId::ProxyAuthorization);
         let copied =
             matches!(field.id, HeaderId::Route | HeaderId::From | HeaderId::To | HeaderId::CallId)
                 || field.id == HeaderId::Via && !std::mem::replace(&mut via, true);
-        if copied {
+        if copied || proves {
             draft.push(field.id, field.value.clone());
         }
     }

@@ -310,6 +310,13 @@ impl Leg {
         self.settle();
     }
 
+    /// The CSeq for a request of this leg that its owner sends once more, with an answer to a challenge (RFC 3261 §22.2).
+    /// The leg's next request has a higher one.
+    pub const fn next_cseq(&mut self) -> u32 {
+        self.dialog.local_cseq += 1;
+        self.dialog.local_cseq
+    }
+
     const fn next_token(&mut self) -> Token {
         self.last_token = if self.last_token >= TOKEN_LIMIT { 1 } else { self.last_token + 1 };
         Token(self.last_token)
