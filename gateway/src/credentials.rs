@@ -20,13 +20,17 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use config::Trunk;
 use sip_stack::auth::{self, Challenge, Role, Session};
-use sip_stack::message::{Draft, Message};
+use sip_stack::message::{Draft, Message, Method};
 
 use crate::random::Random;
 
-/// The challenges that are known, by name of the trunk and by the address that challenged.
+/// The challenges that are known.
 #[derive(Debug, Default)]
-pub struct Sessions(BTreeMap<(String, SocketAddr), Vec<Session>>);
+pub struct Sessions(BTreeMap<Key, Vec<Session>>);
+
+/// Who challenged: by name of the trunk, and by address. A registrar's is answered to the registrar alone: in another
+/// request it would pass the proxy, and reach whoever is called.
+type Key = (String, SocketAddr, bool);
 
 /// What was done so far about the challenges to one request.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +63,7 @@ impl Sessions {
             draft.remove(role.answer());
         }
         tried.given.clear();
-        let Some(sessions) = self.0.get_mut(&(trunk.name.clone(), place)) else { return };
+        let Some(sessions) = self.0.get_mut(&key(trunk, place, draft.method())) else { return };
         for session in sessions {
             let Challenge { role, realm, nonce, .. } = session.challenge().clone();
             let Some(login) = trunk.credentials.iter().find(|login| login.realm == realm) else {
@@ -87,7 +91,7 @@ impl Sessions {
         if challenges.is_empty() {
             return Err(Unanswered::ForeignRealm);
         }
-        let key = (trunk.name.clone(), place);
+        let key = key(trunk, place, response.method());
         for challenge in &challenges {
             if !tried.takes(challenge) {
                 // The next request asks anew, in case that it was the challenge.
@@ -133,6 +137,10 @@ impl Tried {
     }
 }
 
+fn key(trunk: &Trunk, place: SocketAddr, method: &Method) -> Key {
+    (trunk.name.clone(), place, *method == Method::Register)
+}
+
 /// Why a challenge of that trunk was not answered, as far as it shows.
 pub fn unanswered(trunk: &Trunk, response: &Message) -> Unanswered {
     match answerable(trunk, response).is_empty() {
@@ -167,7 +175,6 @@ const MOST_PLACES: usize = 4096;
 mod tests {
     use config::{Login, Secret};
     use sip_stack::auth::Authorization;
-    use sip_stack::message::Method;
 
     use super::*;
     use crate::routing::tests::config;
@@ -345,6 +352,18 @@ mod tests {
         let draft = bench.send();
         let nonces: Vec<_> = answers(&draft).into_iter().map(|(_, answer)| answer.nonce).collect();
         assert_eq!(nonces, ["2"]);
+    }
+
+    #[test]
+    fn what_a_registrar_asks_for_is_for_the_registrar_alone() {
+        let mut bench = Bench::new(&["r"]);
+        bench.next();
+        bench.server("r", "nonce=\"1\"").unwrap();
+        let mut draft = Draft::request(Method::Register, "sip:r");
+        let (place, tried) = (PLACE.parse().unwrap(), &mut Tried::default());
+        bench.sessions.authorize(&bench.trunk, place, &mut draft, tried);
+        assert!(answers(&draft).is_empty());
+        assert_eq!(counts(&bench.send()), [1]);
     }
 
     #[test]

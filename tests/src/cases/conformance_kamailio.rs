@@ -1,123 +1,61 @@
 //! `trunkgate lab conformance` against an SBC that is not ours: Kamailio as a plain proxy, with rtpengine. What such a set-up
 //! is known to do wrong towards Teams is found, and what it does right is not called broken.
 
-use std::fs::{self, File};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use lab::pki::{Leaf, Pki};
-use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::gateway::binary;
+use crate::harness::kamailio::{Programs, tls_settings};
 use crate::harness::place::{ADMIN, CARRIER_A, CARRIER_SIDE, EDGE, PROXY, Place};
-use crate::harness::watchdog::{self, Watchdog};
+use crate::harness::watchdog::Watchdog;
 
 const CONFIG: &str = include_str!("../../peers/kamailio/kamailio.cfg");
-const TLS: &str = include_str!("../../../benches/kamailio/tls.cfg");
 
-/// Both programs, ended with this.
-struct Kamailio {
-    processes: Vec<Child>,
-}
-
-impl Kamailio {
-    fn start(place: Place, pki: &Pki, dir: &Path) -> Self {
-        // Its Record-Route is an address: the certificate covers that too.
-        let edge = place.at(EDGE, 5061);
-        let names = ["sbc.test".to_owned(), "*.sbc.test".to_owned(), edge.ip().to_string()];
-        let own = pki.issue("sbc", &Leaf::new(names)).unwrap();
-        let (tls, list) = (dir.join("tls.cfg"), dir.join("dispatcher.list"));
-        let text = TLS
-            .replace("@KEY@", &own.key.to_string_lossy())
-            .replace("@CERTIFICATE@", &own.certificate.to_string_lossy())
-            .replace("@ROOTS@", &pki.roots_path().to_string_lossy());
-        fs::write(&tls, text).unwrap();
-        let proxies: String = (PROXY..PROXY + 3)
-            .map(|host| {
-                format!("1 sip:{};transport=tls 0 0 socket=tls:{edge}\n", place.at(host, 5061))
-            })
-            .collect();
-        fs::write(&list, proxies).unwrap();
-        let (trunk, ng) = (place.at(CARRIER_A, 5060), place.at(ADMIN, 2223));
-        let text = CONFIG
-            .replace("@REALM@", &place.at(CARRIER_SIDE, 5060).to_string())
-            .replace("@EDGE@", &edge.to_string())
-            .replace("@TLS@", &tls.to_string_lossy())
-            .replace("@NG@", &ng.to_string())
-            .replace("@LIST@", &list.to_string_lossy())
-            .replace("@TRUNK_IP@", &trunk.ip().to_string())
-            .replace("@TRUNK@", &trunk.to_string())
-            .replace("@PROXY@", &place.at(PROXY, 5061).to_string());
-        let config = dir.join("kamailio.cfg");
-        fs::write(&config, text).unwrap();
-        let interfaces = [("trunk", CARRIER_SIDE), ("teams", EDGE)]
-            .map(|(name, host)| format!("--interface={name}/{}", place.ip(host)));
-        let media = [
-            "--foreground".to_owned(),
-            "--log-stderr".to_owned(),
-            "--log-level=5".to_owned(),
-            "--table=-1".to_owned(),
-            "--port-min=20000".to_owned(),
-            "--port-max=20999".to_owned(),
-            "--num-threads=2".to_owned(),
-            "--delete-delay=0".to_owned(),
-            "--config-file=none".to_owned(),
-            format!("--listen-ng={ng}"),
-            format!("--pidfile={}", dir.join("rtpengine.pid").display()),
-        ];
-        let mut kamailio = Self { processes: Vec::new() };
-        kamailio.run("rtpengine", interfaces.iter().chain(&media), dir);
-        let [config, dir_too] = [&config, &dir.to_owned()].map(|it| it.display().to_string());
-        let words =
-            ["-DD", "-E", "-m", "128", "-M", "8", "-f", &config, "-Y", &dir_too, "-w", &dir_too];
-        let words = words.map(str::to_owned);
-        kamailio.run("kamailio", words.iter(), dir);
-        listening(edge, &dir.join("kamailio.log"));
-        kamailio
-    }
-
-    fn run<'a>(&mut self, name: &str, words: impl Iterator<Item = &'a String>, dir: &Path) {
-        let log = File::create(dir.join(format!("{name}.log"))).unwrap();
-        let mut command = Command::new(program(name));
-        command.args(words).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let child = command.spawn().unwrap_or_else(|why| panic!("{name}: {why}"));
-        watchdog::adopt(child.id());
-        self.processes.push(child);
-    }
-}
-
-impl Drop for Kamailio {
-    fn drop(&mut self) {
-        for child in self.processes.iter_mut().rev() {
-            watchdog::signal(child.id(), Signal::TERM);
-            let end = Instant::now() + Duration::from_secs(5);
-            while Instant::now() < end && matches!(child.try_wait(), Ok(None)) {
-                thread::sleep(Duration::from_millis(10));
-            }
-            drop((child.kill(), child.wait()));
-            watchdog::forget(child.id());
-        }
-    }
-}
-
-fn program(name: &str) -> PathBuf {
-    let found = ["/usr/sbin", "/usr/bin"].map(|dir| Path::new(dir).join(name));
-    let found = found.into_iter().find(|path| path.exists());
-    found.unwrap_or_else(|| panic!("{name} is missing: run `make peers`"))
-}
-
-fn listening(at: SocketAddr, log: &Path) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect(at).is_err() {
-        let said = || fs::read_to_string(log).unwrap_or_default();
-        assert!(Instant::now() < end, "kamailio does not listen:\n{}", said());
-        thread::sleep(Duration::from_millis(50));
-    }
+/// Both programs, ended with what comes back.
+fn start(place: Place, pki: &Pki, dir: &Path) -> Programs {
+    // Its Record-Route is an address: the certificate covers that too.
+    let edge = place.at(EDGE, 5061);
+    let names = ["sbc.test".to_owned(), "*.sbc.test".to_owned(), edge.ip().to_string()];
+    let (tls, list) = (tls_settings(pki, &names, dir), dir.join("dispatcher.list"));
+    let proxies: String = (PROXY..PROXY + 3)
+        .map(|host| format!("1 sip:{};transport=tls 0 0 socket=tls:{edge}\n", place.at(host, 5061)))
+        .collect();
+    fs::write(&list, proxies).unwrap();
+    let (trunk, ng) = (place.at(CARRIER_A, 5060), place.at(ADMIN, 2223));
+    let config = CONFIG
+        .replace("@REALM@", &place.at(CARRIER_SIDE, 5060).to_string())
+        .replace("@EDGE@", &edge.to_string())
+        .replace("@TLS@", &tls.to_string_lossy())
+        .replace("@NG@", &ng.to_string())
+        .replace("@LIST@", &list.to_string_lossy())
+        .replace("@TRUNK_IP@", &trunk.ip().to_string())
+        .replace("@TRUNK@", &trunk.to_string())
+        .replace("@PROXY@", &place.at(PROXY, 5061).to_string());
+    let interfaces = [("trunk", CARRIER_SIDE), ("teams", EDGE)]
+        .map(|(name, host)| format!("--interface={name}/{}", place.ip(host)));
+    let media = [
+        "--foreground".to_owned(),
+        "--log-stderr".to_owned(),
+        "--log-level=5".to_owned(),
+        "--table=-1".to_owned(),
+        "--port-min=20000".to_owned(),
+        "--port-max=20999".to_owned(),
+        "--num-threads=2".to_owned(),
+        "--delete-delay=0".to_owned(),
+        "--config-file=none".to_owned(),
+        format!("--listen-ng={ng}"),
+        format!("--pidfile={}", dir.join("rtpengine.pid").display()),
+    ];
+    let mut programs = Programs::default();
+    programs.run("rtpengine", interfaces.iter().chain(&media), dir);
+    programs.kamailio(&config, edge, dir);
+    programs
 }
 
 /// The names of Teams want an FQDN in Contact and get an address or nothing; REFER goes on to the trunk, which cannot know
@@ -129,7 +67,7 @@ fn the_known_faults_of_a_plain_proxy_are_found_and_no_others_of_these() {
     let dir = TempDir::with_prefix("trunkgate-").unwrap();
     let (place, pki) = (Place::new(), Pki::create(&dir.path().join("pki")).unwrap());
     let teams = pki.issue("teams", &Leaf::teams("teams.test")).unwrap();
-    let _kamailio = Kamailio::start(place, &pki, dir.path());
+    let _kamailio = start(place, &pki, dir.path());
     let names: Vec<_> = (PROXY..PROXY + 3).map(|host| place.ip(host).to_string()).collect();
     let expected = [
         ("TR-002", "broken", "no Contact"),

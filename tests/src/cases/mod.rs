@@ -32,6 +32,7 @@ mod ports;
 mod profiles;
 mod refer;
 mod refer_pjsip;
+mod registration;
 mod rekeys;
 mod relay;
 mod reload;

@@ -6,6 +6,7 @@ pub mod capture;
 pub mod dialog;
 pub mod dns;
 pub mod gateway;
+pub mod kamailio;
 pub mod line;
 pub mod load;
 pub mod media;
