@@ -308,6 +308,8 @@ pub struct Trunk {
     pub credentials: Vec<Login>,
     /// How we register with it; `None`: not at all.
     pub register: Option<Register>,
+    /// What its calls have to prove; `None`: its address is enough.
+    pub authenticate: Option<Login>,
 }
 
 /// One address of a trunk.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use media_relay::{SideStats, Sound};
 
+use crate::authentication::Flaw;
 use crate::failure::Cause;
 
 /// Something that happened.
@@ -67,6 +68,8 @@ pub enum Event {
         /// What came of it.
         outcome: Registering,
     },
+    /// An answer to a challenge of ours did not prove what it should.
+    Unauthentic(Flaw),
     /// A message was dropped without an answer.
     Dropped(Dropped),
     /// A message was handed to another process, in an upgrade.

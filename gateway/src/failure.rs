@@ -89,6 +89,8 @@ pub enum Cause {
     ForeignRealm,
     /// The trunk did not take its credentials.
     CredentialsRefused,
+    /// The trunk that calls has given wrong answers to our challenges too often.
+    LockedOut,
 }
 
 /// One side of a call.
@@ -135,7 +137,7 @@ impl Cause {
             Self::NoAnswer => 408,
             Self::NotConfirmed | Self::Lost | Self::TooLong | Self::MediaTimeout(_) => 408,
             Self::Internal | Self::Restart => 500,
-            Self::ForeignRealm | Self::CredentialsRefused => 403,
+            Self::ForeignRealm | Self::CredentialsRefused | Self::LockedOut => 403,
         }
     }
 
@@ -188,6 +190,7 @@ impl Cause {
             | Self::Internal
             | Self::ForeignRealm
             | Self::CredentialsRefused
+            | Self::LockedOut
             | Self::Restart => false,
         }
     }
@@ -212,7 +215,7 @@ impl Cause {
             Self::TooLong | Self::MediaTimeout(_) => 102,
             Self::NoAnswer => 19,
             Self::Internal | Self::Restart => 41,
-            Self::ForeignRealm | Self::CredentialsRefused => 21,
+            Self::ForeignRealm | Self::CredentialsRefused | Self::LockedOut => 21,
         }
     }
 
@@ -239,6 +242,7 @@ impl Cause {
             | Self::NotEncrypted
             | Self::NothingInCommon
             | Self::Unsupported
+            | Self::LockedOut
             | Self::NotConfirmed => Fault::Caller,
             Self::NoRoute
             | Self::TenantFull
@@ -296,6 +300,7 @@ impl Cause {
             Self::NoRecord => "no_record",
             Self::ForeignRealm => "foreign_realm",
             Self::CredentialsRefused => "credentials_refused",
+            Self::LockedOut => "locked_out",
         }
     }
 }
@@ -344,6 +349,7 @@ impl fmt::Display for Cause {
             Self::NoRecord => "the disk is full and no record could be kept",
             Self::ForeignRealm => "the trunk asks for credentials of another realm",
             Self::CredentialsRefused => "the trunk did not take its credentials",
+            Self::LockedOut => "this source has given too many wrong passwords",
         };
         f.write_str(words)
     }
@@ -394,7 +400,7 @@ const fn q850_of_status(status: u16) -> u8 {
 mod tests {
     use super::*;
 
-    pub(super) const ALL: [Cause; 31] = [
+    pub(super) const ALL: [Cause; 32] = [
         Cause::Normal,
         Cause::CallerGaveUp,
         Cause::Peer(486),
@@ -426,6 +432,7 @@ mod tests {
         Cause::NoRecord,
         Cause::ForeignRealm,
         Cause::CredentialsRefused,
+        Cause::LockedOut,
     ];
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod admission;
+pub mod authentication;
 pub mod call;
 pub mod cdr;
 pub mod check;

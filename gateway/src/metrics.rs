@@ -19,6 +19,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 pub use self::configuration::{ConfigurationMeters, Reload};
 use self::places::Places;
 use self::registrations::Registrations;
+use crate::authentication::Flaw;
 use crate::core::Gauges;
 use crate::event::{Dropped, Event, Large, Refusal, Silent, Transfer};
 use crate::failure::Cause;
@@ -152,6 +153,7 @@ pub struct Meters {
     relay: (Gauge, Gauge, [Counter; 3]),
     places: Places,
     registrations: Registrations,
+    unauthentic: [Counter; Flaw::ALL.len()],
     restored: Counter,
     /// Entries, bytes and failed writes of the journal.
     journal: [Counter; 3],
@@ -214,6 +216,8 @@ impl Meters {
             ),
             places: Places::default(),
             registrations: Registrations::default(),
+            unauthentic: Flaw::ALL
+                .map(|flaw| counter!("trunkgate_auth_failures_total", "reason" => flaw.label())),
             restored: counter!("trunkgate_calls_restored_total"),
             journal: [
                 counter!("trunkgate_journal_entries_total"),
@@ -257,6 +261,7 @@ impl Meters {
             Event::Transfer(it) => self.transfers[*it as usize].increment(1),
             Event::Large(how) => self.large[*how as usize].increment(1),
             Event::Silent(who) => self.silent[*who as usize].increment(1),
+            Event::Unauthentic(flaw) => self.unauthentic[*flaw as usize].increment(1),
             Event::Fault => self.faults.increment(1),
             Event::Refused(refusal) => self.refused(*refusal).increment(1),
             Event::MediaEnded { stats } => {
@@ -412,6 +417,10 @@ const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_silent_calls_total", "Times that sides of a call that should be heard were not"),
     ("trunkgate_relay_unsent_packets_total", "Media packets that the system did not take"),
     ("trunkgate_relay_stray_packets_total", "Packets to media ports that no session uses"),
+    (
+        "trunkgate_auth_failures_total",
+        "Answers to challenges of ours that prove nothing, by reason",
+    ),
     ("trunkgate_registration_attempts_total", "REGISTERs to carriers, by what came of them"),
 ];
 const GAUGES: &[(&str, &str)] = &[

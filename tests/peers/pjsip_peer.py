@@ -29,6 +29,7 @@ def options():
     p.add_argument("--id", required=True, help="our address of record, such as sip:+14255550100@sip.teams.test")
     p.add_argument("--contact", help="Contact URI instead of the bound address")
     p.add_argument("--route", help="where every call goes first, such as sip:127.0.0.11:5061;transport=tls")
+    p.add_argument("--auth", help="name:password, for challenges of any realm")
     p.add_argument("--dns", help="address of the name server (port 53)")
     p.add_argument("--cert")
     p.add_argument("--key")
@@ -218,6 +219,9 @@ user = a.id.partition(":")[2].rpartition("@")[0]
 settings.sipConfig.contactForced = "<%s>" % (a.contact or "sip:%s@%s:%d;transport=%s" % (user, a.bind, a.port, a.transport))
 if a.route:
     settings.sipConfig.proxies.append("<%s;lr;hide>" % a.route)
+if a.auth:
+    name, _, word = a.auth.partition(":")
+    settings.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", name, 0, word))
 settings.natConfig.viaRewriteUse = 0
 settings.natConfig.contactRewriteUse = 0
 settings.mediaConfig.transportConfig.boundAddress = a.bind

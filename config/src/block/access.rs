@@ -4,7 +4,7 @@ use super::{Entry, Shown, inline, list, path, set, span, text};
 use crate::key::AnyKey;
 use crate::model::{Login, Origin, Register, Secret, Trunk};
 use crate::section::access::{
-    CONTACT, CREDENTIALS, EACH_PEER, EXPIRES, LOGIN, REGISTER, REGISTRAR, USER,
+    AUTHENTICATE, CONTACT, CREDENTIALS, EACH_PEER, EXPIRES, LOGIN, REGISTER, REGISTRAR, USER,
 };
 
 pub(super) fn entries(of: &Trunk) -> Vec<Entry<'_>> {
@@ -17,7 +17,14 @@ pub(super) fn entries(of: &Trunk) -> Vec<Entry<'_>> {
         },
     };
     let credentials = Entry { key: key.name().to_owned(), value, restart: key.restart() };
-    vec![credentials, super::maybe(&REGISTER, of.register.as_ref().map(register))]
+    let key: &dyn AnyKey = &AUTHENTICATE;
+    let value = match &of.authenticate {
+        None => Shown::Absent("none"),
+        Some(claim) => Shown::Secrets { toml: login(claim), secrets: vec![&claim.password] },
+    };
+    let authenticate = Entry { key: key.name().to_owned(), value, restart: key.restart() };
+    let register = super::maybe(&REGISTER, of.register.as_ref().map(register));
+    vec![credentials, register, authenticate]
 }
 
 fn login(login: &Login) -> String {

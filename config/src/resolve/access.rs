@@ -7,7 +7,7 @@ use crate::fault::{Draft, Findings};
 use crate::load::unreadable;
 use crate::model::{Host, Key, Login, Origin, Peer, Register, Secret};
 use crate::resolve::identity::check_mode;
-use crate::section::access::{RawAccess, RawLogin, RawSecret, is_secret};
+use crate::section::access::{RawAccess, RawClaim, RawLogin, RawSecret, is_secret};
 use crate::source::{At, Span, read_text};
 
 /// `None` where a fault was noted.
@@ -28,6 +28,23 @@ pub(crate) fn credentials(
     }
     let logins: Vec<_> = raw.credentials.iter().map(|at| login(&at.value, around, out)).collect();
     logins.into_iter().collect()
+}
+
+/// What the trunk has to prove. `None` where a fault was noted; `Some(None)`: nothing.
+pub(crate) fn authenticate(
+    raw: &RawAccess,
+    fqdn: Option<&str>,
+    around: &Surroundings,
+    out: &mut Findings,
+) -> Option<Option<Login>> {
+    let Some(RawClaim(claim)) = &raw.authenticate else { return Some(None) };
+    let password = claim.password.as_ref().and_then(|at| secret(&at.value, at.span, around, out));
+    let realm = claim.realm.as_ref().map(|at| at.value.clone());
+    Some(Some(Login {
+        realm: realm.or_else(|| fqdn.map(str::to_owned))?,
+        username: claim.username.clone()?,
+        password: password?,
+    }))
 }
 
 fn login(raw: &RawLogin, around: &Surroundings, out: &mut Findings) -> Option<Login> {

@@ -36,6 +36,8 @@ pub(crate) fn resolve(
     around: &Surroundings,
     out: &mut Findings,
 ) -> Vec<Option<Trunk>> {
+    let gateway = raw.main.gateway.as_ref();
+    let fqdn = gateway.and_then(|raw| raw.fqdn.as_ref()).map(|at| at.value.0.as_str());
     let shipped = profile::shipped(out);
     let profiles = Profiles::new(&raw.main, &shipped, out);
     let mut keys = BTreeMap::new();
@@ -45,7 +47,7 @@ pub(crate) fn resolve(
         let routes = route::of_trunk(raw, raw_trunk, index, names, out);
         let realm_of = realm.map(|index| (index, &raw.main.realms[index]));
         let rules = profiles.of(raw_trunk, out);
-        let trunk = one(raw_trunk, &rules, realm_of, owner, routes, around, out);
+        let trunk = one(raw_trunk, &rules, realm_of, owner, routes, (around, fqdn), out);
         if let Some(realm) = realm {
             distinct(raw_trunk, realm, &mut keys, out);
         }
@@ -74,7 +76,7 @@ fn one(
     realm: Option<(usize, &RawRealm)>,
     owner: Option<usize>,
     routes: Routes,
-    around: &Surroundings,
+    (around, fqdn): (&Surroundings, Option<&str>),
     out: &mut Findings,
 ) -> Option<Trunk> {
     let subject = subject("trunk", raw.name.as_ref());
@@ -122,6 +124,7 @@ fn one(
     }
     let peers: Vec<_> = peers().map(|at| at.value.0.clone()).collect();
     let credentials = access::credentials(&subject, &raw.access, around, out);
+    let authenticate = access::authenticate(&raw.access, fqdn, around, out);
     let register = access::register(&subject, &raw.access, &peers, out);
     Some(Trunk {
         name: raw.name.as_ref()?.value.0.clone(),
@@ -164,6 +167,7 @@ fn one(
         hold_music: raw.hold_music.as_ref().map(|at| at.value.0.clone()),
         credentials: credentials?,
         register: register?,
+        authenticate: authenticate?,
     })
 }
 

@@ -23,6 +23,11 @@ pub(crate) static REGISTER: Key<RawRegister> = Key::optional(
     "Registers with the trunk's registrar, which then sends calls here; {} takes what the credentials say.",
 );
 
+pub(crate) static AUTHENTICATE: Key<RawClaim> = Key::optional(
+    "authenticate",
+    "What its calls have to prove, beside coming from its `networks`: { username = \"…\", password = \"…\" }.",
+);
+
 static USERNAME: Key<UserName> = Key::required("username", "The name that the password is for.");
 static PASSWORD: Key<RawSecret> = Key::required(
     "password",
@@ -37,6 +42,16 @@ pub(crate) static LOGIN: Section = Section {
     title: "credentials",
     doc: "A name and a password for one realm.",
     keys: &[&USERNAME, &PASSWORD, &LOGIN_REALM],
+    named: None,
+};
+
+static OWN_REALM: Key<AuthRealm> =
+    Key::computed("realm", "`fqdn` of [gateway]", "The realm that our challenge names.");
+
+pub(crate) static CLAIM: Section = Section {
+    title: "authenticate",
+    doc: "A name and a password that a trunk has to know.",
+    keys: &[&USERNAME, &PASSWORD, &OWN_REALM],
     named: None,
 };
 
@@ -75,6 +90,7 @@ pub(crate) static REGISTER_SECTION: Section = Section {
 pub(crate) struct RawAccess {
     pub(crate) credentials: Vec<At<RawLogin>>,
     pub(crate) register: Option<At<RawRegister>>,
+    pub(crate) authenticate: Option<RawClaim>,
 }
 
 #[derive(Debug)]
@@ -87,6 +103,10 @@ pub(crate) struct RawLogin {
     pub(crate) password: Option<At<RawSecret>>,
     pub(crate) realm: Option<At<String>>,
 }
+
+/// The same of who has to prove it to us; its realm may be left out.
+#[derive(Debug)]
+pub(crate) struct RawClaim(pub(crate) RawLogin);
 
 /// A secret, or where it is.
 pub(crate) enum RawSecret {
@@ -126,6 +146,7 @@ impl RawAccess {
         Self {
             credentials: credentials.map(|at| at.value.0).unwrap_or_default(),
             register: table.optional(&REGISTER),
+            authenticate: table.optional(&AUTHENTICATE).map(|at| at.value),
         }
     }
 }
@@ -162,6 +183,23 @@ impl Value for RawLogin {
 
     fn schema() -> Json {
         LOGIN.schema()
+    }
+}
+
+impl Value for RawClaim {
+    fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
+        let mut table = Table::open(&CLAIM, node, out)?;
+        let raw = RawLogin {
+            username: table.required(&USERNAME).map(|at| at.value.0),
+            password: table.required(&PASSWORD),
+            realm: table.optional(&OWN_REALM).map(|at| at.map(|realm| realm.0)),
+        };
+        table.finish();
+        Some(Self(raw))
+    }
+
+    fn schema() -> Json {
+        CLAIM.schema()
     }
 }
 

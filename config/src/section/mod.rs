@@ -40,6 +40,7 @@ pub(crate) static ALL: &[&Section] = &[
     &profile::PROFILE,
     &trunk::MATCH_SECTION,
     &access::LOGIN,
+    &access::CLAIM,
     &access::REGISTER_SECTION,
     &tenant::TENANT,
     &emergency::SITE,

@@ -8,7 +8,7 @@ use crate::key::{Key, Later, Section};
 use crate::model::{CallerId, Diversion, EarlyMedia, ForeignCaller, Location, Peer, Refer, Srtp};
 use crate::numbers::Number;
 use crate::read::{Node, Table, Value};
-use crate::section::access::{CREDENTIALS, REGISTER, RawAccess};
+use crate::section::access::{AUTHENTICATE, CREDENTIALS, REGISTER, RawAccess};
 use crate::section::admission::{self, RawAdmission};
 use crate::section::callers;
 use crate::section::failover::{LimitStatus, PeerInterval, StatusMap};
@@ -171,6 +171,7 @@ pub(crate) static TRUNK: Section = Section {
         &HOLD_MUSIC,
         &CREDENTIALS,
         &REGISTER,
+        &AUTHENTICATE,
     ],
     named: None,
 };

@@ -126,6 +126,22 @@ fn a_registration_takes_what_it_can_from_the_rest() {
 }
 
 #[test]
+fn what_a_trunk_must_prove_is_of_our_own_realm_unless_another_is_named() {
+    let scratch = with("authenticate = { username = \"pbx\", password = \"first-word\" }");
+    let config = scratch.config("short.toml");
+    let claim = config.trunks[0].authenticate.as_ref().unwrap();
+    assert_eq!((claim.realm.as_str(), claim.username.as_str()), ("sbc.example.com", "pbx"));
+    assert_eq!(claim.password.reveal(), "first-word");
+    assert!(!format!("{}{config:?}", effective(&config)).contains("first-word"));
+    scratch.edit("short.toml", "password = \"first", "realm = \"ours\", password = \"second");
+    let after = scratch.config("short.toml");
+    assert_eq!(after.trunks[0].authenticate.as_ref().unwrap().realm, "ours");
+    assert_eq!(diff(&config, &after).len(), 1);
+    let faults = with("authenticate = { username = \"pbx\" }").load("short.toml").unwrap_err();
+    assert!(faults.to_string().contains("`password` is missing"), "{faults}");
+}
+
+#[test]
 fn no_output_shows_a_password_and_a_changed_one_is_a_change() {
     let keys = format!("{}\nregister = {{}}", written("first-word"));
     let scratch = with(&keys);

@@ -163,6 +163,9 @@ impl Core {
             return Err(Cause::Looped.into());
         }
         let entry = enter(&routes, source, message)?;
+        if self.is_challenged(server, source, message, &entry, now)? {
+            return Ok(());
+        }
         let from_value = message.value(HeaderId::From).unwrap_or_default();
         let mut identity = LegIdentity {
             local: name_addr(message.value(HeaderId::To).unwrap_or_default()),

@@ -4,6 +4,7 @@
 //! the time; after each, its owner drains [`Core::poll_output`] and reads [`Core::poll_timeout`]. No socket, no clock,
 //! no file, no task.
 
+mod authenticate;
 mod callback;
 mod challenges;
 mod delivery;
@@ -54,11 +55,13 @@ use self::slots::Slots;
 use self::stray::Strays;
 use self::trace::Traces;
 use crate::admission::Admission;
+use crate::authentication::Gate;
 use crate::call::media_plan::Owned;
 use crate::call::{Call, CallKey, Pools};
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::journal::Entry;
+use crate::logging::Flood;
 use crate::random::Random;
 use crate::registration::{RegistrationId, Registrations};
 use crate::routing::Routes;
@@ -160,6 +163,8 @@ pub struct Core {
     delivery: Delivery,
     challenges: Challenges,
     registrations: Registrations,
+    gate: Gate,
+    unauthentic: Flood,
     door: Door,
     traces: Traces,
     departed: Departed,
@@ -225,6 +230,8 @@ impl Core {
             delivery: Delivery::default(),
             challenges: Challenges::default(),
             registrations: Registrations::default(),
+            gate: Gate::new(&mask, wall),
+            unauthentic: Flood::default(),
             door: Door::default(),
             traces: Traces::default(),
             departed: Departed::default(),

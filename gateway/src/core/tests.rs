@@ -14,6 +14,7 @@ use crate::event::Refusal;
 use crate::routing::tests::config;
 
 mod admission;
+mod authentication;
 mod calls;
 mod causes;
 mod challenges;

@@ -60,6 +60,7 @@ impl Cause {
             | Self::MediaTimeout(_)
             | Self::ForeignRealm
             | Self::CredentialsRefused
+            | Self::LockedOut
             | Self::NoRecord => None,
         }
     }
@@ -131,6 +132,9 @@ impl Cause {
                 "the realm and algorithm in the trunk's challenge (a capture), and `realm` of its `credentials`"
             }
             Self::CredentialsRefused => "`username` and `password` of the trunk's `credentials`",
+            Self::LockedOut => {
+                "the caller's password, and `authenticate` of its trunk; it may try again within 30 minutes"
+            }
         })
     }
 }

@@ -8,6 +8,7 @@ mod attacks_parsing;
 mod attacks_sdp;
 mod attacks_strangers;
 mod attacks_transfers;
+mod authentication;
 mod bad_line;
 mod bleed;
 mod calls;

@@ -76,6 +76,8 @@ pub struct PjsipSetup<'a> {
     pub contact: Option<&'a str>,
     pub route: Option<&'a str>,
     pub dns: Option<IpAddr>,
+    /// What it answers challenges with: "name:password".
+    pub auth: Option<&'a str>,
     /// Client and server certificate, trusted roots; SDES becomes mandatory.
     pub tls: Option<(&'a Identity, &'a Path)>,
     pub answer: u16,
@@ -118,6 +120,9 @@ impl Pjsip {
         }
         if let Some(dns) = setup.dns {
             command.args(["--dns", &dns.to_string()]);
+        }
+        if let Some(auth) = setup.auth {
+            command.args(["--auth", auth]);
         }
         if let Some((identity, ca)) = setup.tls {
             command.arg("--srtp").arg("--cert").arg(&identity.certificate);

@@ -194,6 +194,11 @@ pub fn hold(holder: &mut Pjsip, other: &mut Pjsip, form: &str) {
 
 /// PJSIP as a trunk's peer, with plain RTP.
 pub fn pjsip_as_carrier(scene: &Scene, transport: &str) -> Pjsip {
+    pjsip_with(scene, transport, None)
+}
+
+/// The same, with what it answers challenges with.
+pub fn pjsip_with(scene: &Scene, transport: &str, auth: Option<&str>) -> Pjsip {
     let place = scene.place;
     let route = format!("sip:{};transport={transport}", place.at(CARRIER_SIDE, 5060));
     let id = format!("sip:+442071230000@{}", place.ip(CARRIER_A));
@@ -205,6 +210,7 @@ pub fn pjsip_as_carrier(scene: &Scene, transport: &str) -> Pjsip {
         contact: None,
         route: Some(&route),
         dns: None,
+        auth: auth,
         tls: None,
         answer: 200,
         calls: 1,
@@ -230,6 +236,7 @@ fn as_teams<'a>(scene: &Scene, identity: &'a Identity, ca: &'a Path) -> PjsipSet
         contact: Some("sip:sip.teams.test:5061;transport=tls"),
         route: None,
         dns: Some(scene.place.ip(DNS)),
+        auth: None,
         tls: Some((identity, ca)),
         answer: 200,
         calls: 2,
