@@ -13,10 +13,9 @@ use sip_stack::transport::Source;
 use super::inbound::Entry;
 use super::{Core, Output};
 use crate::authentication::{Claim, Flaw, ROLE, Verdict};
-use crate::emergency::is_emergency;
 use crate::event::Event;
 use crate::failure::Cause;
-use crate::profile::AGENT;
+use crate::profile::{self, AGENT};
 use crate::routing::End;
 
 impl Core {
@@ -33,7 +32,10 @@ impl Core {
         let routes = Arc::clone(&self.routes);
         let trunk = &routes.config().trunks[trunk.0];
         let Some(login) = &trunk.authenticate else { return Ok(false) };
-        if is_emergency(message.uri()) {
+        let country = routes.country(entry.from);
+        let contact = crate::registration::request::contact(&routes, entry.from);
+        let called = profile::called(message, &entry.profile.dialect, country, contact);
+        if called.is_some_and(|(called, _)| routes.is_help(entry.from, message.uri(), &called)) {
             return Ok(false);
         }
         let claim = Claim { trunk: &trunk.name, source: source.remote.ip(), login };

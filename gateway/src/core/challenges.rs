@@ -131,12 +131,9 @@ impl Core {
         let sessions = &mut self.challenges.sessions;
         sessions.authorize(trunk, place, &mut request.draft, &mut sent.tried);
         self.challenges.note_invite(owner, &request.draft);
-        let invite = *request.draft.method() == Method::Invite;
         self.challenges.sent.insert((owner, token), sent);
-        let client = self.endpoint.request(owner, token, request, now);
-        if invite {
-            self.note_invite(owner, token, client);
-        }
+        let request = self.fit(owner, token, request, now);
+        self.submit(owner, token, request, now);
         true
     }
 

@@ -422,8 +422,8 @@ impl Core {
                 self.hang_up_stray(&source, &message, now)
             }
             endpoint::Output::Failed { owner, token, why, .. } => {
-                self.challenges.settle(owner, token);
                 let Some((key, leg)) = call_of(owner) else {
+                    self.challenges.settle(owner, token);
                     self.delivery.delivered(owner, token);
                     return match registration_of(owner) {
                         Some(id) => self.registration_failed(id, token, why, now),
@@ -435,6 +435,7 @@ impl Core {
                 {
                     return;
                 }
+                self.challenges.settle(owner, token);
                 self.delivery.delivered(owner, token);
                 let why = match why {
                     endpoint::Failure::Timeout => leg::Failure::Timeout,

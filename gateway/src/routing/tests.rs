@@ -165,7 +165,6 @@ fn tenant(name: &str, trunks: &[usize], numbers: &str, max_calls: Option<u32>) -
         main_number: first(numbers),
         foreign_caller: ForeignCaller::Main,
         limits: Limits { all: Bound { calls: max_calls, rate: None }, ..Limits::default() },
-        emergency: config::Emergency::default(),
         barring: Barring::default(),
         emergency: Emergency { trunks: trunks.to_vec(), ..Emergency::default() },
         max_duration: None,

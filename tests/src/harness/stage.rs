@@ -210,7 +210,7 @@ pub fn pjsip_with(scene: &Scene, transport: &str, auth: Option<&str>) -> Pjsip {
         contact: None,
         route: Some(&route),
         dns: None,
-        auth: auth,
+        auth,
         tls: None,
         answer: 200,
         calls: 1,

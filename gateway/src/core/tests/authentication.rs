@@ -74,7 +74,10 @@ fn at_10_who_guesses_is_locked_out_and_has_a_record() {
 #[test]
 fn a_call_for_help_is_never_asked() {
     let mut world = proving();
-    let text = carrier_invite("112", PLAIN);
-    world.hear(CARRIER, &text);
+    world.hear(CARRIER, &carrier_invite("112", PLAIN));
     assert!(!world.sent.iter().any(|(_, text)| text.starts_with("SIP/2.0 407")));
+    // The number for help of another country is none here.
+    let mut world = proving();
+    world.hear(CARRIER, &carrier_invite("119", PLAIN));
+    world.expect(CARRIER, "SIP/2.0 407");
 }
