@@ -216,7 +216,8 @@ async fn serve(
     let media = Arc::new(Notify::new());
     let reserve = capacity::reserve(&config, capacity::descriptors());
     let relay = relay(&config, reserve, elder.is_some(), &media)?;
-    let ports = relay.ports();
+    let mut ports = relay.ports();
+    ports.keep_back(FOR_HELP);
     let mut drawn = Drawn::new(fill_random);
     let core = CoreConfig {
         routes: Arc::new(Routes::new(Arc::clone(&config)).with_sounds(in_force.music.sounds())),
@@ -375,6 +376,8 @@ fn time_of_day() -> SystemTime {
 }
 
 /// Pairs of ports that each relay thread binds on each address before it is ready.
+/// Pairs of ports, of each address and relay thread, that only calls for help get.
+const FOR_HELP: usize = 8;
 const WARM: u16 = 64;
 /// After so many tasks the sockets are looked at, also while there is always something to do. A busy turn of the
 /// driver takes milliseconds, and what has come in on a connection must not wait for dozens of them.

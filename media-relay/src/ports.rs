@@ -143,11 +143,13 @@ pub struct Want {
     pub pool: PoolId,
     /// The kind of address.
     pub family: Family,
+    /// It may have what is kept back ([`Ports::keep_back`]).
+    pub urgent: bool,
 }
 
 impl From<PoolId> for Want {
     fn from(pool: PoolId) -> Self {
-        Self { pool, family: Family::Any }
+        Self { pool, family: Family::Any, urgent: false }
     }
 }
 
@@ -175,6 +177,8 @@ pub struct Ports {
     /// By range and shard.
     queues: Vec<Queue>,
     turn: usize,
+    /// How many pairs of each queue only urgent reservations get.
+    kept_back: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -213,7 +217,7 @@ impl Ports {
         let pairs = vec![Pair { phase: Phase::Cold, stray: None }; map.pairs() as usize];
         let mut queues = Vec::new();
         queues.resize_with(map.ranges.len() * usize::from(map.shards()), Queue::default);
-        Self { map, rest, pairs, queues, turn: 0 }
+        Self { map, rest, pairs, queues, turn: 0, kept_back: 0 }
     }
 
     /// Takes in pairs that a shard has bound.
@@ -257,6 +261,12 @@ impl Ports {
         None
     }
 
+    /// Keeps so many pairs of each address and shard back for urgent reservations; fewer where a range is so small that this
+    /// were more than a sixteenth of it.
+    pub fn keep_back(&mut self, pairs: usize) {
+        self.kept_back = pairs;
+    }
+
     /// Reserves one more pair in a shard, for another peer of a session that lives there.
     pub fn reserve_in(&mut self, shard: u8, want: impl Into<Want>, now: Instant) -> Option<Port> {
         let want = want.into();
@@ -272,6 +282,11 @@ impl Ports {
                 (!queue.free.is_empty(), queue.available())
             })?;
         let queue = self.queue_index(range, shard);
+        let configured = self.map.ranges[range].pairs as usize / usize::from(self.map.shards());
+        let kept = if want.urgent { 0 } else { self.kept_back.min(configured / 16) };
+        if self.queues[queue].available() <= kept {
+            return None;
+        }
         let slot = self.take(queue, now)?;
         self.pairs[slot.0 as usize].phase = Phase::Reserved;
         Some(self.map.port(slot))
@@ -452,6 +467,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_back_goes_to_the_urgent_alone() {
+        let (mut ports, now) = warm(1, &[pool(1, 20000..=20127)]);
+        ports.keep_back(8);
+        let mut count = |urgent: bool| {
+            let want = Want { urgent, ..PoolId(1).into() };
+            std::iter::from_fn(|| ports.reserve_in(0, want, now)).count()
+        };
+        // A sixteenth of 64 pairs.
+        assert_eq!([count(false), count(false), count(true)], [60, 0, 4]);
+    }
+
+    #[test]
     fn ports_of_others_have_no_place() {
         let map = PortMap::new(2, &[pool(1, 20000..=20003)]);
         let good = map.port(Slot(0));
@@ -606,7 +633,7 @@ mod tests {
     fn a_pool_of_two_families_gives_the_one_that_is_asked_for() {
         let v6 = PoolConfig { address: "::1".parse().unwrap(), ..pool(1, 20000..=20003) };
         let (mut ports, now) = warm(1, &[pool(1, 20000..=20003), v6]);
-        let want = Want { pool: PoolId(1), family: Family::V6 };
+        let want = Want { family: Family::V6, ..PoolId(1).into() };
         for _ in 0..2 {
             let port = ports.reserve_in(0, want, now).unwrap();
             assert_eq!(port.index, 1);

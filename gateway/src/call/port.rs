@@ -113,7 +113,7 @@ impl Pools {
             (true, true) => Family::V6,
             (true, false) => Family::V4,
         };
-        Want { pool, family }
+        Want { pool, family, urgent: false }
     }
 }
 

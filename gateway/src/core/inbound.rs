@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use media_relay::{Port, SessionId};
+use media_relay::{Port, SessionId, Want};
 use sip_stack::endpoint::ServerId;
 use sip_stack::leg::{Leg, LegIdentity, refusal_outside};
 use sip_stack::message::{Draft, HeaderId, Message, Method};
@@ -241,7 +241,7 @@ impl Core {
         let key = self.slots.next_key();
         under_way.iter().for_each(|call| self.pairs.begin(call));
         self.slots.open(key, permits, under_way, Vec::new(), Arc::clone(&begun));
-        let ports = self.ports_for(key, source, message, &entry, first, now);
+        let ports = self.ports_for(key, source, message, &entry, (first, free), now);
         let ports = ports.inspect_err(|_| self.reap(key, now))?;
 
         self.endpoint.adopt(server, owner(key, 0));
@@ -395,7 +395,7 @@ impl Core {
         source: &Source,
         message: &Message,
         entry: &Entry,
-        first: Hop,
+        (first, urgent): (Hop, bool),
         now: Instant,
     ) -> Result<[Port; 2], Cause> {
         let routes = &self.routes;
@@ -408,8 +408,8 @@ impl Core {
         if offered.is_some_and(|a| !a.is_unspecified()) && !self.pools.has(pool, ipv6) {
             return Err(Cause::NothingInCommon);
         }
-        let caller = self.pools.want(pool, ipv6);
-        let callee: media_relay::Want = self.pools.of_hop(routes, first).into();
+        let caller = Want { urgent, ..self.pools.want(pool, ipv6) };
+        let callee = Want { urgent, ..self.pools.of_hop(routes, first).into() };
         let (caller, callee) = self.ports.reserve(caller, callee, now).ok_or(Cause::NoPorts)?;
         self.slots.hold(key, [caller, callee]);
         Ok([caller, callee])

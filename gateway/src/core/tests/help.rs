@@ -86,6 +86,22 @@ fn tr_068_the_site_is_shown_and_called_back_past_every_limit() {
 }
 
 #[test]
+fn tr_068_ports_are_kept_for_calls_for_help() {
+    let mut world = World::with(scene());
+    world.core.ports.keep_back(8);
+    let mut calls = 0;
+    while world.sent.iter().all(|(_, text)| !text.starts_with("SIP/2.0 503")) {
+        calls += 1;
+        world.hear(PROXY, &teams_invite("+33198765432", &format!("o{calls}"), "", SECURE));
+    }
+    assert_eq!(world.records[0].cause.text, Cause::NoPorts.to_string());
+    assert_eq!(calls, 43);
+    for n in 0..8 {
+        calls_for_help(&mut world, "112", "+442079460001", &format!("h{n}"));
+    }
+}
+
+#[test]
 fn tr_068_a_caller_of_no_site_shows_its_own_number_and_is_called_back() {
     let mut config = scene();
     config.tenants[0].inbound_trunks = vec![1];
