@@ -71,7 +71,9 @@ fn at_10_pjsip_with_a_wrong_password_calls_nobody() {
     carrier.call(&format!("sip:{CALLED}@{}", stage.scene.place.at(CARRIER_SIDE, 5060)));
     let ended = carrier.wait(&json!({"event": "state", "state": "DISCONNECTED"}));
     assert_eq!(ended["code"], 407, "{ended}");
-    assert!((failures(&stage, "wrong_credentials") - 1.0).abs() < 0.1);
+    // PJSIP takes another nonce for a stale one, and tries up to five times.
+    let wrong = failures(&stage, "wrong_credentials");
+    assert!((1.0..=5.0).contains(&wrong), "{wrong}");
     assert!(stage.gateway.records().is_empty(), "{:?}", stage.gateway.records());
 }
 
