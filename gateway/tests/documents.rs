@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use gateway::cdr::Record;
-use gateway::event::{Event, Refusal};
+use gateway::event::{Event, Refusal, Registering};
 use gateway::failure::Cause;
 use gateway::metrics::{ConfigurationMeters, Exporter, Meters};
 use serde_json::Value;
@@ -27,6 +27,10 @@ fn every_figure_is_described() {
     let (edge, proxy) = ("default".into(), "sip.test".into());
     meters.note(&Event::Proxy { edge, proxy, up: true, refused: false });
     meters.note(&Event::Peer { trunk: "a".into(), peer: "udp:b".into(), up: true });
+    let granted = Duration::from_secs(600);
+    meters.note(&Event::Registration { trunk: "a".into(), up: true, granted });
+    let outcome = Registering::Registered;
+    meters.note(&Event::Registering { trunk: "a".into(), outcome });
     ConfigurationMeters::new(UNIX_EPOCH).certificates(once((Path::new("sbc.pem"), 90)));
     let rendered = exporter.render();
     let shown: BTreeSet<&str> = rendered
