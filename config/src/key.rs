@@ -40,6 +40,7 @@ pub(crate) enum Later {}
 pub(crate) trait AnyKey: Sync {
     fn name(&self) -> &'static str;
     fn presence(&self) -> Presence;
+    fn doc(&self) -> &'static str;
     /// Whether a change takes effect by a restart only.
     fn restart(&self) -> bool;
     fn schema(&self) -> Json;
@@ -108,6 +109,10 @@ impl<T: Value> AnyKey for Key<T> {
 
     fn presence(&self) -> Presence {
         self.presence
+    }
+
+    fn doc(&self) -> &'static str {
+        self.doc
     }
 
     fn restart(&self) -> bool {

@@ -14,6 +14,8 @@ use crate::run::{self, Capacity, Failure};
 pub fn command(options: &Check, out: &mut impl Write, err: &mut impl Write) -> u8 {
     let done = if options.schema {
         writeln!(out, "{:#}", config::schema()).map(|()| 0)
+    } else if options.reference {
+        write!(out, "{}", config::reference()).map(|()| 0)
     } else if options.json {
         in_json(&options.file.config, out)
     } else {

@@ -96,6 +96,9 @@ pub struct Check {
     /// Print the JSON schema of the configuration and read no file
     #[arg(long)]
     pub schema: bool,
+    /// Print the reference of all tables and keys as Markdown and read no file
+    #[arg(long, conflicts_with_all = ["schema", "json", "effective"])]
+    pub reference: bool,
     /// Print what was found as JSON
     #[arg(long)]
     pub json: bool,

@@ -145,3 +145,13 @@ fn gather(value: &Value, path: &str, into: &mut BTreeSet<String>) {
 }
 
 const HISTOGRAMS: [&str; 2] = ["trunkgate_call_setup_seconds", "trunkgate_media_mos"];
+
+/// It is made: `trunkgate check --reference > docs/configuration.md`.
+#[test]
+fn the_reference_of_the_configuration_is_the_newest() {
+    let reference = include_str!("../../docs/configuration.md");
+    assert!(
+        reference == config::reference(),
+        "trunkgate check --reference > docs/configuration.md"
+    );
+}

@@ -50,7 +50,7 @@ pub(crate) static LIMITS_SECTION: Section = Section {
     keys: &[&PER_SECOND, &BURST, &MADE, &RECEIVED, &NUMBER],
     named: None,
 };
-static BOUND_SECTION: Section = Section {
+pub(crate) static BOUND_SECTION: Section = Section {
     title: "a limit",
     doc: "How many, and how fast.",
     keys: &[&CALLS, &PER_SECOND, &BURST],

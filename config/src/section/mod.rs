@@ -45,4 +45,6 @@ pub(crate) static ALL: &[&Section] = &[
     &tenant::TENANT,
     &emergency::SITE,
     &admission::LIMITS_SECTION,
+    &admission::BOUND_SECTION,
+    &numbers::NUMBERS,
 ];

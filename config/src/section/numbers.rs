@@ -22,7 +22,7 @@ static STATE: Key<NumberState> = Key::default(
     "\"active\"; \"reserved\": kept for its owner, neither called nor shown; \"porting\": as active, but others in the house reach it by a trunk, since it may still be at another carrier; \"quarantine\": given back, neither called nor shown.",
 );
 
-static NUMBERS: Section = Section {
+pub(crate) static NUMBERS: Section = Section {
     title: "numbers",
     doc: "Numbers with a state, or in a file.",
     keys: &[&RANGE, &FILE, &STATE],
