@@ -475,6 +475,16 @@ impl Call {
         self.legs.iter().map(|slot| &slot.leg)
     }
 
+    /// The address with which a leg began.
+    pub fn peer(&self, leg: usize) -> Option<IpAddr> {
+        Some(self.legs.get(leg)?.peer)
+    }
+
+    /// Whether it is a call for help.
+    pub const fn is_help(&self) -> bool {
+        self.help
+    }
+
     /// The trunk that a leg leads to, in the configuration under which the call lives.
     pub fn trunk(&self, leg: usize) -> Option<(Arc<Routes>, TrunkId)> {
         match self.legs.get(leg)?.end? {

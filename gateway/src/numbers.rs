@@ -112,11 +112,24 @@ pub fn warm_up() {
     let _ = national("2079460000", "GB");
 }
 
-/// Whether the numbering plan of its country says that a number (E.164) costs more than a call.
+/// Whether the numbering plan of its country says that a number (E.164) costs more than a call. Digits beyond those of the
+/// plan are taken off: networks do the same.
 pub fn is_premium(number: &str) -> bool {
-    let number = phonenumber::parse(None, number);
-    let kind = number.map(|number| number.number_type(&phonenumber::metadata::DATABASE));
-    kind.is_ok_and(|kind| kind == phonenumber::Type::PremiumRate)
+    let kind = |number: &str| {
+        let number = phonenumber::parse(None, number).ok()?;
+        Some((number.is_valid(), number.number_type(&phonenumber::metadata::DATABASE)))
+    };
+    let mut shorter =
+        (SHORTEST_PUBLIC + 1..=number.len()).rev().filter_map(|end| number.get(..end));
+    let known = shorter.find_map(|number| kind(number).filter(|(valid, _)| *valid));
+    known.is_some_and(|(_, kind)| kind == phonenumber::Type::PremiumRate)
+}
+
+/// The number that national digits with a trunk prefix 0 would be, whether the plan of the country has it or not.
+pub fn beyond_plan(digits: &str, country: &str) -> Option<String> {
+    let id: Id = country.parse().ok()?;
+    let code = phonenumber::metadata::DATABASE.by_id(id.as_ref())?.country_code();
+    Some(format!("+{code}{}", digits.strip_prefix('0')?))
 }
 
 fn national(digits: &str, country: &str) -> Option<String> {

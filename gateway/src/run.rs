@@ -216,8 +216,7 @@ async fn serve(
     let media = Arc::new(Notify::new());
     let reserve = capacity::reserve(&config, capacity::descriptors());
     let relay = relay(&config, reserve, elder.is_some(), &media)?;
-    let mut ports = relay.ports();
-    ports.keep_back(FOR_HELP);
+    let ports = relay.ports();
     let mut drawn = Drawn::new(fill_random);
     let core = CoreConfig {
         routes: Arc::new(Routes::new(Arc::clone(&config)).with_sounds(in_force.music.sounds())),
@@ -229,6 +228,7 @@ async fn serve(
     };
     let epoch = opened.epoch;
     let mut core = Core::new(core, clock());
+    core.keep_ports_for_help(elder.is_none());
     let durable = take_up(&mut core, state, opened)?;
     let pages = config.admin.map(|address| {
         let failed = |source| Failure::Admin { address, source };
@@ -376,8 +376,6 @@ fn time_of_day() -> SystemTime {
 }
 
 /// Pairs of ports that each relay thread binds on each address before it is ready.
-/// Pairs of ports, of each address and relay thread, that only calls for help get.
-const FOR_HELP: usize = 8;
 const WARM: u16 = 64;
 /// After so many tasks the sockets are looked at, also while there is always something to do. A busy turn of the
 /// driver takes milliseconds, and what has come in on a connection must not wait for dozens of them.

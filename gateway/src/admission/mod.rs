@@ -212,8 +212,10 @@ impl PermitBook<'_> {
         asked: Request<'_>,
         now: Instant,
     ) -> Result<(), Cause> {
-        let who = Who::of(routes, asked.end);
-        if self.held.callee.as_ref().is_some_and(|permit| permit.who == who) {
+        let (wanted, _) = permit(routes, asked);
+        if self.held.callee.as_ref().is_some_and(|held| {
+            held.who == wanted.who && (held.number.is_none() || held.number == wanted.number)
+        }) {
             return Ok(());
         }
         if let Some(permit) = self.held.callee.take() {

@@ -100,11 +100,14 @@ impl Flaw {
         }
     }
 
-    /// Whether whoever sent it may be guessing.
+    /// Whether whoever sent it is guessing, and has heard our challenge: what a stranger can send in the name of another
+    /// address locks nobody out.
     const fn is_guess(self) -> bool {
         match self {
-            Self::Malformed | Self::Forged | Self::Wrong => true,
-            Self::Stale | Self::Replayed | Self::LockedOut => false,
+            Self::Wrong => true,
+            Self::Malformed | Self::Forged | Self::Stale | Self::Replayed | Self::LockedOut => {
+                false
+            }
         }
     }
 }

@@ -139,6 +139,7 @@ impl Call {
         let (end, way, help) = (hop.end(), Way::Received, self.help);
         match &self.transfer {
             Some(transfer) => {
+                let help = help || self.asks_for_help(transfer);
                 let number = Some(transfer.asked_for());
                 cx.permits.for_target(&self.routes, Request { end, way, number, help }, cx.now)
             }

@@ -25,6 +25,8 @@ pub struct PortBook<'a> {
     pub pools: &'a Pools,
     /// What this call holds.
     pub held: &'a mut Vec<Port>,
+    /// It is a call for help: it may have what is kept back.
+    pub urgent: bool,
 }
 
 impl Pools {
@@ -157,6 +159,7 @@ impl PortBook<'_> {
     /// A further port like this one: of its shard, pool and family.
     pub fn beside(&mut self, port: Port, now: Instant) -> Option<Port> {
         let want = self.pools.want(port.pool, self.pools.address(port).is_ipv6());
+        let want = Want { urgent: self.urgent, ..want };
         let beside = self.ports.reserve_in(port.shard, want, now)?;
         self.held.push(beside);
         Some(beside)
@@ -172,7 +175,7 @@ impl PortBook<'_> {
         now: Instant,
     ) -> Option<Port> {
         let pool = self.pools.of_hop(routes, hop);
-        let want = self.pools.want(pool, remote.is_ipv6());
+        let want = Want { urgent: self.urgent, ..self.pools.want(pool, remote.is_ipv6()) };
         let port = self.ports.reserve_in(shard, want, now)?;
         self.held.push(port);
         Some(port)

@@ -27,7 +27,8 @@ impl Call {
         }
         let number = self.target_of(message, at.end())?;
         let from = self.legs[CALLER].end?;
-        let plan = self.routes.plan(from, &number, self.help, cx.rank).ok()?;
+        let help = self.routes.is_help(from, b"", &number);
+        let plan = self.routes.plan(from, &number, help, cx.rank).ok()?;
         let to = Masked::new(number.as_str(), self.routes.config().log.mask_numbers).to_string();
         tracing::info!(call = self.story.id(), status = message.status(), %to, "redirected");
         self.asked.push(std::mem::replace(&mut self.called, number));

@@ -93,6 +93,14 @@ impl Transfer {
 }
 
 impl Call {
+    /// Whether a transfer asks for help.
+    pub(super) fn asks_for_help(&self, transfer: &Transfer) -> bool {
+        match (&transfer.order.whom, self.legs[transfer.referrer].end) {
+            (Whom::Number(number), Some(end)) => self.routes.is_help(end, b"", number),
+            (Whom::Number(_) | Whom::Uri { .. }, _) => false,
+        }
+    }
+
     /// Whether somebody is asked to take a side's place.
     pub const fn is_transferring(&self) -> bool {
         self.transfer.is_some()
@@ -182,7 +190,8 @@ impl Call {
                 let end = End::Trunk(trunk);
                 let number = uri.user().and_then(|it| Number::read(it, self.routes.country(end)));
                 let number = number.ok_or(484_u16)?;
-                let plan = self.routes.plan(end, &number, false, cx.rank).map_err(Cause::status)?;
+                let help = self.routes.is_help(end, b"", &number);
+                let plan = self.routes.plan(end, &number, help, cx.rank).map_err(Cause::status)?;
                 (Whom::Number(number), plan.hops)
             }
         };

@@ -5,6 +5,7 @@
 //! goes to the address that the request went to, and only when the challenge came from there.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,7 +79,7 @@ impl Core {
     pub(super) fn authorize(&mut self, owner: Owner, token: u32, request: &mut Request) {
         let Some((routes, trunk)) = self.trunk_of(owner) else { return };
         let of = &routes.config().trunks[trunk.0];
-        if of.credentials.is_empty() {
+        if of.credentials.is_empty() || !self.is_at(of, owner, request.target.remote.ip()) {
             return;
         }
         let mut tried = Tried::default();
@@ -135,6 +136,14 @@ impl Core {
         let request = self.fit(owner, token, request, now);
         self.submit(owner, token, request, now);
         true
+    }
+
+    /// Whether an address is one of the trunk's: where its leg began, or from where its calls come. A dialog may lead to any
+    /// other, which the far end of the call can name.
+    fn is_at(&self, trunk: &config::Trunk, owner: Owner, address: IpAddr) -> bool {
+        let Some((key, leg)) = call_of(owner) else { return true };
+        let began = self.slots.call(key).and_then(|call| call.peer(usize::from(leg)));
+        began == Some(address) || trunk.networks.iter().any(|network| network.contains(&address))
     }
 
     /// The CSeq of the same request, once more. `None`: its call is gone.

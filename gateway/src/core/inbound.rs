@@ -206,8 +206,9 @@ impl Core {
         let Profile { caller_id: place, vouches, .. } = entry.profile;
         let caller = Caller::of(message, Word { place, country, vouches, help });
         let diversions = Diversions::of(message, country, vouches);
-        let under_way = caller.shown().map(|(user, _)| UnderWay {
-            caller: user.to_owned(),
+        let number = caller.shown().map(|(user, _)| user).or(caller.vouched());
+        let under_way = number.map(|number| UnderWay {
+            caller: number.to_owned(),
             called: called.as_str().to_owned(),
             maker: routes.name(entry.from).to_owned(),
         });
@@ -228,7 +229,7 @@ impl Core {
         let asserted = Caller::asserted_in(message, country);
         let diverted_by = diversions.last().map(str::to_owned);
         let diversions = diversions.known(|number| routes.may_divert(entry.from, number));
-        let diverted = diversions.last().is_some();
+        let diverted = diversions.any(|number| routes.may_show(entry.from, number));
         let caller = routes.granted(entry.from, caller, diverted, free)?;
         let caller = if help { self.ask_for_help(entry.from, caller, wall) } else { caller };
         let record = LegRecord { asserted, diverted_by, ..self.said_by(source, message, &entry) };
@@ -241,7 +242,7 @@ impl Core {
         let key = self.slots.next_key();
         under_way.iter().for_each(|call| self.pairs.begin(call));
         self.slots.open(key, permits, under_way, Vec::new(), Arc::clone(&begun));
-        let ports = self.ports_for(key, source, message, &entry, (first, free), now);
+        let ports = self.ports_for(key, source, message, &entry, (first, help), now);
         let ports = ports.inspect_err(|_| self.reap(key, now))?;
 
         self.endpoint.adopt(server, owner(key, 0));
@@ -267,7 +268,7 @@ impl Core {
             diversions,
             location: Location::of(message),
             further: Further::of(message, &entry.profile.dialect),
-            help: free,
+            help,
             profile: entry.profile,
             from: entry.from,
             peer: source.remote.ip(),
@@ -298,12 +299,15 @@ impl Core {
     fn ask_for_help(&mut self, from: End, caller: Caller, wall: SystemTime) -> Caller {
         let End::Tenant(tenant) = from else { return caller };
         let Some(number) = caller.shown().map(|(user, _)| user.to_owned()) else { return caller };
-        let tenant = self.routes.config().tenants[tenant.0].name.clone();
-        let site = self.routes.site_of(from, &number);
+        let routes = Arc::clone(&self.routes);
+        let tenant = routes.config().tenants[tenant.0].name.clone();
+        let site = routes.site_of(from, &number);
         let elins: Vec<String> =
             site.iter().flat_map(|site| &site.elins).map(ToString::to_string).collect();
         let elin = self.callbacks.choose(&elins, &tenant, &number, wall);
         let shown = elin.unwrap_or(&number);
+        // In another's name it is not called back there: that number is not this tenant's.
+        let own = elin.is_some() || routes.may_show(from, shown);
         let hidden = self.routes.config().log.mask_numbers;
         tracing::warn!(
             tenant,
@@ -312,8 +316,10 @@ impl Core {
             shown = %Masked::new(shown, hidden),
             "a call for help"
         );
-        self.callbacks.note(shown, &tenant, &number, wall);
-        self.outputs.push_back(Output::Callbacks(self.callbacks.all()));
+        if own {
+            self.callbacks.note(shown, &tenant, &number, wall);
+            self.outputs.push_back(Output::Callbacks(self.callbacks.all()));
+        }
         match elin {
             Some(elin) => caller.replaced([true; 2], Some(elin)),
             None => caller,
@@ -330,7 +336,7 @@ impl Core {
     ) -> Result<(Plan, Hop, Permits), Cause> {
         let routes = Arc::clone(&self.routes);
         let Asked { from, caller, called, help } = asked;
-        let number = caller.shown().map(|(user, _)| user);
+        let number = caller.shown().map(|(user, _)| user).or(caller.vouched());
         let made = Request { end: from, way: Way::Made, number, help };
         self.admission.check(&routes, made, now)?;
         let received = |end| Request { end, way: Way::Received, number: Some(called), help };

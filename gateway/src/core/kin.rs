@@ -107,6 +107,12 @@ impl Core {
         self.keep_ports(spare, given);
     }
 
+    /// Keeps a few media ports back for calls for help. Not while a process gives its ports away, or has not got them yet: it
+    /// would refuse every other call for the few that it has.
+    pub fn keep_ports_for_help(&mut self, kept: bool) {
+        self.ports.keep_back(if kept { FOR_HELP } else { 0 });
+    }
+
     /// Keeps so many media ports ahead again.
     pub fn keep_ports_ahead(&mut self, reserve: u16) {
         let none = vec![Vec::new(); self.routes.config().workers];
@@ -229,3 +235,6 @@ impl Core {
 
 /// Connections of an heir that are remembered; a request on any other is sent where its URI leads.
 const MOST_FLOWS: usize = 8192;
+
+/// Pairs of ports, of each address and relay thread, that only calls for help get.
+const FOR_HELP: usize = 8;

@@ -281,8 +281,9 @@ impl Core {
         let slot = self.slots.slots.get_mut(&key)?;
         let endpoint = &mut self.endpoint;
         let mut identifiers = || (endpoint.new_call_id(), endpoint.new_tag());
+        let urgent = call.as_ref().is_some_and(|call| call.is_help());
         let mut ports =
-            PortBook { ports: &mut self.ports, pools: &self.pools, held: &mut slot.ports };
+            PortBook { ports: &mut self.ports, pools: &self.pools, held: &mut slot.ports, urgent };
         let mut permits = PermitBook { admission: &mut self.admission, held: &mut slot.permits };
         let flows = &self.flows;
         let opened = |local, remote| flows.opened_at(local, remote);
@@ -370,6 +371,7 @@ impl Core {
             }
             Action::Cancel { token, reason } => {
                 self.challenges.settle(owner(key, leg), token.0);
+                self.delivery.larges.forget(owner(key, leg), token.0);
                 let client = self.slots.slots.get(&key).and_then(|slot| {
                     slot.invites.iter().find(|(l, t, _)| (*l, *t) == (leg, token.0))
                 });

@@ -22,11 +22,16 @@ pub fn is_emergency(uri: &[u8]) -> bool {
 pub fn calls_for_help(uri: &[u8], country: Option<&str>, own: Option<&BTreeSet<String>>) -> bool {
     match (whom(uri), own) {
         (Whom::Service, _) => true,
-        (Whom::Digits(digits), Some(own)) => {
-            own.contains(digits) || numbers::EVERYWHERE.contains(&digits)
-        }
-        (Whom::Digits(digits), None) => numbers::reach_help(digits, country),
+        (Whom::Digits(digits), own) => is_for_help(digits, country, own),
         (Whom::Other, _) => false,
+    }
+}
+
+/// The same of digits.
+pub fn is_for_help(digits: &str, country: Option<&str>, own: Option<&BTreeSet<String>>) -> bool {
+    match own {
+        Some(own) => own.contains(digits) || numbers::EVERYWHERE.contains(&digits),
+        None => numbers::reach_help(digits, country),
     }
 }
 

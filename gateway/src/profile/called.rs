@@ -25,7 +25,9 @@ pub fn called<'m>(
         Some((number, uri.user()?))
     };
     if calls_for_help(message.uri(), country, None) {
-        return read(message.uri());
+        // As it was dialled: no prefix and no context make another number of it.
+        let user = Uri::parse(message.uri()).ok()?.user()?;
+        return Some((Number::read(user, country)?, user));
     }
     let address = |id| {
         let first = message.elements(id).next()?;
@@ -159,7 +161,10 @@ mod tests {
         ] {
             let dialect = Dialect { called_from: from, ..Dialect::default() };
             assert_eq!(read(pilot, more, &dialect).as_deref(), Some(want), "{dialect:?}");
-            assert_eq!(read("sip:112@x", more, &dialect).as_deref(), Some("112"));
+            for help in ["sip:112@x", "sip:112;phone-context=+8821612345@x"] {
+                let dialect = Dialect { called_prefix_in: "1".into(), ..dialect.clone() };
+                assert_eq!(read(help, more, &dialect).as_deref(), Some("112"));
+            }
             // Where we registered as that, it names nobody.
             let registered = read("sip:trunk-7@x", more, &dialect);
             let want = if dialect.called_from == [RequestUri] { "+442079460007" } else { want };

@@ -67,6 +67,11 @@ impl Diversions {
         self.count >= LOOP
     }
 
+    /// Whether one of those who diverted has such a number.
+    pub fn any(&self, fine: impl Fn(&str) -> bool) -> bool {
+        self.hops.iter().any(|hop| hop.number.as_ref().is_some_and(|number| fine(number.as_str())))
+    }
+
     /// The number that diverted last.
     pub fn last(&self) -> Option<&str> {
         Some(self.hops.last()?.number.as_ref()?.as_str())

@@ -18,8 +18,12 @@ impl Routes {
         };
         let number = called.as_str();
         let code = number.contains(['*', '#']);
+        // With digits too many or too few it is no number of its country, and may reach one all the same.
+        let country = self.country(from).filter(|_| number.len() >= SHORTEST);
+        let national = country.and_then(|country| numbers::beyond_plan(number, country));
         code && rules.codes
             || called.is_public() && bars(rules, number)
+            || national.is_some_and(|number| bars(rules, &number))
             || abroad(number).iter().any(|number| bars(rules, number))
     }
 }
@@ -79,6 +83,7 @@ mod tests {
     fn barred(rules: &Barring, dialled: &str, country: Option<&str>) -> bool {
         let mut config = config();
         config.tenants[0].barring = rules.clone();
+        config.tenants[0].country = country.and_then(config::Country::parse);
         let called = Number::read(dialled.as_bytes(), country).expect("a number");
         Routes::new(Arc::new(config)).bars(T1, &called)
     }
@@ -92,6 +97,8 @@ mod tests {
     fn at_06_what_costs_more_than_a_call_is_barred_however_it_is_dialled() {
         for (dialled, country) in [
             ("+8821612345678", None),
+            ("+44909879000199", None),
+            ("0909879000199", Some("GB")),
             ("+979012345678", None),
             ("+19005551234", None),
             ("19005551234", None),

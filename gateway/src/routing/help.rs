@@ -3,18 +3,23 @@
 use config::{Number, Site};
 
 use super::{End, Hop, Place, Plan, Routes, TenantId, TrunkId};
-use crate::emergency::calls_for_help;
+use crate::emergency::{calls_for_help, is_for_help};
 use crate::failure::Cause;
 use crate::numbers::Number as Called;
 
 impl Routes {
-    /// Whether a call asks for help, where it comes from; never where its number is an extension of a tenant.
+    /// Whether a call asks for help, where it comes from, by its Request-URI or by the number that it means; never where that is
+    /// an extension of a tenant.
     pub fn is_help(&self, from: End, uri: &[u8], called: &Called) -> bool {
         let own = match from {
             End::Tenant(id) => self.config.tenants[id.0].emergency.numbers.as_ref(),
             End::Trunk(_) => None,
         };
-        calls_for_help(uri, self.country(from), own) && !self.is_extension(from, called)
+        let country = self.country(from);
+        let digits = called.as_str().trim_start_matches('+');
+        let help = calls_for_help(uri, country, own)
+            || !called.is_public() && is_for_help(digits, country, own);
+        help && !self.is_extension(from, called)
     }
 
     /// The site of a caller, where calls for help show another number than its own.

@@ -64,7 +64,8 @@ impl Routes {
         numbers.contains_number(number) && self.state_of(end, number).is_in_use()
     }
 
-    fn may_show(&self, from: End, number: &str) -> bool {
+    /// Whether a number is an end's own, to be shown in its calls.
+    pub fn may_show(&self, from: End, number: &str) -> bool {
         let Some(number) = Number::parse(&plus(number)) else { return false };
         match from {
             End::Tenant(_) => self.uses(from, number),

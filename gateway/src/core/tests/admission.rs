@@ -145,7 +145,6 @@ fn tr_068_with_everything_full_a_call_for_help_passes() {
         };
         config.tenants[0].limits = none.clone();
         config.trunks.iter_mut().for_each(|trunk| trunk.limits = none.clone());
-        config.tenants[0].barring.prefixes = [("+112".to_owned(), true)].into();
     });
     out(&mut world, FRANCE, 1);
     world.expect(CARRIER, "INVITE ");

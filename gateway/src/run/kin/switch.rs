@@ -83,6 +83,7 @@ impl Driver {
                 Action::Busy => {}
                 Action::Drop => self.kin.to_heir = None,
                 Action::Offer => {
+                    self.core.keep_ports_for_help(false);
                     self.core.give_up_ports(SPARE);
                     if let Err(error) = self.offer() {
                         warn!(%error, "the sockets cannot be handed over");
@@ -93,6 +94,7 @@ impl Driver {
                 Action::Restore => {
                     warn!("the other process has not taken over; nothing has changed");
                     self.core.keep_ports_ahead(self.kin.reserve);
+                    self.core.keep_ports_for_help(true);
                 }
                 Action::HandOver => self.hand_over(now),
                 Action::TakeBack => self.take_back(now),
@@ -172,7 +174,9 @@ impl Driver {
         self.net.listen_again();
         self.kin.open_pages();
         self.core.take_back();
+        self.core.learn_callbacks(callbacks::read(&self.kin.state), clock());
         self.core.keep_ports_ahead(self.kin.reserve);
+        self.core.keep_ports_for_help(true);
         self.kin.lent.clear();
         for flow in std::mem::take(&mut self.kin.done) {
             self.net.close(flow);
@@ -229,6 +233,7 @@ impl Driver {
         let (origins, depth) = (elder.origins.clone(), elder.depth + 1);
         self.wait_for_ports().await;
         let (known, link) = elder.succeed(state, taken.collect()).await?;
+        self.core.keep_ports_for_help(true);
         // Those of calls that came until now.
         self.core.learn_callbacks(callbacks::read(state), clock());
         if link.is_some() {

@@ -87,7 +87,8 @@ pub(super) fn outcome(config: &Config, call: &Call) -> Outcome {
         .filter(|it| may_have_diverted(config, call.from, it))
         .cloned()
         .collect();
-    let Some((caller, asserted)) = shown(config, call, !diverted.is_empty()) else {
+    let own = |text: &String| number(text).is_some_and(|number| is_own(config, call.from, number));
+    let Some((caller, asserted)) = shown(config, call, diverted.iter().any(own)) else {
         return refused(403);
     };
     let given = [call.asserted.as_ref(), Some(&call.caller)];
