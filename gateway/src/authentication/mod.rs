@@ -16,8 +16,8 @@
 //!
 //! Unknown user and wrong password are the same in every respect: the hash is made in both cases, and compared in
 //! constant time. A nonce carries its time, and a tag over that and the trunk under a key that every process of a state
-//! directory has ([`nonce`]), so that nothing is kept of a challenge. What was answered is kept until its nonce is
-//! stale ([`replay`]); failures are kept by source and trunk ([`lockout`]). Both tables are bounded.
+//! directory has (`nonce.rs`), so that nothing is kept of a challenge. What was answered is kept until its nonce is
+//! stale (`replay.rs`); failures are kept by source and trunk (`lockout.rs`). Both tables are bounded.
 
 mod lockout;
 mod nonce;
