@@ -92,7 +92,13 @@ impl Core {
     }
 
     /// The ACK of a 2xx says of itself what its INVITE said.
-    pub(super) fn authorize_ack(&self, owner: Owner, draft: &mut Draft) {
+    pub(super) fn authorize_ack(&self, owner: Owner, address: IpAddr, draft: &mut Draft) {
+        let trunk = self.trunk_of(owner);
+        if !trunk
+            .is_some_and(|(routes, id)| self.is_at(&routes.config().trunks[id.0], owner, address))
+        {
+            return;
+        }
         let answers = self.challenges.invites.get(&(owner, cseq(draft)));
         for (id, value) in answers.into_iter().flatten() {
             draft.push(*id, value.clone());

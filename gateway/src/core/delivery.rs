@@ -98,15 +98,14 @@ impl Core {
     pub(super) fn deliver_ack(
         &mut self,
         owner: Owner,
-        mut draft: Draft,
+        draft: Draft,
         hop: Hop,
         sent_by: Bytes,
         now: Instant,
     ) {
-        self.authorize_ack(owner, &mut draft);
         match hop {
             Hop::Target(target) => {
-                self.endpoint.send(target, sent_by, draft, now);
+                self.send_ack(owner, draft, target, sent_by, now);
             }
             Hop::Uri { uri, last } => {
                 self.deliver(Parked { owner, token: None, draft, uri, last, sent_by }, now);
@@ -168,7 +167,8 @@ impl Core {
             }
             None => {
                 let draft = parked.draft.clone();
-                let send = self.endpoint.send(target, parked.sent_by.clone(), draft, now);
+                let sent_by = parked.sent_by.clone();
+                let send = self.send_ack(parked.owner, draft, target, sent_by, now);
                 self.delivery.remember(send, parked);
             }
         }
@@ -214,9 +214,21 @@ impl Core {
                 self.send_request(parked.owner, token, parked.draft, target, parked.sent_by, now);
             }
             None => {
-                self.endpoint.send(target, parked.sent_by, parked.draft, now);
+                self.send_ack(parked.owner, parked.draft, target, parked.sent_by, now);
             }
         }
+    }
+
+    fn send_ack(
+        &mut self,
+        owner: Owner,
+        mut draft: Draft,
+        target: Target,
+        sent_by: Bytes,
+        now: Instant,
+    ) -> SendId {
+        self.authorize_ack(owner, target.remote.ip(), &mut draft);
+        self.endpoint.send(target, sent_by, draft, now)
     }
 
     fn send_request(

@@ -239,6 +239,30 @@ fn a_challenge_from_elsewhere_is_not_answered() {
     assert!(!world.sent.iter().any(|(_, text)| text.contains("Authorization")));
 }
 
+/// The far end of a call may name any address in its Contact; what proves us to the trunk does not go there.
+#[test]
+fn at_10_a_dialog_that_leads_elsewhere_takes_no_answer_along() {
+    const ELSEWHERE: &str = "127.0.0.66:5070";
+    let mut world = World::with(with_credentials());
+    let first = calling(&mut world, "a");
+    challenged(&mut world, &first, REALM, "nonce=\"1\"");
+    let second = world.expect(CARRIER, "INVITE ");
+    assert!(proves(&second, &Method::Invite));
+    let contact = format!("Contact: <sip:b@{ELSEWHERE}>\n");
+    world.hear(CARRIER, &reply(&second, "200 OK", "b", &contact, PLAIN));
+    let ok = world.expect(PROXY, "SIP/2.0 200");
+    let ack = world.expect(ELSEWHERE, "ACK ");
+    assert_eq!(answer(&ack, "Authorization"), None);
+    world.hear(PROXY, &bye_of_teams(&ok));
+    let bye = world.expect(ELSEWHERE, "BYE ");
+    assert_eq!(answer(&bye, "Authorization"), None);
+    let header = challenge("WWW", REALM, "nonce=\"2\"");
+    world.hear(ELSEWHERE, &answered_by(&bye, "401 Unauthorized", &header));
+    world.wait(Duration::from_secs(40));
+    let sent = world.sent.iter().filter(|(target, _)| target.remote.to_string() == ELSEWHERE);
+    assert!(sent.into_iter().all(|(_, text)| !text.contains("Authorization")));
+}
+
 #[test]
 fn options_of_ours_are_answered_for_as_well() {
     let mut config = with_credentials();
