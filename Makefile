@@ -21,10 +21,11 @@ cores: ## the cores build and pass without sockets, clocks or tokio
 	$(CARGO) check --profile ci --no-default-features -p sip-stack -p media-relay
 	$(CARGO) test --profile ci --no-default-features -p sip-stack -p media-relay --lib
 
-soak: peers build ## the black-box tests five times over: what fails once in a while, fails here; 500,000 seeds of calls on virtual time; 100,000 calls; ten minutes of reloads; kill -9 under 200 calls; 1,000 calls of every kind over bad lines; 2^17 packets each way, half an hour against PJSIP; two hours without a slope in memory
+soak: peers build ## the black-box tests five times over: what fails once in a while, fails here; 500,000 seeds of calls on virtual time; 100,000 calls; ten minutes of reloads; kill -9 under 200 calls; 1,000 calls of every kind over bad lines; minutes beside a greedy neighbour; 2^17 packets each way, half an hour against PJSIP; two hours without a slope in memory
 	TRUNKGATE_SEEDS=500000 $(CARGO) test --profile ci -p gateway --lib -- simulation
 	TRUNKGATE_CALLS=200 $(CARGO) test --profile ci -p tests -- r01_
 	TRUNKGATE_MIX_CALLS=1000 $(CARGO) test --profile ci -p tests -- calls_of_every_kind
+	TRUNKGATE_NEIGHBOUR_SECONDS=60 $(CARGO) test --profile ci -p tests -- at_07_a_tenant_at_ten_times
 	TRUNKGATE_LEAK_CALLS=100000 $(CARGO) test --profile ci -p tests -- r14_
 	TRUNKGATE_RELOAD_SECONDS=600 $(CARGO) test --profile ci -p tests -- r04_
 	TRUNKGATE_CALL_MINUTES=30 $(CARGO) test --profile ci -p tests -- tr_042_tr_044_pjsip

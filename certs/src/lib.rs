@@ -22,5 +22,5 @@ pub use error::Error;
 pub use identities::Identities;
 pub use identity::Identity;
 pub use roots::Roots;
-pub use tls::{ClientAuth, client_config, server_config};
+pub use tls::{ClientAuth, client_config, provider, server_config};
 pub use verify::{ClientVerifier, ServerVerifier, Verdicts};

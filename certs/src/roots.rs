@@ -50,8 +50,12 @@ impl Roots {
     /// The system's trust store: the first of [`SYSTEM_STORES`] that exists. Certificates in it that
     /// rustls cannot use are left out.
     pub fn system() -> Result<Self, Error> {
-        let path = SYSTEM_STORES.iter().map(Path::new).find(|path| path.is_file());
-        Self::lenient(path.ok_or(Error::NoSystemRoots)?)
+        Self::lenient(system_store()?)
+    }
+
+    /// The certificates of the system's trust store as they stand there, in DER: for clients that keep roots of their own.
+    pub fn system_ders() -> Result<Vec<CertificateDer<'static>>, Error> {
+        pem::read_certificates(system_store()?)
     }
 
     /// The roots, read.
@@ -94,6 +98,11 @@ impl Roots {
         }
         Ok(Self { store: Arc::new(store), certificates })
     }
+}
+
+fn system_store() -> Result<&'static Path, Error> {
+    let found = SYSTEM_STORES.iter().map(Path::new).find(|path| path.is_file());
+    found.ok_or(Error::NoSystemRoots)
 }
 
 /// The roots of Microsoft's Direct Routing certificates (its list of 2025-12-12).

@@ -3,6 +3,7 @@
 
 mod access;
 mod dialect;
+mod registrar;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -15,8 +16,8 @@ use crate::inventory::States;
 use crate::key::{AnyKey, Presence};
 use crate::limits::{Barring, Limits};
 use crate::model::{
-    Config, Edge, Key, LogFormat, LogLevel, MediaAddress, MediaPool, Realm, Roots, Secret, Tenant,
-    Trunk,
+    Config, Edge, Key, LogFormat, LogLevel, MediaAddress, MediaPool, Peer, Realm, Roots, Secret,
+    Tenant, Trunk,
 };
 use crate::numbers::Numbers;
 use crate::read::Choice;
@@ -96,6 +97,7 @@ fn node(config: &Config) -> Vec<Block<'_>> {
                 set(&gateway::UPGRADE_DRAIN, text(Patience(own.upgrade_drain))),
                 maybe(&gateway::MEDIA_TIMEOUT, own.media_timeout.map(span)),
                 set(&gateway::WATCH, own.watch.to_string()),
+                webhook(own.emergency_webhook.as_ref()),
             ],
         ),
         table(
@@ -226,7 +228,7 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
             set(&trunk::NAME, text(&of.name)),
             set(&trunk::REALM, text(&config.realms[of.realm].name)),
             maybe(&trunk::COUNTRY, of.country.map(text)),
-            set(&trunk::PEERS, list(of.peers.iter().map(text))),
+            set(&trunk::PEERS, list(of.peers.iter().map(peer))),
             set(&trunk::NETWORKS, list(of.networks.iter().map(text))),
             set(
                 &trunk::MEDIA_NETWORKS,
@@ -267,6 +269,7 @@ fn of_trunk<'a>(config: &'a Config, of: &'a Trunk) -> Block<'a> {
         restart: false,
     };
     block.entries.extend(access::entries(of));
+    block.entries.push(registrar::entry(of));
     block
 }
 
@@ -340,11 +343,12 @@ fn of_site<'a>(tenant: &'a Tenant, of: &'a Site) -> Block<'a> {
     }
 }
 
-fn of_admission<'a>(limits: &Limits, barring: &Barring) -> [Entry<'a>; 4] {
+fn of_admission<'a>(limits: &Limits, barring: &Barring) -> [Entry<'a>; 5] {
     let [barred, unbarred] = admission::barred_words(barring);
     [
         maybe(&admission::MAX_CALLS, limits.all.calls.map(|calls| calls.to_string())),
         maybe(&admission::LIMITS, admission::limits_toml(limits)),
+        set(&admission::TIMEZONE, text(&limits.timezone)),
         set(&admission::BARRED, list(barred.iter().map(text))),
         set(&admission::UNBARRED, list(unbarred.iter().map(text))),
     ]
@@ -363,10 +367,9 @@ fn maybe<'a>(key: &dyn AnyKey, toml: Option<String>) -> Entry<'a> {
     let value = match (toml, key.presence()) {
         (Some(toml), _) => Shown::Toml(toml),
         (None, Presence::Computed(words)) => Shown::Absent(words),
-        (
-            None,
-            Presence::Required | Presence::Optional | Presence::Default(_) | Presence::Later,
-        ) => Shown::Absent("none"),
+        (None, Presence::Required | Presence::Optional | Presence::Default(_)) => {
+            Shown::Absent("none")
+        }
     };
     Entry { key: key.name().to_owned(), value, restart: key.restart() }
 }
@@ -398,6 +401,24 @@ fn status_map(map: &BTreeMap<u16, u16>) -> String {
 
 fn dscp(sip: u8) -> String {
     inline(vec![set(&media::DSCP_SIP, sip.to_string())])
+}
+
+fn webhook(url: Option<&Secret>) -> Entry<'_> {
+    let value = match url {
+        Some(url) => Shown::Secrets { toml: access::secret(url), secrets: vec![url] },
+        None => Shown::Absent("none"),
+    };
+    let key: &dyn AnyKey = &gateway::EMERGENCY_WEBHOOK;
+    Entry { key: key.name().to_owned(), value, restart: key.restart() }
+}
+
+/// A peer, with its weight where it has one.
+fn peer(peer: &Peer) -> String {
+    let weight = peer.weight.map(|weight| set(&trunk::WEIGHT, weight.to_string()));
+    match weight {
+        Some(weight) => inline(vec![set(&trunk::URI, text(peer)), weight]),
+        None => text(peer),
+    }
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

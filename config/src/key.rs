@@ -29,12 +29,7 @@ pub(crate) enum Presence {
     Default(&'static str),
     /// What these words say.
     Computed(&'static str),
-    /// It must not stand yet: the word is kept for a feature to come.
-    Later,
 }
-
-/// The value of a key that is not supported yet.
-pub(crate) enum Later {}
 
 /// A [`Key`] of any type.
 pub(crate) trait AnyKey: Sync {
@@ -90,12 +85,6 @@ impl<T: Value> Key<T> {
     }
 }
 
-impl Key<Later> {
-    pub(crate) const fn later(name: &'static str, doc: &'static str) -> Self {
-        Self::new(name, doc, Presence::Later)
-    }
-}
-
 impl<T> Key<T> {
     const fn new(name: &'static str, doc: &'static str, presence: Presence) -> Self {
         Self { name, doc, presence, restart: false, value: PhantomData }
@@ -130,7 +119,6 @@ impl<T: Value> AnyKey for Key<T> {
                 self.doc.to_owned()
             }
             Presence::Computed(words) => format!("{} Default: {words}.", self.doc),
-            Presence::Later => format!("Not supported yet. {}", self.doc),
         };
         schema["description"] = json!(doc);
         schema

@@ -44,13 +44,14 @@ pub use emergency::{Emergency, Site};
 pub use fault::{Fault, Faults, Place};
 pub use footprint::Footprint;
 pub use inventory::{NumberState, States};
-pub use limits::{Barring, Bound, Limits, Rate};
+pub use limits::{Barring, Bound, Limits, Minutes, Rate};
 pub use model::*;
 pub use numbers::{Number, NumberRange, Numbers};
 pub use reference::reference;
 pub use resolve::profile::Shipped;
 pub use sounds::SoundFile;
 pub use surroundings::Surroundings;
+pub use text::timezone::Timezone;
 
 /// A good configuration, and what may be worth a look in it.
 #[derive(Clone, Debug)]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::text::timezone::Timezone;
+
 /// The bounds of one tenant or trunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -15,6 +17,21 @@ pub struct Limits {
     pub received: Bound,
     /// Of each number of it: as the caller of calls that it makes, as the called one of those that it receives.
     pub number: Bound,
+    /// Of the time that its calls last.
+    pub minutes: Minutes,
+    /// When its days begin.
+    pub timezone: Timezone,
+}
+
+/// Minutes a day, from the answer on; `None`: unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Minutes {
+    /// Of all its calls.
+    pub all: Option<u32>,
+    /// Of the calls that it makes.
+    pub made: Option<u32>,
+    /// Of the calls that it receives.
+    pub received: Option<u32>,
 }
 
 /// How many, and how fast.
@@ -54,6 +71,13 @@ impl Bound {
     /// Whether it bounds nothing.
     pub const fn is_open(self) -> bool {
         self.calls.is_none() && self.rate.is_none()
+    }
+}
+
+impl Minutes {
+    /// Whether they bound nothing.
+    pub const fn is_open(self) -> bool {
+        self.all.is_none() && self.made.is_none() && self.received.is_none()
     }
 }
 

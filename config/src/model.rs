@@ -26,8 +26,12 @@ use crate::limits::{Barring, Limits};
 use crate::numbers::{Number, Numbers};
 
 mod dialect;
+mod registrar;
+mod reliable;
 
 pub use dialect::*;
+pub use registrar::{Registrar, RequestUser};
+pub use reliable::ReliableProvisional;
 
 /// A whole configuration: `gateway.toml` with every file of its tenants' directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +76,8 @@ pub struct Gateway {
     pub media_timeout: Option<Duration>,
     /// Whether files are watched, and a change of one is a reload.
     pub watch: bool,
+    /// The URL to which each call for help is told.
+    pub emergency_webhook: Option<Secret>,
 }
 
 /// `[log]`.
@@ -310,6 +316,8 @@ pub struct Trunk {
     pub register: Option<Register>,
     /// What its calls have to prove; `None`: its address is enough.
     pub authenticate: Option<Login>,
+    /// How it registers with us: there exactly when one of `peers` is [`Host::Registered`].
+    pub registrar: Option<Registrar>,
 }
 
 /// One address of a trunk.
@@ -321,6 +329,8 @@ pub struct Peer {
     pub host: Host,
     /// `None`: located by RFC 3263 when `host` is a name, else the transport's default port.
     pub port: Option<u16>,
+    /// Its share of the calls among neighbours that have one as well; `None`: it is tried in its place.
+    pub weight: Option<u16>,
 }
 
 /// A host: a name (lower case) or an address.
@@ -330,6 +340,8 @@ pub enum Host {
     Name(String),
     /// Literal.
     Ip(IpAddr),
+    /// Where the peer has registered with us from, whatever the transport.
+    Registered,
 }
 
 /// From where a trunk's media may come.
@@ -544,12 +556,16 @@ impl fmt::Display for Host {
             Self::Name(name) => f.write_str(name),
             Self::Ip(IpAddr::V4(ip)) => ip.fmt(f),
             Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            Self::Registered => f.write_str(REGISTERED),
         }
     }
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host == Host::Registered {
+            return self.host.fmt(f);
+        }
         write!(f, "{}:{}", self.transport.as_str(), self.host)?;
         match self.port {
             Some(port) => write!(f, ":{port}"),
@@ -557,3 +573,6 @@ impl fmt::Display for Peer {
         }
     }
 }
+
+/// How a peer that registers with us is written.
+pub(crate) const REGISTERED: &str = "registered";

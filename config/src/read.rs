@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use crate::fault::{Draft, Findings};
-use crate::key::{Key, Later, Presence, Section};
+use crate::key::{Key, Presence, Section};
 use crate::section;
 use crate::source::{At, SourceId, Span};
 
@@ -200,22 +200,11 @@ impl<'a, 'f> Table<'a, 'f> {
             .collect()
     }
 
-    /// Ends the reading: notes unknown keys, and those of features to come.
+    /// Ends the reading: notes unknown keys.
     pub(crate) fn finish(mut self) {
         let named = if self.section.named.is_some() { Vec::new() } else { self.named() };
         for (name, _) in named {
             self.unknown(name);
-        }
-        for key in self.section.keys.iter().filter(|key| key.presence() == Presence::Later) {
-            if let Some(span) = self.place(key.name()) {
-                self.out.fault(
-                    Draft::new(
-                        format!("{}: `{}` is not supported yet", self.section.title, key.name()),
-                        "Leave it out: it would have no effect.",
-                    )
-                    .at(span, "not supported yet"),
-                );
-            }
         }
     }
 
@@ -290,16 +279,6 @@ impl Value for bool {
     }
 }
 
-impl Value for Later {
-    fn read(_: Node<'_>, _: &mut Findings) -> Option<Self> {
-        None
-    }
-
-    fn schema() -> Json {
-        json!({ "not": {} })
-    }
-}
-
 impl<T: Choice> Text for T {
     const WHAT: &'static str = T::WHAT;
 
@@ -359,7 +338,7 @@ fn entry<'a>(
 fn unknown_key(section: &'static Section, name: At<&str>) -> Draft {
     let At { value, span } = name;
     let shown: String = value.chars().take(64).collect();
-    let keys = section.keys.iter().filter(|key| key.presence() != Presence::Later);
+    let keys = section.keys.iter();
     let near = nearest(value, keys.clone().map(|key| key.name()));
     let elsewhere = || {
         let has = |other: &&Section| {

@@ -19,9 +19,7 @@ pub fn reference() -> String {
         let _ = write!(out, "\n## `{}`\n\n{}\n\n", section.title, section.doc);
         out.push_str("| key | type | default | example | |\n|---|---|---|---|---|\n");
         for key in section.keys {
-            if key.presence() != Presence::Later {
-                row(&mut out, section, *key, &examples);
-            }
+            row(&mut out, section, *key, &examples);
         }
     }
     out
@@ -30,7 +28,7 @@ pub fn reference() -> String {
 fn row(out: &mut String, section: &Section, key: &dyn AnyKey, examples: &Examples) {
     let default = match key.presence() {
         Presence::Required => "required".to_owned(),
-        Presence::Optional | Presence::Later => "none".to_owned(),
+        Presence::Optional => "none".to_owned(),
         Presence::Default(value) => format!("`{value}`"),
         Presence::Computed(words) => words.to_owned(),
     };
@@ -111,7 +109,7 @@ fn bare(title: &str) -> String {
 
 const HEAD: &str = "# Configuration\n\nEvery table and key, made by `trunkgate check --reference` from the program's own descriptions. `trunkgate check --effective` \
 shows what holds in a configuration, `trunkgate check --schema` is the same as JSON schema for an editor. Further trunks and \
-realms, numbers, limits: [add-a-carrier.md](add-a-carrier.md), [numbers-emergency-limits.md](numbers-emergency-limits.md).\n\n\
+realms, numbers, limits: [add-a-carrier.md](add-a-carrier.md), [connect-a-pbx.md](connect-a-pbx.md), [numbers-emergency-limits.md](numbers-emergency-limits.md).\n\n\
 `gateway.toml` holds all tables but `[tenant]` and `[[site]]`, which stand in a file of each tenant's own, as `[[trunk]]` may. \
 Relative paths are relative to the file that names them. A secret may be `{ file = \"…\" }` or `{ env = \"…\" }`. Unknown keys are refused.\n";
 
@@ -133,7 +131,7 @@ mod tests {
         let text = reference();
         for section in section::ALL {
             assert!(text.contains(&format!("\n## `{}`\n", section.title)), "{}", section.title);
-            for key in section.keys.iter().filter(|key| key.presence() != Presence::Later) {
+            for key in section.keys {
                 let line =
                     text.lines().find(|line| line.starts_with(&format!("| `{}` |", key.name())));
                 let line = line.unwrap_or_else(|| panic!("{} {}", section.title, key.name()));

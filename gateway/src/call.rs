@@ -4,6 +4,7 @@
 //! and the one that answers stays. A call is a core: it gets events of its legs, queues [`Do`]s, and never touches
 //! endpoint, relay or clock.
 
+mod amended;
 mod attempt;
 mod attempt_timers;
 mod bridge;
@@ -13,6 +14,7 @@ pub mod media_plan;
 mod port;
 mod redirect;
 mod referral;
+mod registered;
 mod ringing;
 mod seat;
 mod snapshot;
@@ -29,9 +31,9 @@ use bytes::Bytes;
 use media_relay::audio::Clip;
 use media_relay::{Command, SideStats};
 use sip_stack::leg::{Action, Failure, Leg, Outbox, Token};
-use sip_stack::locate::Destination;
+use sip_stack::locate::Address;
 use sip_stack::message::Message;
-use sip_stack::transport::{LocalId, Source};
+use sip_stack::transport::{FlowId, LocalId, Source};
 
 pub use attempt::{Trouble, retry_after, tenant_name};
 pub use port::{Pools, PortBook, sources};
@@ -53,7 +55,7 @@ use crate::failure::Cause;
 use crate::numbers::Number;
 use crate::profile::{Caller, Diversions, Further, Location, Profile};
 use crate::random::Random;
-use crate::routing::{End, Place, PlaceName, Routes, TrunkId};
+use crate::routing::{End, Place, PlaceName, Reach, Routes, TrunkId};
 
 /// Names a call within this process; counts up from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,8 +75,8 @@ pub enum Do {
     },
     /// Find the addresses of a next hop; [`Call::located`] gets them.
     Locate {
-        /// Where.
-        destination: Destination,
+        /// How.
+        reach: Reach,
         /// Names the search; an older one is over.
         search: u32,
     },
@@ -102,6 +104,9 @@ pub enum Do {
     },
 }
 
+/// Contacts that are registered with us.
+pub type Contacts<'a> = dyn Fn(&str, &Address) -> Option<(Bytes, Option<FlowId>)> + 'a;
+
 /// What a call may use while it handles something.
 pub struct Context<'a> {
     /// The time.
@@ -116,6 +121,8 @@ pub struct Context<'a> {
     pub rank: &'a dyn Fn(Place) -> u8,
     /// Since when a connection to that address is open, if one is.
     pub opened: &'a dyn Fn(LocalId, SocketAddr) -> Option<Instant>,
+    /// The contact of a trunk that has registered with us, by where it is reached, and its connection.
+    pub contact: &'a Contacts<'a>,
     /// Our own media addresses.
     pub owned: &'a Owned,
     /// The ports of this call.
@@ -207,6 +214,8 @@ pub struct Call {
     rung: Option<(u16, bool)>,
     /// What the caller hears when the callee first rings, if that is ringback of ours.
     ringback: Option<Arc<Clip>>,
+    /// What either side has changed before the answer.
+    amended: amended::Amended,
     /// The answer that stood in an 18x to the caller; none once its 2xx was acknowledged.
     told: Option<Bytes>,
     story: Story,
@@ -293,6 +302,7 @@ impl Call {
             rung: None,
             ringback: None,
             told: None,
+            amended: [None, None],
             story: new.story,
             relayed: false,
             figures_deadline: None,

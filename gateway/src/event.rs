@@ -68,6 +68,15 @@ pub enum Event {
         /// What came of it.
         outcome: Registering,
     },
+    /// So many contacts of a trunk are registered with us now.
+    Registered {
+        /// Name of the trunk.
+        trunk: Arc<str>,
+        /// How many.
+        contacts: usize,
+    },
+    /// A REGISTER was answered.
+    RegisterAnswered(RegisterAnswer),
     /// An answer to a challenge of ours did not prove what it should.
     Unauthentic(Flaw),
     /// A message was dropped without an answer.
@@ -96,6 +105,55 @@ pub enum Event {
         /// Per side.
         stats: Box<[SideStats; 2]>,
     },
+}
+
+/// What a REGISTER that came to us was answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RegisterAnswer {
+    /// Its contacts are registered.
+    Registered,
+    /// Its contacts are registered no more.
+    Removed,
+    /// It was told what is registered.
+    Told,
+    /// A challenge.
+    Challenged,
+    /// Nothing: any answer would have been longer.
+    TooShort,
+    /// It asked for too little time.
+    TooBrief,
+    /// A refusal.
+    Refused,
+    /// A refusal without a look at its credentials: too many were wrong.
+    LockedOut,
+}
+
+impl RegisterAnswer {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Registered,
+        Self::Removed,
+        Self::Told,
+        Self::Challenged,
+        Self::TooShort,
+        Self::TooBrief,
+        Self::Refused,
+        Self::LockedOut,
+    ];
+
+    /// The label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Removed => "removed",
+            Self::Told => "told",
+            Self::Challenged => "challenged",
+            Self::TooShort => "too_short",
+            Self::TooBrief => "too_brief",
+            Self::Refused => "refused",
+            Self::LockedOut => "locked_out",
+        }
+    }
 }
 
 /// What came of a REGISTER.

@@ -42,6 +42,8 @@ pub enum Cause {
     NumberFull,
     /// The calls of a tenant, trunk or number come faster than they may.
     TooFast,
+    /// The calls of a tenant or trunk have lasted as long today as they may.
+    MinutesSpent,
     /// No media port is free.
     NoPorts,
     /// The daemon takes no new calls: it is stopping.
@@ -73,6 +75,8 @@ pub enum Cause {
     NoAnswer,
     /// The caller never confirmed the answer.
     NotConfirmed,
+    /// The caller never acknowledged an 18x that had to be.
+    NotAcknowledged,
     /// A peer did not answer inside an answered call.
     Lost,
     /// A fault of ours; the log has its trace.
@@ -91,6 +95,8 @@ pub enum Cause {
     CredentialsRefused,
     /// The trunk that calls has given wrong answers to our challenges too often.
     LockedOut,
+    /// The trunk registers with us, and has not, or not any more.
+    NotRegistered,
 }
 
 /// One side of a call.
@@ -117,6 +123,15 @@ pub enum Fault {
     Us,
 }
 
+/// What a new call found too little of here.
+#[derive(Clone, Copy)]
+enum Shortage {
+    /// What the operator allows.
+    Limit,
+    /// What we have.
+    Ours,
+}
+
 impl Cause {
     /// The status for a caller who is still waiting for an answer.
     pub const fn status(self) -> u16 {
@@ -126,9 +141,11 @@ impl Cause {
             Self::UnknownTenant | Self::UnknownNumber | Self::NumberNotInUse | Self::NoRoute => 404,
             Self::ForeignCaller | Self::Barred => 403,
             Self::IncompleteNumber => 484,
-            Self::TenantFull | Self::TrunkFull | Self::NumberFull | Self::TooFast => 503,
+            Self::TenantFull | Self::TrunkFull | Self::NumberFull => 503,
+            Self::TooFast | Self::MinutesSpent => 503,
             Self::NoPorts | Self::Draining | Self::Overload | Self::NoRecord => 503,
             Self::Unreachable | Self::Silent => 503,
+            Self::NotRegistered => 480,
             Self::TooManyHops => 483,
             Self::Looped | Self::DivertedTooOften => 482,
             Self::BadRequest(status) => status,
@@ -136,6 +153,7 @@ impl Cause {
             Self::Unsupported => 420,
             Self::NoAnswer => 408,
             Self::NotConfirmed | Self::Lost | Self::TooLong | Self::MediaTimeout(_) => 408,
+            Self::NotAcknowledged => 504,
             Self::Internal | Self::Restart => 500,
             Self::ForeignRealm | Self::CredentialsRefused | Self::LockedOut => 403,
         }
@@ -153,15 +171,26 @@ impl Cause {
 
     /// Whether it is a limit that the operator has set on calls: the caller's trunk says how it wants to hear of that.
     pub const fn is_limit(self) -> bool {
-        matches!(self, Self::TenantFull | Self::TrunkFull | Self::NumberFull | Self::TooFast)
+        matches!(self.shortage(), Some(Shortage::Limit))
     }
 
     /// Whether our 503 shall say when to come back: only when it is us who are short of something. After a hop that
     /// failed it would keep the caller from calling anybody else.
     pub const fn asks_to_wait(self) -> bool {
+        self.shortage().is_some()
+    }
+
+    /// What there was too little of here.
+    const fn shortage(self) -> Option<Shortage> {
         match self {
-            Self::TenantFull | Self::TrunkFull | Self::NumberFull | Self::TooFast => true,
-            Self::NoPorts | Self::Draining | Self::Overload | Self::NoRecord => true,
+            Self::TenantFull
+            | Self::TrunkFull
+            | Self::NumberFull
+            | Self::TooFast
+            | Self::MinutesSpent => Some(Shortage::Limit),
+            Self::NoPorts | Self::Draining | Self::Overload | Self::NoRecord => {
+                Some(Shortage::Ours)
+            }
             Self::Normal
             | Self::CallerGaveUp
             | Self::Peer(_)
@@ -184,6 +213,7 @@ impl Cause {
             | Self::Silent
             | Self::NoAnswer
             | Self::NotConfirmed
+            | Self::NotAcknowledged
             | Self::Lost
             | Self::TooLong
             | Self::MediaTimeout(_)
@@ -191,7 +221,8 @@ impl Cause {
             | Self::ForeignRealm
             | Self::CredentialsRefused
             | Self::LockedOut
-            | Self::Restart => false,
+            | Self::NotRegistered
+            | Self::Restart => None,
         }
     }
 
@@ -204,16 +235,18 @@ impl Cause {
             Self::UnknownNumber | Self::NumberNotInUse => 1,
             Self::ForeignCaller | Self::Barred => 21,
             Self::IncompleteNumber => 28,
-            Self::TenantFull | Self::TrunkFull | Self::NumberFull | Self::TooFast => 34,
+            Self::TenantFull | Self::TrunkFull | Self::NumberFull => 34,
+            Self::TooFast | Self::MinutesSpent => 34,
             Self::NoPorts | Self::Overload => 34,
             Self::Draining | Self::Unreachable | Self::NoRecord => 41,
             Self::TooManyHops | Self::Looped | Self::DivertedTooOften => 25,
             Self::BadRequest(status) => q850_of_status(status),
             Self::BadOffer | Self::NotEncrypted | Self::NothingInCommon => 65,
             Self::Unsupported => 79,
-            Self::Silent | Self::NotConfirmed | Self::Lost => 102,
+            Self::Silent | Self::NotConfirmed | Self::NotAcknowledged | Self::Lost => 102,
             Self::TooLong | Self::MediaTimeout(_) => 102,
             Self::NoAnswer => 19,
+            Self::NotRegistered => 20,
             Self::Internal | Self::Restart => 41,
             Self::ForeignRealm | Self::CredentialsRefused | Self::LockedOut => 21,
         }
@@ -225,9 +258,8 @@ impl Cause {
             Self::Normal | Self::CallerGaveUp => Fault::Nobody,
             Self::MediaTimeout(Party::Caller) => Fault::Caller,
             Self::MediaTimeout(Party::Callee) => Fault::Callee,
-            Self::Peer(_) | Self::Unreachable | Self::Silent | Self::NoAnswer | Self::Lost => {
-                Fault::Callee
-            }
+            Self::Peer(_) | Self::Unreachable | Self::NotRegistered => Fault::Callee,
+            Self::Silent | Self::NoAnswer | Self::Lost => Fault::Callee,
             Self::UnknownTenant
             | Self::UnknownNumber
             | Self::IncompleteNumber
@@ -243,12 +275,14 @@ impl Cause {
             | Self::NothingInCommon
             | Self::Unsupported
             | Self::LockedOut
-            | Self::NotConfirmed => Fault::Caller,
+            | Self::NotConfirmed
+            | Self::NotAcknowledged => Fault::Caller,
             Self::NoRoute
             | Self::TenantFull
             | Self::TrunkFull
             | Self::NumberFull
             | Self::TooFast
+            | Self::MinutesSpent
             | Self::NoPorts
             | Self::Draining
             | Self::Overload
@@ -277,6 +311,7 @@ impl Cause {
             Self::TrunkFull => "trunk_full",
             Self::NumberFull => "number_full",
             Self::TooFast => "too_fast",
+            Self::MinutesSpent => "minutes_spent",
             Self::NoPorts => "no_ports",
             Self::Draining => "draining",
             Self::Overload => "overload",
@@ -292,6 +327,7 @@ impl Cause {
             Self::Silent => "silent",
             Self::NoAnswer => "no_answer",
             Self::NotConfirmed => "not_confirmed",
+            Self::NotAcknowledged => "not_acknowledged",
             Self::Lost => "lost",
             Self::Internal => "internal",
             Self::Restart => "restart",
@@ -301,6 +337,7 @@ impl Cause {
             Self::ForeignRealm => "foreign_realm",
             Self::CredentialsRefused => "credentials_refused",
             Self::LockedOut => "locked_out",
+            Self::NotRegistered => "not_registered",
         }
     }
 }
@@ -325,6 +362,9 @@ impl fmt::Display for Cause {
             Self::TrunkFull => "the trunk has as many calls as it may have",
             Self::NumberFull => "the number has as many calls as it may have",
             Self::TooFast => "more calls in a second than the tenant, trunk or number may have",
+            Self::MinutesSpent => {
+                "the calls of the tenant or trunk have lasted as long today as they may"
+            }
             Self::NoPorts => "no media port is free",
             Self::Draining => "the gateway is stopping and takes no new calls",
             Self::Overload => "more calls come in than can be served",
@@ -340,6 +380,7 @@ impl fmt::Display for Cause {
             Self::Silent => "the next hops did not answer",
             Self::NoAnswer => "nobody answered in time",
             Self::NotConfirmed => "the caller never confirmed the answer (ACK missing)",
+            Self::NotAcknowledged => "the caller never acknowledged its ringing (PRACK missing)",
             Self::Lost => "a peer stopped answering during the call",
             Self::Internal => "a fault of the gateway, see the log",
             Self::Restart => "cut by a restart of the gateway",
@@ -350,6 +391,7 @@ impl fmt::Display for Cause {
             Self::ForeignRealm => "the trunk asks for credentials of another realm",
             Self::CredentialsRefused => "the trunk did not take its credentials",
             Self::LockedOut => "this source has given too many wrong passwords",
+            Self::NotRegistered => "not registered: nobody knows where the trunk can be reached",
         };
         f.write_str(words)
     }
@@ -400,15 +442,22 @@ const fn q850_of_status(status: u16) -> u8 {
 mod tests {
     use super::*;
 
-    pub(super) const ALL: [Cause; 32] = [
+    pub(super) const ALL: [Cause; 41] = [
         Cause::Normal,
         Cause::CallerGaveUp,
         Cause::Peer(486),
         Cause::UnknownTenant,
         Cause::UnknownNumber,
         Cause::IncompleteNumber,
+        Cause::NumberNotInUse,
+        Cause::ForeignCaller,
         Cause::NoRoute,
+        Cause::Barred,
         Cause::TenantFull,
+        Cause::TrunkFull,
+        Cause::NumberFull,
+        Cause::TooFast,
+        Cause::MinutesSpent,
         Cause::NoPorts,
         Cause::Draining,
         Cause::Overload,
@@ -424,6 +473,7 @@ mod tests {
         Cause::Silent,
         Cause::NoAnswer,
         Cause::NotConfirmed,
+        Cause::NotAcknowledged,
         Cause::Lost,
         Cause::Internal,
         Cause::Restart,
@@ -433,6 +483,7 @@ mod tests {
         Cause::ForeignRealm,
         Cause::CredentialsRefused,
         Cause::LockedOut,
+        Cause::NotRegistered,
     ];
 
     #[test]

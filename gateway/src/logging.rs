@@ -99,6 +99,29 @@ impl Flood {
     }
 }
 
+/// Lines of which each is wanted, until there are too many: a few a second each by itself, the others counted by the next.
+#[derive(Debug, Default)]
+pub struct Burst {
+    since: Option<Instant>,
+    told: u32,
+    untold: u64,
+}
+
+impl Burst {
+    /// It happened once more. How many were not told since the last line, when this one is to be told.
+    pub fn note(&mut self, most: u32, now: Instant) -> Option<u64> {
+        if self.since.is_none_or(|at| now.saturating_duration_since(at) >= TELL) {
+            (self.since, self.told) = (Some(now), 0);
+        }
+        if self.told < most {
+            self.told += 1;
+            return Some(std::mem::take(&mut self.untold));
+        }
+        self.untold += 1;
+        None
+    }
+}
+
 /// The writing end of the queue.
 #[derive(Clone)]
 struct Queue {
@@ -209,6 +232,18 @@ mod tests {
         }
         assert_eq!(flood.note(start + TELL), Some(11));
         assert_eq!(flood.note(start + TELL * 5), Some(1));
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do to count from")]
+    fn each_line_is_told_until_there_are_too_many() {
+        let start = Instant::now();
+        let mut burst = Burst::default();
+        let told: Vec<_> = (0..10).map(|_| burst.note(3, start)).collect();
+        assert_eq!(told[..4], [Some(0), Some(0), Some(0), None]);
+        assert_eq!(told.iter().flatten().count(), 3);
+        assert_eq!(burst.note(3, start + TELL), Some(7), "what was not told is counted");
+        assert_eq!(burst.note(3, start + TELL * 9), Some(0));
     }
 
     #[test]

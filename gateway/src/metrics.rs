@@ -4,6 +4,7 @@
 
 mod configuration;
 mod places;
+mod registrar;
 mod registrations;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 pub use self::configuration::{ConfigurationMeters, Reload};
 use self::places::Places;
+use self::registrar::Registrar;
 use self::registrations::Registrations;
 use crate::authentication::Flaw;
 use crate::core::Gauges;
@@ -72,6 +74,8 @@ pub enum Loss {
     QueryRefused,
     /// Another process of an upgrade took no more messages.
     HandedDropped,
+    /// A call for help that the webhook did not take, however often it was tried.
+    HelpUntold,
 }
 
 /// What there is to know of what must be kept.
@@ -106,11 +110,12 @@ impl Tally {
 }
 
 impl Loss {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::RecordNotWritten,
         Self::MediaCommandDropped,
         Self::QueryRefused,
         Self::HandedDropped,
+        Self::HelpUntold,
     ];
 
     const fn label(self) -> &'static str {
@@ -119,6 +124,7 @@ impl Loss {
             Self::MediaCommandDropped => "media_command_dropped",
             Self::QueryRefused => "query_refused",
             Self::HandedDropped => "handed_dropped",
+            Self::HelpUntold => "help_untold",
         }
     }
 }
@@ -153,6 +159,7 @@ pub struct Meters {
     relay: (Gauge, Gauge, [Counter; 3]),
     places: Places,
     registrations: Registrations,
+    registrar: Registrar,
     unauthentic: [Counter; Flaw::ALL.len()],
     restored: Counter,
     /// Entries, bytes and failed writes of the journal.
@@ -216,6 +223,7 @@ impl Meters {
             ),
             places: Places::default(),
             registrations: Registrations::default(),
+            registrar: Registrar::new(),
             unauthentic: Flaw::ALL
                 .map(|flaw| counter!("trunkgate_auth_failures_total", "reason" => flaw.label())),
             restored: counter!("trunkgate_calls_restored_total"),
@@ -247,6 +255,7 @@ impl Meters {
             Event::Registration { .. } | Event::Registering { .. } => {
                 self.registrations.note(event);
             }
+            Event::Registered { .. } | Event::RegisterAnswered(_) => self.registrar.note(event),
             Event::Dropped(why) => self.dropped[*why as usize].increment(1),
             Event::Handed => self.handed.increment(1),
             Event::Unreadable { cause } => self
@@ -422,6 +431,7 @@ const COUNTERS: &[(&str, &str)] = &[
         "Answers to challenges of ours that prove nothing, by reason",
     ),
     ("trunkgate_registration_attempts_total", "REGISTERs to carriers, by what came of them"),
+    ("trunkgate_registrar_requests_total", "REGISTERs of trunks to us, by how they were answered"),
 ];
 const GAUGES: &[(&str, &str)] = &[
     ("trunkgate_active_calls", "Calls now, also those still ringing"),
@@ -444,6 +454,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("trunkgate_peer_up", "0 while that peer of a trunk does not answer"),
     ("trunkgate_registration_up", "1 while that trunk is registered with its registrar"),
     ("trunkgate_registration_expires_seconds", "For how long its registrar has last granted it"),
+    ("trunkgate_registered_contacts", "Contacts of that trunk that are registered with us"),
 ];
 /// How often measurements are sorted into their buckets.
 pub const TEND_INTERVAL: Duration = Duration::from_secs(5);
@@ -478,6 +489,7 @@ mod tests {
             meters.note(&Event::Registration { trunk: "a".into(), up: true, granted });
             let outcome = Registering::Registered;
             meters.note(&Event::Registering { trunk: "a".into(), outcome });
+            meters.note(&Event::Registered { trunk: "a".into(), contacts: 1 });
             meters.show(&Gauges::default());
             let mut configuration = ConfigurationMeters::new(std::time::UNIX_EPOCH);
             configuration.certificates(std::iter::once((std::path::Path::new("a"), 30)));

@@ -48,7 +48,7 @@ impl Number {
         if let Some(number) = country.and_then(|code| national(digits, code)) {
             return Some(Self::Public(number));
         }
-        if let Some(rest) = digits.strip_prefix("00")
+        if let Some(rest) = abroad(digits, country)
             && (SHORTEST_PUBLIC..=LONGEST_PUBLIC).contains(&rest.len())
         {
             return Some(Self::Public(format!("+{rest}")));
@@ -134,8 +134,31 @@ pub fn beyond_plan(digits: &str, country: &str) -> Option<String> {
 
 fn national(digits: &str, country: &str) -> Option<String> {
     let id: Id = country.parse().ok()?;
-    let number = phonenumber::parse(Some(id), digits).ok()?;
-    number.is_valid().then(|| number.format().mode(phonenumber::Mode::E164).to_string())
+    let e164 = |number: phonenumber::PhoneNumber| {
+        number.is_valid().then(|| number.format().mode(phonenumber::Mode::E164).to_string())
+    };
+    let found = phonenumber::parse(Some(id), digits).ok().and_then(e164);
+    found.or_else(|| {
+        // The port takes a beginning for the country's code, or a prefix for none, where libphonenumber tries both. What is
+        // dialled for abroad is no national number, whether there is such a number abroad or not.
+        let plan = phonenumber::metadata::DATABASE.by_id(id.as_ref())?;
+        let prefix = plan.national_prefix().unwrap_or_default();
+        let mut rests = [Some(digits), digits.strip_prefix(prefix)].into_iter().flatten();
+        let national = |rest: &str| {
+            let number =
+                e164(phonenumber::parse(None, format!("+{}{rest}", plan.country_code())).ok()?)?;
+            // The port takes off prefixes by itself: only what stands there counts.
+            (number.strip_prefix('+')?.strip_prefix(&plan.country_code().to_string())? == rest)
+                .then_some(number)
+        };
+        rests.find_map(|rest| national(rest).filter(|_| abroad(digits, Some(country)).is_none()))
+    })
+}
+
+/// What stands behind the international prefix: that of the country, or 00.
+fn abroad<'d>(digits: &'d str, country: Option<&str>) -> Option<&'d str> {
+    let own = country.and_then(written::international_prefix);
+    own.and_then(|own| digits.strip_prefix(own)).or_else(|| digits.strip_prefix("00"))
 }
 
 /// The dialled characters of a user part: percent escapes decoded (RFC 3261 §19.1.2), parameters (RFC 3966 §3) and
@@ -150,7 +173,8 @@ fn dialled(user: &[u8]) -> Option<String> {
     for (place, byte) in plain.iter().enumerate() {
         match byte {
             b'-' | b'.' | b'(' | b')' | b' ' => {}
-            b'+' if place == 0 => text.push('+'),
+            // Behind a code as well: "#31#+442079460000".
+            b'+' if place == 0 || text.ends_with(['*', '#']) => text.push('+'),
             b'0'..=b'9' | b'*' | b'#' => text.push(char::from(*byte)),
             _ => return None,
         }
@@ -207,6 +231,25 @@ mod tests {
         assert_eq!(read("2025550143", Some("US")).as_deref(), Some("+12025550143"));
         assert_eq!(read("011442079460000", Some("US")).as_deref(), Some("+442079460000"));
         assert_eq!(read("030123456", Some("DE")).as_deref(), Some("+4930123456"));
+    }
+
+    #[test]
+    fn what_is_dialled_for_abroad_is_no_number_at_home() {
+        // Numbers that no plan has: too short, or newer than the plans.
+        for (dialled, country, number) in [
+            ("003012345678", "DE", "+3012345678"),
+            ("003456789012", "GB", "+3456789012"),
+            ("0015351234567", "HK", "+5351234567"),
+            ("00115351234567", "AU", "+5351234567"),
+            ("0115351234567", "US", "+5351234567"),
+            ("0088216123456", "AU", "+88216123456"),
+        ] {
+            assert_eq!(
+                read(dialled, Some(country)).as_deref(),
+                Some(number),
+                "{dialled} {country}"
+            );
+        }
     }
 
     #[test]

@@ -13,6 +13,17 @@ impl Random {
         Self(Box::new(fill))
     }
 
+    /// A source that gives the same every time.
+    #[cfg(test)]
+    pub(crate) fn seeded(mut seed: u64) -> Self {
+        Self::new(move |buffer| {
+            for byte in buffer {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = (seed >> 33) as u8;
+            }
+        })
+    }
+
     /// Fills the buffer.
     pub fn fill(&mut self, buffer: &mut [u8]) {
         (self.0)(buffer);

@@ -4,18 +4,19 @@
 //! and the admin pages; `records` writes CDRs; the relay has its own. They meet in bounded queues. Beside them the allocator
 //! has up to one for each processor, which give memory back to the system.
 
-mod callbacks;
 mod capacity;
 mod driver;
 mod durable;
 mod enter;
 mod identities;
 mod kin;
+mod ledger;
 pub(crate) mod music;
 mod pages;
 mod records;
 mod reload;
 mod signals;
+mod state_file;
 mod stop;
 
 use std::io::{self, IsTerminal, Write};
@@ -38,9 +39,11 @@ use self::driver::Driver;
 use self::durable::Durable;
 use self::enter::Entry;
 use self::kin::Kindred;
+use self::ledger::Ledger;
 use self::pages::Pages;
 use self::records::Records;
 use self::reload::{InForce, Reloader};
+use self::state_file::{CALLBACKS, REGISTERED};
 use crate::admin::Health;
 use crate::call::Pools;
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE};
@@ -53,6 +56,7 @@ use crate::random::{Drawn, Random};
 use crate::routing::Routes;
 use crate::service::Service;
 use crate::state_key::StateKey;
+use crate::webhook::Webhook;
 
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -229,7 +233,10 @@ async fn serve(
     let epoch = opened.epoch;
     let mut core = Core::new(core, clock());
     core.keep_ports_for_help(elder.is_none());
-    let durable = take_up(&mut core, state, opened)?;
+    let durable = take_up(&mut core, state, epoch, opened)?;
+    if elder.is_none() {
+        core.learn_registered(state_file::read(state, &REGISTERED), clock());
+    }
     let pages = config.admin.map(|address| {
         let failed = |source| Failure::Admin { address, source };
         Pages::new(address, admin, exporter, Arc::clone(&health), service.handle()).map_err(failed)
@@ -246,8 +253,10 @@ async fn serve(
     );
     let meters = Meters::new();
     let reloader = Reloader::start(&service.handle(), path, in_force, files, levels);
-    let mut driver =
-        Driver::new(core, net, service, relay, media, durable, meters, health, reloader, kin);
+    let webhook = Webhook::new(service.handle());
+    let mut driver = Driver::new(
+        core, net, service, relay, media, durable, meters, health, reloader, kin, webhook,
+    );
     driver.begin();
     crate::numbers::warm_up();
     match elder {
@@ -273,16 +282,23 @@ fn journal(state: &Path, key: &StateKey, epoch: u32) -> Result<journal::Opened, 
 }
 
 /// Goes on with what dead processes left.
-fn take_up(core: &mut Core, state: &Path, opened: journal::Opened) -> Result<Durable, Failure> {
+fn take_up(
+    core: &mut Core,
+    state: &Path,
+    epoch: u32,
+    opened: journal::Opened,
+) -> Result<Durable, Failure> {
     let journal::Opened { journal, store, left, .. } = opened;
     let Left { calls, ended, unreadable, dead } = left;
     let records = Records::start(store).map_err(system("a thread"))?;
-    let mut durable = Durable::new(journal, records, dead);
+    let ledger = Ledger::start(state, epoch).map_err(system("a thread"))?;
+    let mut durable = Durable::new(journal, records, ledger, dead);
+    durable.ledger.others().iter().for_each(|others| core.learn_spent(others, clock()));
     let late = ended.len();
     for record in ended {
         durable.keep(&Kept::Ended(Box::new(record)));
     }
-    core.learn_callbacks(callbacks::read(state), clock());
+    core.learn_callbacks(state_file::read(state, &CALLBACKS), clock());
     let Restored { resumed, cut } = core.restore(calls, clock());
     if resumed + cut + late + unreadable > 0 {
         warn!(resumed, cut, late, unreadable, "taken up what a process that died had left");

@@ -31,6 +31,7 @@ fn every_figure_is_described() {
     meters.note(&Event::Registration { trunk: "a".into(), up: true, granted });
     let outcome = Registering::Registered;
     meters.note(&Event::Registering { trunk: "a".into(), outcome });
+    meters.note(&Event::Registered { trunk: "a".into(), contacts: 1 });
     ConfigurationMeters::new(UNIX_EPOCH).certificates(once((Path::new("sbc.pem"), 90)));
     let rendered = exporter.render();
     let shown: BTreeSet<&str> = rendered

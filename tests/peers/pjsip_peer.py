@@ -4,10 +4,10 @@
 
 Commands: {"do": "call", "uri": ...} {"do": "answer", "code": 180} {"do": "hangup", "code": 486} {"do": "hold", "form": "sendonly"}
           {"do": "resume"} {"do": "rekey"} {"do": "dtmf", "digits": "12#"} {"do": "stats"} {"do": "quit"}
-          {"do": "transfer", "to": URI} {"do": "transfer", "to_call": "second"}
+          {"do": "register"} {"do": "unregister"} {"do": "transfer", "to": URI} {"do": "transfer", "to_call": "second"}
           A hold has one of three forms: "sendonly" (without "form" too), "inactive", "null" (c=0.0.0.0, RFC 2543).
           There are two calls at most, "first" and "second"; "on" says which a command is for, "first" where it is missing.
-Events:   ready, incoming, state, media, transfer, stats, error, gone; "on" as in commands. Every message sent or received
+Events:   ready, registration, incoming, state, media, transfer, stats, error, gone; "on" as in commands. Every message sent or received
           stands in --log.
 """
 import argparse
@@ -30,6 +30,8 @@ def options():
     p.add_argument("--contact", help="Contact URI instead of the bound address")
     p.add_argument("--route", help="where every call goes first, such as sip:127.0.0.11:5061;transport=tls")
     p.add_argument("--auth", help="name:password, for challenges of any realm")
+    p.add_argument("--registrar", help="where it registers, such as sip:127.0.0.10:5060;transport=udp")
+    p.add_argument("--expires", type=int, default=300, help="for how long")
     p.add_argument("--dns", help="address of the name server (port 53)")
     p.add_argument("--cert")
     p.add_argument("--key")
@@ -40,6 +42,7 @@ def options():
     p.add_argument("--record", required=True, help="WAV of what was heard")
     p.add_argument("--log", required=True)
     p.add_argument("--answer", type=int, default=200, help="final status for an incoming call; 0: wait for a command")
+    p.add_argument("--reliable", action="store_true", help="100rel is mandatory")
     p.add_argument("--calls", type=int, default=1, choices=(1, 2), help="how many calls are taken at a time")
     p.add_argument("--ring", type=int, default=180, help="provisional status before it; 0: none")
     return p.parse_args()
@@ -103,6 +106,9 @@ class Call(pj.Call):
 class Account(pj.Account):
     """Takes as many calls at a time as it may."""
 
+    def onRegState(self, prm):
+        say("registration", code=prm.code, reason=prm.reason, expires=prm.expiration)
+
     def onIncomingCall(self, prm):
         call = Call(self, prm.callId)
         free = [name for name in ("first", "second")[:a.calls] if name not in calls]
@@ -131,6 +137,9 @@ def obey(line):
     do = c["do"]
     if do == "quit":
         return False
+    if do in ("register", "unregister"):
+        account.setRegistration(do == "register")
+        return True
     name = c.get("on", "first")
     if do == "call":
         calls[name] = Call(account)
@@ -222,12 +231,19 @@ if a.route:
 if a.auth:
     name, _, word = a.auth.partition(":")
     settings.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", name, 0, word))
+if a.registrar:
+    settings.regConfig.registrarUri = a.registrar
+    settings.regConfig.timeoutSec = a.expires
+    settings.regConfig.retryIntervalSec = settings.regConfig.firstRetryIntervalSec = 1
+    settings.regConfig.dropCallsOnFail = False
 settings.natConfig.viaRewriteUse = 0
 settings.natConfig.contactRewriteUse = 0
 settings.mediaConfig.transportConfig.boundAddress = a.bind
 settings.mediaConfig.transportConfig.port = a.rtp_port
 settings.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_MANDATORY if a.srtp else pj.PJMEDIA_SRTP_DISABLED
 settings.mediaConfig.srtpSecureSignaling = 0
+if a.reliable:
+    settings.callConfig.prackUse = pj.PJSUA_100REL_MANDATORY
 settings.callConfig.holdType = pj.PJSUA_CALL_HOLD_TYPE_RFC2543
 account = Account()
 account.create(settings)

@@ -12,12 +12,15 @@
 //! | [`cases::course`] | CANCEL, BYE, hold, refusals, records, draining |
 //! | [`cases::keys`] | keys of the configuration, by what they do to a call |
 //! | [`cases::routes`] | next hops: failover, names, other edges and realms, strangers |
+//! | [`cases::three_hops`] | one call with a black hole, a 503 and a hop that works; the first one comes back |
+//! | [`cases::neighbours`] | a tenant at ten times its rate, and who shares its trunks; calls for help with everything full |
+//! | [`cases::networks`] | IPv6 beside IPv4, behind NAT, media from another network than signalling |
 //! | [`cases::relay`] | what is relayed and what never is: early media, events, forged packets |
 //! | [`cases::leak`] | thousands of short calls leave nothing behind |
 //! | [`cases::reload`] | another configuration, another certificate, while calls go on |
 //! | [`cases::names`], [`cases::bad_line`] | name servers that fail, a network that loses packets |
 //! | [`cases::survival`], [`cases::upgrade`] | the process dies, the disk is full, a new process takes over |
-//! | [`cases::attacks_strangers`], [`cases::attacks_connections`], [`cases::attacks_dialogs`], [`cases::attacks_admin`] | attacks by their number, AT-nn |
+//! | [`cases::attacks_strangers`], [`cases::attacks_connections`], [`cases::attacks_dialogs`], [`cases::attacks_numbers`], [`cases::attacks_admin`] | attacks by their number, AT-nn |
 //! | [`cases::hostile`] | random bytes on every port |
 //! | [`cases::attacks_parsing`], [`cases::attacks_sdp`], [`cases::attacks_media`] | known attacks by their number, AT-nn |
 //! | [`cases::torture`] | the torture messages of RFC 4475 and RFC 5118 over UDP and TCP |

@@ -29,13 +29,24 @@ impl Gateway {
         beside.filter(|path| path.exists()).last().unwrap_or_else(|| "trunkgate".into())
     }
 
+    /// How long it is left alone once it is connected.
+    pub const SETTLED: Duration = Duration::from_millis(500);
+
     /// Starts it for `site` and waits until calls can be made.
     ///
     /// # Errors
     /// When it does not start.
     pub fn start(binary: &Path, site: &Site, load: &mut Load) -> io::Result<Self> {
-        let dir = site.dir.join("trunkgate");
-        let config = configure(&dir, site, "info")?;
+        let config = configure(&site.dir.join("trunkgate"), site, "info")?;
+        Self::run(binary, &config, load)
+    }
+
+    /// Starts it with a configuration and waits until calls can be made.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn run(binary: &Path, config: &Path, load: &mut Load) -> io::Result<Self> {
+        let dir = config.parent().unwrap_or(config).to_owned();
         let log = dir.join("trunkgate.log");
         let arguments = ["run", "--config", &config.to_string_lossy()];
         let process = Process::start(binary, &arguments, &log)?;
@@ -45,7 +56,7 @@ impl Gateway {
             load.idle(Duration::from_millis(100))?;
             if load.is_connected() {
                 // The answer to its OPTIONS arrives.
-                load.idle(Duration::from_millis(500))?;
+                load.idle(Self::SETTLED)?;
                 return Ok(gateway);
             }
             if !gateway.process.is_running() {
@@ -55,6 +66,19 @@ impl Gateway {
         let mut said = String::new();
         let _ = fs::File::open(&log)?.read_to_string(&mut said);
         Err(io::Error::other(format!("trunkgate does not start:\n{said}")))
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Reloads that came into force so far, by its log.
+    #[must_use]
+    pub fn reloads(&self) -> f64 {
+        let log = fs::read_to_string(self.dir.join("trunkgate.log")).unwrap_or_default();
+        log.lines().filter(|line| line.contains("reload: in force")).count() as f64
     }
 
     /// CDRs written so far.

@@ -6,7 +6,7 @@ mod process;
 
 pub use self::gateway::{Gateway, configure};
 pub use self::kamailio::{Kamailio, is_installed};
-pub use self::process::{SERVER_CPU, pin_here};
+pub use self::process::{SERVER_CPU, pin_here, reload};
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -24,6 +24,15 @@ pub fn pin_here() -> io::Result<()> {
     sched_setaffinity(None, &set).map_err(Into::into)
 }
 
+/// Tells a gateway to read its configuration again.
+///
+/// # Errors
+/// When there is no such process.
+pub fn reload(pid: u32) -> io::Result<()> {
+    let pid = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::NotFound)?;
+    kill_process(pid, Signal::HUP).map_err(Into::into)
+}
+
 /// One process with its children, ended with this value.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -43,6 +52,10 @@ impl Process {
             .stderr(log)
             .spawn()?;
         Ok(Self { child })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(super) fn is_running(&mut self) -> bool {

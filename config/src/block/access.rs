@@ -34,7 +34,7 @@ fn login(login: &Login) -> String {
 }
 
 /// A secret that is written in the configuration is not written out again.
-fn secret(secret: &Secret) -> String {
+pub(super) fn secret(secret: &Secret) -> String {
     match &secret.from {
         Origin::Written => text("(hidden)"),
         Origin::File(file) => format!("{{ file = {} }}", path(file)),

@@ -1,9 +1,8 @@
 //! How a trunk writes and reads what SIP leaves open: numbers, who is called, who calls, further headers.
 
-use std::borrow::Cow;
-use std::fmt;
+pub use crate::text::pattern::Pattern;
 
-use regex::Regex;
+use super::ReliableProvisional;
 
 /// What a trunk's peers expect of headers, and what theirs mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +29,8 @@ pub struct Dialect {
     pub codecs: Vec<Codec>,
     /// What becomes of its 3xx.
     pub redirects: Redirects,
+    /// Whether provisional responses are acknowledged.
+    pub reliable_provisional: ReliableProvisional,
     /// Bytes of the longest request that goes to it by UDP.
     pub max_message: u32,
 }
@@ -152,10 +153,6 @@ pub enum HeaderRule {
     },
 }
 
-/// A regular expression; matching takes time linear in the length of the text.
-#[derive(Clone)]
-pub struct Pattern(pub(crate) Regex);
-
 impl Codec {
     /// How many there are.
     pub const COUNT: usize = 9;
@@ -186,32 +183,6 @@ impl HeaderRule {
             | Self::Copy { name }
             | Self::Replace { name, .. } => name,
         }
-    }
-}
-
-impl Pattern {
-    /// The text with every match replaced.
-    pub fn replace<'t>(&self, text: &'t str, with: &str) -> Cow<'t, str> {
-        self.0.replace_all(text, with)
-    }
-
-    /// As it was written.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for Pattern {}
-
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

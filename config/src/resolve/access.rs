@@ -38,7 +38,8 @@ pub(crate) fn authenticate(
     out: &mut Findings,
 ) -> Option<Option<Login>> {
     let Some(RawClaim(claim)) = &raw.authenticate else { return Some(None) };
-    let password = claim.password.as_ref().and_then(|at| secret(&at.value, at.span, around, out));
+    let password =
+        claim.password.as_ref().and_then(|at| secret(&at.value, "password", at.span, around, out));
     let realm = claim.realm.as_ref().map(|at| at.value.clone());
     Some(Some(Login {
         realm: realm.or_else(|| fqdn.map(str::to_owned))?,
@@ -48,7 +49,8 @@ pub(crate) fn authenticate(
 }
 
 fn login(raw: &RawLogin, around: &Surroundings, out: &mut Findings) -> Option<Login> {
-    let password = raw.password.as_ref().and_then(|at| secret(&at.value, at.span, around, out));
+    let password =
+        raw.password.as_ref().and_then(|at| secret(&at.value, "password", at.span, around, out));
     Some(Login {
         realm: raw.realm.as_ref()?.value.clone(),
         username: raw.username.clone()?,
@@ -56,8 +58,10 @@ fn login(raw: &RawLogin, around: &Surroundings, out: &mut Findings) -> Option<Lo
     })
 }
 
-fn secret(
+/// A secret, of whatever it is one; `None` where a fault was noted.
+pub(crate) fn secret(
     raw: &RawSecret,
+    what: &str,
     span: Span,
     around: &Surroundings,
     out: &mut Findings,
@@ -66,12 +70,14 @@ fn secret(
         RawSecret::Written(text) => return Some(Secret::new(Origin::Written, text.clone())),
         RawSecret::Elsewhere(Key::File(path)) => {
             out.files.note(path);
-            check_mode(path, "password", span, out);
+            check_mode(path, what, span, out);
             match read_text(path, LIMIT) {
                 Ok(text) => (Origin::File(path.clone()), Zeroizing::new(text.to_string())),
                 Err(error) => {
-                    let help = "Check the path and the rights of the file; it holds the password in one line.";
-                    unreadable(path, &error, Some(span), help, out);
+                    let help = format!(
+                        "Check the path and the rights of the file; it holds the {what} in one line."
+                    );
+                    unreadable(path, &error, Some(span), &help, out);
                     return None;
                 }
             }
@@ -80,7 +86,7 @@ fn secret(
             Some(text) => (Origin::Env(name.clone()), Zeroizing::new(text)),
             None => {
                 let message = format!("the environment has no variable {name}");
-                let help = "Set it for the gateway's process to the password.";
+                let help = format!("Set it for the gateway's process to the {what}.");
                 out.fault(Draft::new(message, help).at(span, "not set"));
                 return None;
             }
@@ -88,8 +94,7 @@ fn secret(
     };
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    is_secret(line, "password", span, out)
-        .then(|| Secret::new(from, Zeroizing::new(line.to_owned())))
+    is_secret(line, what, span, out).then(|| Secret::new(from, Zeroizing::new(line.to_owned())))
 }
 
 /// `None` where a fault was noted; `Some(None)`: it does not register.
@@ -110,7 +115,7 @@ pub(crate) fn register(
     let user = user?;
     let host = |peer: &Peer| match &peer.host {
         Host::Name(name) => name.clone(),
-        ip @ Host::Ip(_) => ip.to_string(),
+        other @ (Host::Ip(_) | Host::Registered) => other.to_string(),
     };
     Some(Some(Register {
         registrar: match &register.registrar {

@@ -14,11 +14,13 @@ mod name;
 mod number;
 pub(crate) mod profile;
 mod realm;
+mod registrar;
 mod route;
 mod socket;
 mod sound;
 mod tenant;
 mod trunk;
+mod webhook;
 
 use crate::Surroundings;
 use crate::credentials::Credentials;
@@ -158,6 +160,10 @@ fn gateway(raw: &RawGateway, around: &Surroundings, out: &mut Findings) -> Optio
         }
     };
     let fqdn = raw.fqdn.as_ref()?.value.0.clone();
+    let emergency_webhook = match &raw.emergency_webhook {
+        Some(at) => Some(webhook::resolve(at, around, out)?),
+        None => None,
+    };
     Some(Gateway {
         node: node?,
         fqdn,
@@ -166,6 +172,7 @@ fn gateway(raw: &RawGateway, around: &Surroundings, out: &mut Findings) -> Optio
         upgrade_drain: raw.upgrade_drain.0,
         media_timeout: raw.media_timeout.map(|timeout| timeout.0),
         watch: raw.watch,
+        emergency_webhook,
     })
 }
 
@@ -205,6 +212,6 @@ fn dns(raw: &RawDns, out: &mut Findings) -> Dns {
 pub(crate) fn address_of(host: &Host) -> Option<std::net::IpAddr> {
     match host {
         Host::Ip(ip) => Some(*ip),
-        Host::Name(_) => None,
+        Host::Name(_) | Host::Registered => None,
     }
 }

@@ -167,6 +167,7 @@ impl Rules {
             headers_from: said(&raw.headers_from).0,
             codecs: said(&raw.codecs).0,
             redirects: said(&raw.redirects),
+            reliable_provisional: said(&raw.reliable_provisional),
             max_message: said(&raw.max_message).0,
         }
     }

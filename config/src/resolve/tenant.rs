@@ -16,6 +16,7 @@ use crate::section::edge;
 use crate::section::tenant::RawTenant;
 use crate::source::{At, Span};
 use crate::text::name::fqdn_fault;
+use crate::text::timezone::Timezone;
 
 /// In the order of [`Raw::tenants`].
 pub(crate) fn resolve(
@@ -108,7 +109,7 @@ fn one(
         states: States::new(unit.numbers.iter().map(|at| (at.value.range, at.value.state))),
         main_number,
         foreign_caller: raw.foreign_caller.unwrap_or(ForeignCaller::Main),
-        limits: raw.admission.limits.clone(),
+        limits: raw.admission.limits_in(&Timezone::default()),
         emergency,
         barring: raw.admission.barring.clone(),
         max_duration: raw.max_duration.map(|longest| longest.0),

@@ -19,11 +19,12 @@ use crate::resolve::edge::empty;
 use crate::resolve::name::subject;
 use crate::resolve::profile::{self, Profiles, Rules};
 use crate::resolve::route::{self, Routes};
-use crate::resolve::{Names, address_of, callers};
+use crate::resolve::{Names, address_of, callers, registrar};
 use crate::section::realm::RawRealm;
 use crate::section::trunk::{RawMatch, RawTrunk};
 use crate::source::{At, Span};
 use crate::text::address::MediaNetwork;
+use crate::text::timezone::Timezone;
 
 /// Shortest prefixes of a trunk's network: a source address is what a trunk is known by.
 const SHORTEST_V4: u8 = 8;
@@ -41,15 +42,22 @@ pub(crate) fn resolve(
     let shipped = profile::shipped(out);
     let profiles = Profiles::new(&raw.main, &shipped, out);
     let mut keys = BTreeMap::new();
+    let mut registering = registrar::Known::default();
     let mut resolved = Vec::new();
+    let utc = Timezone::default();
     for (index, (owner, raw_trunk)) in raw.trunks().enumerate() {
         let realm = realm_of(raw_trunk, names, out);
         let routes = route::of_trunk(raw, raw_trunk, index, names, out);
         let realm_of = realm.map(|index| (index, &raw.main.realms[index]));
         let rules = profiles.of(raw_trunk, out);
-        let trunk = one(raw_trunk, &rules, realm_of, owner, routes, (around, fqdn), out);
+        let days = owner.and_then(|owner| raw.tenants[owner].tenant.admission.timezone.as_ref());
+        let end = (owner, days.unwrap_or(&utc));
+        let trunk = one(raw_trunk, &rules, realm_of, end, routes, (around, fqdn), out);
         if let Some(realm) = realm {
             distinct(raw_trunk, realm, &mut keys, out);
+        }
+        if let Some(trunk) = &trunk {
+            registrar::distinct(raw_trunk, trunk, &mut registering, out);
         }
         resolved.push(trunk);
     }
@@ -74,7 +82,7 @@ fn one(
     raw: &RawTrunk,
     rules: &Rules,
     realm: Option<(usize, &RawRealm)>,
-    owner: Option<usize>,
+    (owner, days): (Option<usize>, &Timezone),
     routes: Routes,
     (around, fqdn): (&Surroundings, Option<&str>),
     out: &mut Findings,
@@ -95,7 +103,8 @@ fn one(
         }
     }
     let networks = networks(raw);
-    if networks.is_empty() && !raw.networks_written && raw.peers.is_some() {
+    let registers = peers().any(|peer| peer.value.0.host == Host::Registered);
+    if networks.is_empty() && !raw.networks_written && !registers && raw.peers.is_some() {
         let message = format!("{subject}: nobody may call us as this trunk");
         let help = "Its peers are names: add `networks`, or `networks = []` if that is meant.";
         out.warn(Draft::new(message, help).at(raw.span, "without `networks`"));
@@ -110,7 +119,14 @@ fn one(
             .collect(),
     };
     empty(&subject, "media_networks", Some(&raw.media_networks), out);
-    let secure = peers().all(|peer| peer.value.0.transport == Transport::Tls);
+    let authenticate = access::authenticate(&raw.access, fqdn, around, out);
+    let username = authenticate.as_ref().and_then(|claim| Some(claim.as_ref()?.username.as_str()));
+    let registrar = registrar::of_trunk(raw, &listeners, username, out);
+    let by_tls = registrar.iter().flatten().any(|own| own.transports == [Transport::Tls]);
+    let secure = peers().all(|peer| match peer.value.0.host {
+        Host::Registered => by_tls,
+        Host::Name(_) | Host::Ip(_) => peer.value.0.transport == Transport::Tls,
+    });
     if let Some(At { value: Srtp::Required, span }) = rules.srtp().filter(|_| !secure) {
         let message = format!("{subject}: the keys of its media travel in plain text");
         let help = "Reach every peer by \"tls:…\", so that nobody on the way can read them.";
@@ -124,7 +140,6 @@ fn one(
     }
     let peers: Vec<_> = peers().map(|at| at.value.0.clone()).collect();
     let credentials = access::credentials(&subject, &raw.access, around, out);
-    let authenticate = access::authenticate(&raw.access, fqdn, around, out);
     let register = access::register(&subject, &raw.access, &peers, out);
     Some(Trunk {
         name: raw.name.as_ref()?.value.0.clone(),
@@ -158,7 +173,7 @@ fn one(
         ),
         trunks: routes.outbound,
         inbound_trunks: routes.inbound,
-        limits: raw.admission.limits.clone(),
+        limits: raw.admission.limits_in(days),
         barring: raw.admission.barring.clone(),
         limit_status: raw.limit_status.0,
         options_interval: rules.options_interval().map(|interval| interval.0),
@@ -168,6 +183,7 @@ fn one(
         credentials: credentials?,
         register: register?,
         authenticate: authenticate?,
+        registrar: registrar?,
     })
 }
 
@@ -189,6 +205,9 @@ fn networks(raw: &RawTrunk) -> Vec<IpNet> {
 /// Notes a peer that the realm cannot reach, or that is ourselves. Streams can be opened without a
 /// listener, datagrams cannot be sent.
 fn reachable(subject: &str, peer: &Peer, span: Span, listeners: &[Listener], out: &mut Findings) {
+    if peer.host == Host::Registered {
+        return;
+    }
     let word = peer.transport.as_str();
     let same: Vec<_> = listeners.iter().filter(|own| own.transport == peer.transport).collect();
     if same.is_empty() {

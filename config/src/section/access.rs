@@ -10,6 +10,7 @@ use crate::fault::{Draft, Findings};
 use crate::key::{Key, Section};
 use crate::model;
 use crate::read::{Bad, Node, Table, Text, Value};
+use crate::section::registrar::{self, RawRegistrar};
 use crate::source::{At, Span};
 use crate::text::name::UriHost;
 use crate::text::scalar::Patience;
@@ -91,6 +92,7 @@ pub(crate) struct RawAccess {
     pub(crate) credentials: Vec<At<RawLogin>>,
     pub(crate) register: Option<At<RawRegister>>,
     pub(crate) authenticate: Option<RawClaim>,
+    pub(crate) registrar: Option<At<RawRegistrar>>,
 }
 
 #[derive(Debug)]
@@ -134,7 +136,7 @@ pub(crate) struct AuthRealm(String);
 
 /// The user part of a URI that needs no escape.
 #[derive(Debug)]
-pub(crate) struct UriUser(String);
+pub(crate) struct UriUser(pub(crate) String);
 
 /// How long a registration lasts.
 #[derive(Debug)]
@@ -147,6 +149,7 @@ impl RawAccess {
             credentials: credentials.map(|at| at.value.0).unwrap_or_default(),
             register: table.optional(&REGISTER),
             authenticate: table.optional(&AUTHENTICATE).map(|at| at.value),
+            registrar: table.optional(&registrar::REGISTRAR),
         }
     }
 }
@@ -210,7 +213,7 @@ impl Value for RawSecret {
             return <model::Key as Value>::read(node, out).map(Self::Elsewhere);
         }
         let DeValue::String(text) = node.value else {
-            node.wrong_kind("a password, { file = \"…\" } or { env = \"…\" }", out);
+            node.wrong_kind("a secret, { file = \"…\" } or { env = \"…\" }", out);
             return None;
         };
         let text = Zeroizing::new(text.to_string());
@@ -222,13 +225,13 @@ impl Value for RawSecret {
     }
 }
 
-/// Notes that a text cannot be a password. Never says what it is.
+/// Notes that a text cannot be a secret. Never says what it is.
 pub(crate) fn is_secret(text: &str, key: &str, span: Span, out: &mut Findings) -> bool {
     let good = !text.is_empty() && text.len() <= LONGEST && !text.chars().any(char::is_control);
     if !good {
-        let message = format!("`{key}`: this cannot be a password");
+        let message = format!("`{key}`: this cannot be a secret");
         let help = "It has 1 to 256 bytes in one line, without control characters.";
-        out.fault(Draft::new(message, help).at(span, "no password"));
+        out.fault(Draft::new(message, help).at(span, "no secret"));
     }
     good
 }

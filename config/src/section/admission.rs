@@ -6,10 +6,11 @@ use toml::de::DeValue;
 
 use crate::fault::{Draft, Findings};
 use crate::key::{Key, Section};
-use crate::limits::{Barring, Bound, Limits, Rate};
+use crate::limits::{Barring, Bound, Limits, Minutes, Rate};
 use crate::read::{Bad, Node, Table, Text, Value};
 use crate::source::At;
 use crate::text::scalar::{Int, NumberPrefix};
+use crate::text::timezone::Timezone;
 
 pub(crate) static MAX_CALLS: Key<Calls> =
     Key::computed("max_calls", "unlimited", "Concurrent calls.");
@@ -17,6 +18,11 @@ pub(crate) static LIMITS: Key<RawLimits> = Key::computed(
     "limits",
     "none",
     "How fast its calls may come, and how many it may make, receive, or have by one number.",
+);
+pub(crate) static TIMEZONE: Key<Timezone> = Key::computed(
+    "timezone",
+    "\"UTC\"; in a tenant's file that of the tenant",
+    "When its days begin, for minutes_per_day: a name of the IANA database, such as \"Europe/London\".",
 );
 pub(crate) static BARRED: Key<Vec<At<Barred>>> = Key::default(
     "barred",
@@ -36,22 +42,33 @@ static BURST: Key<Calls> = Key::computed(
     "`per_second`, at least 1",
     "How many of them may come at once after a quiet while.",
 );
+static MINUTES: Key<Int<1, 1_000_000_000>> = Key::computed(
+    "minutes_per_day",
+    "unlimited",
+    "How long its calls may last together in a day, in minutes from the answer on. Then no new ones begin; those that stand go on.",
+);
 static MADE: Key<RawBound> = Key::optional("made", "The same of calls that it makes.");
 static RECEIVED: Key<RawBound> = Key::optional("received", "The same of calls that it receives.");
-static NUMBER: Key<RawBound> = Key::optional(
+static NUMBER: Key<RawNumberBound> = Key::optional(
     "number",
-    "The same of each number by itself: as caller of calls that it makes, as called one of calls that it receives.",
+    "The same of each number by itself, but for minutes: as caller of calls that it makes, as called one of calls that it receives.",
 );
 static CALLS: Key<Calls> = Key::computed("calls", "unlimited", "Concurrent calls.");
 
 pub(crate) static LIMITS_SECTION: Section = Section {
     title: "limits",
     doc: "How fast calls may come, and how many.",
-    keys: &[&PER_SECOND, &BURST, &MADE, &RECEIVED, &NUMBER],
+    keys: &[&PER_SECOND, &BURST, &MINUTES, &MADE, &RECEIVED, &NUMBER],
     named: None,
 };
 pub(crate) static BOUND_SECTION: Section = Section {
     title: "a limit",
+    doc: "How many, and how fast.",
+    keys: &[&CALLS, &PER_SECOND, &BURST, &MINUTES],
+    named: None,
+};
+pub(crate) static NUMBER_SECTION: Section = Section {
+    title: "a limit of numbers",
     doc: "How many, and how fast.",
     keys: &[&CALLS, &PER_SECOND, &BURST],
     named: None,
@@ -68,7 +85,10 @@ struct PerSecond(u32);
 pub(crate) struct RawLimits(Limits);
 
 #[derive(Clone, Copy, Debug)]
-struct RawBound(Bound);
+struct RawBound(Bound, Option<u32>);
+
+#[derive(Clone, Copy, Debug)]
+struct RawNumberBound(Bound);
 
 /// One entry of `barred`.
 #[derive(Clone, Debug)]
@@ -82,6 +102,7 @@ pub(crate) enum Barred {
 pub(crate) struct RawAdmission {
     pub(crate) limits: Limits,
     pub(crate) barring: Barring,
+    pub(crate) timezone: Option<Timezone>,
 }
 
 impl RawAdmission {
@@ -89,6 +110,7 @@ impl RawAdmission {
         let calls = table.optional(&MAX_CALLS).map(|at| at.value.0);
         let mut limits = table.optional(&LIMITS).map(|at| at.value.0).unwrap_or_default();
         limits.all.calls = calls;
+        let timezone = table.optional(&TIMEZONE).map(|at| at.value);
         let mut barring = Barring::default();
         for At { value, .. } in table.value(&BARRED).value {
             match value {
@@ -105,7 +127,13 @@ impl RawAdmission {
                 table.out.fault(Draft::new(message, help).at(span, "barred as well"));
             }
         }
-        Self { limits, barring }
+        Self { limits, barring, timezone }
+    }
+
+    /// The limits, with days that begin by `other` where the table says nothing.
+    pub(crate) fn limits_in(&self, other: &Timezone) -> Limits {
+        let timezone = self.timezone.as_ref().unwrap_or(other).clone();
+        Limits { timezone, ..self.limits.clone() }
     }
 }
 
@@ -163,13 +191,19 @@ impl Value for RawLimits {
     fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
         let mut table = Table::open(&LIMITS_SECTION, node, out)?;
         let rate = rate(&mut table);
-        let mut bound = |key: &Key<RawBound>| table.optional(key).map(|at| at.value.0);
-        let (made, received, number) = (bound(&MADE), bound(&RECEIVED), bound(&NUMBER));
+        let all = table.optional(&MINUTES).map(|at| at.value.0);
+        let mut bound = |key: &Key<RawBound>| match table.optional(key) {
+            Some(At { value: RawBound(bound, minutes), .. }) => (bound, minutes),
+            None => (Bound::default(), None),
+        };
+        let ((made, made_minutes), (received, received_minutes)) = (bound(&MADE), bound(&RECEIVED));
         let limits = Limits {
             all: Bound { calls: None, rate },
-            made: made.unwrap_or_default(),
-            received: received.unwrap_or_default(),
-            number: number.unwrap_or_default(),
+            made,
+            received,
+            number: table.optional(&NUMBER).map(|at| at.value.0).unwrap_or_default(),
+            minutes: Minutes { all, made: made_minutes, received: received_minutes },
+            timezone: Timezone::default(),
         };
         table.finish();
         Some(Self(limits))
@@ -185,12 +219,27 @@ impl Value for RawBound {
         let mut table = Table::open(&BOUND_SECTION, node, out)?;
         let rate = rate(&mut table);
         let calls = table.optional(&CALLS).map(|at| at.value.0);
+        let minutes = table.optional(&MINUTES).map(|at| at.value.0);
+        table.finish();
+        Some(Self(Bound { calls, rate }, minutes))
+    }
+
+    fn schema() -> Json {
+        BOUND_SECTION.schema()
+    }
+}
+
+impl Value for RawNumberBound {
+    fn read(node: Node<'_>, out: &mut Findings) -> Option<Self> {
+        let mut table = Table::open(&NUMBER_SECTION, node, out)?;
+        let rate = rate(&mut table);
+        let calls = table.optional(&CALLS).map(|at| at.value.0);
         table.finish();
         Some(Self(Bound { calls, rate }))
     }
 
     fn schema() -> Json {
-        BOUND_SECTION.schema()
+        NUMBER_SECTION.schema()
     }
 }
 
@@ -216,12 +265,13 @@ impl Text for Barred {
 }
 
 /// The keys by which limits are written again: `per_second` and the rest of a bound.
-pub(crate) fn bound_entries(bound: Bound) -> Vec<(&'static str, String)> {
+fn bound_entries(bound: Bound, minutes: Option<u32>) -> Vec<(&'static str, String)> {
     let calls = bound.calls.map(|calls| (CALLS.name, calls.to_string()));
     let rate = bound.rate.into_iter().flat_map(|rate| {
         [(PER_SECOND.name, rate.to_string()), (BURST.name, rate.burst.to_string())]
     });
-    calls.into_iter().chain(rate).collect()
+    let minutes = minutes.map(|minutes| (MINUTES.name, minutes.to_string()));
+    calls.into_iter().chain(rate).chain(minutes).collect()
 }
 
 /// `limits` as TOML; none when there are none.
@@ -231,10 +281,17 @@ pub(crate) fn limits_toml(limits: &Limits) -> Option<String> {
             entries.into_iter().map(|(key, value)| format!("{key} = {value}")).collect();
         format!("{{ {} }}", entries.join(", "))
     };
-    let mut entries = bound_entries(Bound { calls: None, ..limits.all });
-    let parts = [(&MADE, limits.made), (&RECEIVED, limits.received), (&NUMBER, limits.number)];
-    for (key, bound) in parts.into_iter().filter(|(_, bound)| !bound.is_open()) {
-        entries.push((key.name, table(bound_entries(bound))));
+    let minutes = limits.minutes;
+    let mut entries = bound_entries(Bound { calls: None, ..limits.all }, minutes.all);
+    for (key, bound, minutes) in [
+        (MADE.name, limits.made, minutes.made),
+        (RECEIVED.name, limits.received, minutes.received),
+        (NUMBER.name, limits.number, None),
+    ] {
+        let of_bound = bound_entries(bound, minutes);
+        if !of_bound.is_empty() {
+            entries.push((key, table(of_bound)));
+        }
     }
     (!entries.is_empty()).then(|| table(entries))
 }

@@ -6,7 +6,8 @@ use crate::fault::Findings;
 use crate::key::{Key, Section};
 use crate::model::{Key as KeySource, LogFormat, LogLevel};
 use crate::read::{Node, Table, Text, Value};
-use crate::section::limits::MediaTimeout;
+use crate::section::access::RawSecret;
+use crate::section::media_timeout::MediaTimeout;
 use crate::source::{At, Span};
 use crate::text::address::{ListenAddress, ServerAddress, UnicastIp};
 use crate::text::file::FilePath;
@@ -48,10 +49,25 @@ pub(crate) static WATCH: Key<bool> = Key::default(
     "Reload when this file, the tenants' directory or a file that is named changes.",
 );
 
+pub(crate) static EMERGENCY_WEBHOOK: Key<RawSecret> = Key::optional(
+    "emergency_webhook",
+    "Where each call for help is told at once: the URL, http or https, of a POST with a JSON object. As such URLs often hold a secret, it is kept like one: a string, { file = \"…\" } or { env = \"…\" }.",
+);
+
 pub(crate) static GATEWAY: Section = Section {
     title: "[gateway]",
     doc: "The node itself.",
-    keys: &[&NODE, &FQDN, &STATE, &TENANTS, &DRAIN, &UPGRADE_DRAIN, &MEDIA_TIMEOUT, &WATCH],
+    keys: &[
+        &NODE,
+        &FQDN,
+        &STATE,
+        &TENANTS,
+        &DRAIN,
+        &UPGRADE_DRAIN,
+        &MEDIA_TIMEOUT,
+        &WATCH,
+        &EMERGENCY_WEBHOOK,
+    ],
     named: None,
 };
 
@@ -131,6 +147,7 @@ pub(crate) struct RawGateway {
     pub(crate) upgrade_drain: Patience,
     pub(crate) media_timeout: Option<MediaTimeout>,
     pub(crate) watch: bool,
+    pub(crate) emergency_webhook: Option<At<RawSecret>>,
     pub(crate) span: Span,
 }
 
@@ -179,6 +196,7 @@ impl Value for RawGateway {
             upgrade_drain: table.value(&UPGRADE_DRAIN).value,
             media_timeout: table.optional(&MEDIA_TIMEOUT).map(|at| at.value),
             watch: table.value(&WATCH).value,
+            emergency_webhook: table.optional(&EMERGENCY_WEBHOOK),
             span: node.span,
         };
         table.finish();

@@ -11,11 +11,13 @@ pub(crate) mod emergency;
 pub(crate) mod failover;
 pub(crate) mod gateway;
 pub(crate) mod header;
-pub(crate) mod limits;
 pub(crate) mod media;
+pub(crate) mod media_timeout;
 pub(crate) mod numbers;
 pub(crate) mod profile;
 pub(crate) mod realm;
+pub(crate) mod registrar;
+pub(crate) mod reliable;
 pub(crate) mod root;
 pub(crate) mod secret;
 pub(crate) mod tenant;
@@ -42,9 +44,11 @@ pub(crate) static ALL: &[&Section] = &[
     &access::LOGIN,
     &access::CLAIM,
     &access::REGISTER_SECTION,
+    &registrar::REGISTRAR_SECTION,
     &tenant::TENANT,
     &emergency::SITE,
     &admission::LIMITS_SECTION,
     &admission::BOUND_SECTION,
+    &admission::NUMBER_SECTION,
     &numbers::NUMBERS,
 ];

@@ -8,11 +8,12 @@ use crate::fault::Findings;
 use crate::key::{Key, Section};
 use crate::model::{
     CalledFrom, CallerId, CallerIdOut, Codec, DisplayName, Diversion, EarlyMedia, Location,
-    NumberForm, Redirects, Refer, Srtp,
+    NumberForm, Redirects, Refer, ReliableProvisional, Srtp,
 };
 use crate::read::{Bad, Choice, Node, Table, Text, Value};
 use crate::section::failover::{PeerInterval, StatusMap};
 use crate::section::header::Rules;
+use crate::section::reliable::RELIABLE_PROVISIONAL;
 use crate::section::trunk;
 use crate::source::{At, Span};
 use crate::text::name::Name;
@@ -110,6 +111,7 @@ pub(crate) static PROFILE: Section = Section {
         &HEADERS_FROM,
         &CODECS,
         &REDIRECTS,
+        &RELIABLE_PROVISIONAL,
         &MAX_MESSAGE,
         &trunk::OPTIONS_INTERVAL,
         &trunk::STATUS_MAP,
@@ -146,6 +148,7 @@ pub(crate) struct RawRules {
     pub(crate) headers_from: Option<Rules>,
     pub(crate) codecs: Option<Codecs>,
     pub(crate) redirects: Option<Redirects>,
+    pub(crate) reliable_provisional: Option<ReliableProvisional>,
     pub(crate) max_message: Option<Int<512, 65000>>,
     pub(crate) options_interval: Option<PeerInterval>,
     pub(crate) status_map: Option<StatusMap>,
@@ -198,6 +201,7 @@ impl RawRules {
             headers_from: table.plain(&HEADERS_FROM),
             codecs: table.plain(&CODECS),
             redirects: table.plain(&REDIRECTS),
+            reliable_provisional: table.plain(&RELIABLE_PROVISIONAL),
             max_message: table.plain(&MAX_MESSAGE),
             options_interval: table.plain(&trunk::OPTIONS_INTERVAL),
             status_map: table.plain(&trunk::STATUS_MAP),
@@ -228,6 +232,7 @@ impl RawRules {
             headers_from: first(&self.headers_from, &base.headers_from),
             codecs: first(&self.codecs, &base.codecs),
             redirects: first(&self.redirects, &base.redirects),
+            reliable_provisional: first(&self.reliable_provisional, &base.reliable_provisional),
             max_message: first(&self.max_message, &base.max_message),
             options_interval: first(&self.options_interval, &base.options_interval),
             status_map: first(&self.status_map, &base.status_map),

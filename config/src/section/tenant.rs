@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::country::Country;
 use crate::fault::Findings;
-use crate::key::{Key, Later, Section};
+use crate::key::{Key, Section};
 use crate::model::ForeignCaller;
 use crate::numbers::Number;
 use crate::read::{Node, Table, Value};
@@ -56,7 +56,6 @@ pub(crate) static MAX_DURATION: Key<Patience> = Key::computed(
     "unlimited",
     "The longest call, from its answer; where several hold, the shortest.",
 );
-static TIMEZONE: Key<Later> = Key::later("timezone", "The tenant's time zone.");
 
 pub(crate) static TENANT: Section = Section {
     title: "[tenant]",
@@ -73,6 +72,7 @@ pub(crate) static TENANT: Section = Section {
         &COUNTRY,
         &admission::MAX_CALLS,
         &admission::LIMITS,
+        &admission::TIMEZONE,
         &admission::BARRED,
         &admission::UNBARRED,
         &emergency::TRUNKS,
@@ -81,7 +81,6 @@ pub(crate) static TENANT: Section = Section {
         &MAX_DURATION,
         &callers::MAIN_NUMBER,
         &callers::FOREIGN_CALLER,
-        &TIMEZONE,
     ],
     named: None,
 };

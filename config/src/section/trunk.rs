@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use crate::country::Country;
 use crate::fault::Findings;
-use crate::key::{Key, Later, Section};
+use crate::key::{Key, Section};
 use crate::model::{CallerId, Diversion, EarlyMedia, ForeignCaller, Location, Peer, Refer, Srtp};
 use crate::numbers::Number;
 use crate::read::{Node, Table, Value};
@@ -14,11 +14,13 @@ use crate::section::callers;
 use crate::section::failover::{LimitStatus, PeerInterval, StatusMap};
 use crate::section::numbers::{Numbered, NumbersEntry};
 use crate::section::profile::{self, RawRules};
+use crate::section::registrar;
+use crate::section::reliable::RELIABLE_PROVISIONAL;
 use crate::source::{At, Span};
 use crate::text::address::{MediaNetwork, Network};
 use crate::text::file::FilePath;
 use crate::text::name::{Name, UriHost};
-use crate::text::scalar::{NumberPrefix, Patience, TrunkGroup};
+use crate::text::scalar::{Int, NumberPrefix, Patience, TrunkGroup};
 
 pub(crate) static NAME: Key<Name> = Key::required(
     "name",
@@ -38,7 +40,7 @@ pub(crate) static PROFILE: Key<Name> = Key::default(
 );
 pub(crate) static PEERS: Key<Vec<At<PeerEntry>>> = Key::required(
     "peers",
-    "Where calls go, in order of preference, such as \"udp:192.0.2.50:5060\"; a host name without port is located by RFC 3263.",
+    "Where calls go, in order of preference, such as \"udp:192.0.2.50:5060\"; a host name without port is located by RFC 3263; \"registered\": where it has registered with the gateway from (`registrar`).",
 );
 pub(crate) static NETWORKS: Key<Vec<At<Network>>> = Key::computed(
     "networks",
@@ -154,6 +156,7 @@ pub(crate) static TRUNK: Section = Section {
         &profile::HEADERS_FROM,
         &profile::CODECS,
         &profile::REDIRECTS,
+        &RELIABLE_PROVISIONAL,
         &profile::MAX_MESSAGE,
         &NUMBERS,
         &callers::MAIN_NUMBER,
@@ -162,6 +165,7 @@ pub(crate) static TRUNK: Section = Section {
         &INBOUND_TRUNKS,
         &admission::MAX_CALLS,
         &admission::LIMITS,
+        &admission::TIMEZONE,
         &LIMIT_STATUS,
         &admission::BARRED,
         &admission::UNBARRED,
@@ -172,6 +176,7 @@ pub(crate) static TRUNK: Section = Section {
         &CREDENTIALS,
         &REGISTER,
         &AUTHENTICATE,
+        &registrar::REGISTRAR,
     ],
     named: None,
 };
@@ -190,8 +195,12 @@ pub(crate) static MATCH_SECTION: Section = Section {
     named: None,
 };
 
-static URI: Key<Peer> = Key::required("uri", "The peer, such as \"udp:192.0.2.50:5060\".");
-static WEIGHT: Key<Later> = Key::later("weight", "Share of the calls.");
+pub(crate) static URI: Key<Peer> =
+    Key::required("uri", "The peer, such as \"udp:192.0.2.50:5060\".");
+pub(crate) static WEIGHT: Key<Int<1, 1000>> = Key::optional(
+    "weight",
+    "Its share of the calls among the peers beside it that have one: of two with 3 and 1, the first gets three of four. The others are tried when it fails.",
+);
 
 static PEER_SECTION: Section =
     Section { title: "peer", doc: "A peer with options.", keys: &[&URI, &WEIGHT], named: None };
@@ -312,8 +321,9 @@ impl Value for PeerEntry {
         }
         let mut table = Table::open(&PEER_SECTION, node, out)?;
         let peer = table.required(&URI);
+        let weight = table.optional(&WEIGHT).and_then(|at| u16::try_from(at.value.0).ok());
         table.finish();
-        peer.map(|at| Self(at.value))
+        peer.map(|at| Self(Peer { weight, ..at.value }))
     }
 
     fn schema() -> Json {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use serde_json::{Value as Json, json};
 
-use crate::model::{Host, Listener, Peer, Transport};
+use crate::model::{Host, Listener, Peer, REGISTERED, Transport};
 use crate::read::{Bad, Choice, Text, nearest};
 use crate::text::name::HostName;
 
@@ -102,6 +102,10 @@ impl Text for Peer {
     const WHAT: &'static str = "a peer";
 
     fn parse(text: &str) -> Result<Self, Bad> {
+        if text == REGISTERED {
+            let host = Host::Registered;
+            return Ok(Self { transport: Transport::Udp, host, port: None, weight: None });
+        }
         let (transport, rest) = split_transport(text, "udp:192.0.2.1:5060")?;
         let (host, port) = split_port(rest)?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -109,11 +113,11 @@ impl Text for Peer {
             Ok(_) => Host::Ip(UnicastIp::parse(bare)?.0),
             Err(_) => Host::Name(HostName::parse(host)?.0),
         };
-        Ok(Self { transport, host, port })
+        Ok(Self { transport, host, port, weight: None })
     }
 
     fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^(udp|tcp|tls):" })
+        json!({ "type": "string", "pattern": "^(udp|tcp|tls):|^registered$" })
     }
 }
 

@@ -3,4 +3,6 @@
 pub(crate) mod address;
 pub(crate) mod file;
 pub(crate) mod name;
+pub(crate) mod pattern;
 pub(crate) mod scalar;
+pub(crate) mod timezone;

@@ -36,7 +36,7 @@ fn a_password_may_stand_here_in_a_file_or_in_the_environment() {
     };
     mode(0o600);
     let faults = scratch.load("short.toml").unwrap_err().to_string();
-    assert!(faults.contains("cannot be a password"), "a key has many lines: {faults}");
+    assert!(faults.contains("cannot be a secret"), "a key has many lines: {faults}");
     scratch.edit("short.toml", "{ env = \"TRUNKGATE_TLS_KEY\" }", "{ file = \"word\" }");
     let loaded = scratch.load("short.toml").unwrap();
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
@@ -55,13 +55,13 @@ fn what_is_wrong_is_told_without_the_password() {
         ("credentials = { username = \"u\", realm = \"r\" }", "`password` is missing"),
         (
             "credentials = { username = \"u\", password = \"s3cret\\n\", realm = \"r\" }",
-            "cannot be a password",
+            "cannot be a secret",
         ),
         (
             "credentials = { username = \"u\", password = \"\", realm = \"r\" }",
-            "cannot be a password",
+            "cannot be a secret",
         ),
-        ("credentials = { username = \"u\", password = 5, realm = \"r\" }", "must be a password"),
+        ("credentials = { username = \"u\", password = 5, realm = \"r\" }", "must be a secret"),
         (
             "credentials = { username = \"u\\\"\", password = \"s3cret\", realm = \"r\" }",
             "between quotes",

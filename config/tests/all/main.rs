@@ -16,6 +16,7 @@ mod files;
 mod good;
 mod hostile;
 mod profiles;
+mod registrar;
 mod schema;
 mod scratch;
 mod sounds;

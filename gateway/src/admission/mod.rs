@@ -2,19 +2,23 @@
 //! way it goes, and the number. A call for help counts as well, and is never one too many.
 //!
 //! Ends are counted by name, so that a limit holds across configurations: a call that began under a former one still takes
-//! its place. How fast calls came is not kept across a restart: after one, a burst may come again.
+//! its place. How fast calls came is not kept across a restart: after one, a burst may come again. How long they lasted today
+//! is kept ([`Spent`]).
 
+mod minutes;
 mod pace;
 mod usage;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use config::Limits;
 
+pub use self::minutes::Spent;
 use self::usage::{Reached, Usage};
 use crate::failure::Cause;
+use crate::handover::note::Load;
 use crate::routing::{End, Routes};
 
 /// How many calls each tenant and trunk has, and whether new ones are taken at all. As large as the configuration, and the
@@ -22,8 +26,10 @@ use crate::routing::{End, Routes};
 #[derive(Debug, Default)]
 pub struct Admission {
     usage: HashMap<Who, Usage>,
-    /// Calls of tenants in another process of an upgrade.
-    elsewhere: HashMap<String, u32>,
+    /// Calls in another process of an upgrade, made and received.
+    elsewhere: HashMap<Who, [u32; 2]>,
+    /// What the wall clock, in milliseconds since 1970, shows at that time.
+    clock: Option<(Instant, u64)>,
     draining: bool,
 }
 
@@ -63,6 +69,8 @@ pub struct Permit {
     who: Who,
     way: Way,
     number: Option<Box<str>>,
+    /// When its call was answered, in milliseconds since 1970.
+    answered: Option<u64>,
 }
 
 /// The permits of a call.
@@ -74,6 +82,10 @@ pub struct Permits {
     pub callee: Option<Permit>,
     /// Of who is asked to take a side's place.
     pub target: Option<Permit>,
+    /// Of the trunk that asked for it: it makes that call.
+    pub referrer: Option<Permit>,
+    /// The same once the target is there: of who has put the caller, and the callee, into their places.
+    pub referred: [Option<Permit>; 2],
 }
 
 /// Where a call gets permits for further hops.
@@ -107,19 +119,23 @@ impl Admission {
             return Ok(());
         }
         let who = Who::of(routes, asked.end);
-        let elsewhere = match &who {
-            Who::Tenant(name) => self.elsewhere.get(&**name).copied().unwrap_or(0),
-            Who::Trunk(_) => 0,
-        };
+        let elsewhere = self.elsewhere.get(&who).copied().unwrap_or_default();
         let idle = Usage::default();
         let usage = self.usage.get(&who).unwrap_or(&idle);
         let limits = limits(routes, asked.end);
         let fits = usage.fits(limits, asked.way, asked.number, elsewhere, now);
+        let wall = self.wall(now);
+        let fits =
+            fits.and_then(|()| match usage.minutes.let_one(limits.minutes, asked.way, wall) {
+                true => Ok(()),
+                false => Err(Reached::Minutes),
+            });
         fits.map_err(|reached| match (reached, asked.end) {
             (Reached::Calls, End::Tenant(_)) => Cause::TenantFull,
             (Reached::Calls, End::Trunk(_)) => Cause::TrunkFull,
             (Reached::CallsOfNumber, _) => Cause::NumberFull,
             (Reached::Rate, _) => Cause::TooFast,
+            (Reached::Minutes, _) => Cause::MinutesSpent,
         })
     }
 
@@ -138,54 +154,147 @@ impl Admission {
             return Ok(self.readmit(routes, asked, now));
         }
         let (permit, limits) = permit(routes, asked);
+        let wall = self.wall(now);
         let usage = self.usage.entry(permit.who.clone()).or_default();
+        usage.minutes.live_by(&limits.timezone, wall);
         usage.begin(limits, permit.way, permit.number.as_deref(), now);
         Ok(permit)
     }
 
     /// Counts a call that another process admitted, or that takes nobody's turn, whatever the limits are now.
     pub fn readmit(&mut self, routes: &Routes, asked: Request<'_>, now: Instant) -> Permit {
-        let (permit, _) = permit(routes, asked);
+        let (permit, limits) = permit(routes, asked);
+        let wall = self.wall(now);
         let usage = self.usage.entry(permit.who.clone()).or_default();
+        usage.minutes.live_by(&limits.timezone, wall);
         usage.add(permit.way, permit.number.as_deref(), now);
         permit
     }
 
-    /// Takes a permit back when its call is over.
-    pub fn release(&mut self, permit: Permit) {
+    /// The call of these permits was answered, if they do not say so yet.
+    pub fn answered(&mut self, permits: &mut Permits, mut at: impl FnMut() -> SystemTime) {
+        let sides = [&mut permits.caller, &mut permits.callee].into_iter().flatten();
+        for permit in sides.filter(|permit| permit.answered.is_none()) {
+            let at = millis(at());
+            self.begin_minutes(permit, at);
+        }
+    }
+
+    fn begin_minutes(&mut self, permit: &mut Permit, at: u64) {
         if let Some(usage) = self.usage.get_mut(&permit.who) {
+            permit.answered = Some(at);
+            usage.minutes.begin(permit.way, at);
+        }
+    }
+
+    /// Takes a permit back when its call is over.
+    pub fn release(&mut self, permit: Permit, now: Instant) {
+        let wall = self.wall(now);
+        self.take_out(Some(&permit));
+        if let Some(usage) = self.usage.get_mut(&permit.who) {
+            permit.answered.iter().for_each(|at| usage.minutes.end(permit.way, *at, wall));
+        }
+    }
+
+    fn take_out(&mut self, permit: Option<&Permit>) {
+        if let Some((permit, usage)) =
+            permit.and_then(|it| Some((it, self.usage.get_mut(&it.who)?)))
+        {
             usage.end(permit.way, permit.number.as_deref());
         }
     }
 
+    fn put_back(&mut self, permit: Option<&Permit>, now: Instant) {
+        if let Some(permit) = permit {
+            let usage = self.usage.entry(permit.who.clone()).or_default();
+            usage.add(permit.way, permit.number.as_deref(), now);
+        }
+    }
+
     /// Takes back what a call holds.
-    pub fn release_all(&mut self, permits: Permits) {
-        let Permits { caller, callee, target } = permits;
-        [caller, callee, target].into_iter().flatten().for_each(|permit| self.release(permit));
+    pub fn release_all(&mut self, permits: Permits, now: Instant) {
+        let Permits { caller, callee, target, referrer, referred: [first, second] } = permits;
+        let held = [caller, callee, target, referrer, first, second];
+        held.into_iter().flatten().for_each(|permit| self.release(permit, now));
     }
 
-    /// Another configuration is in force: ends that it does not have, and that have no calls, are forgotten.
-    pub fn forget_idle(&mut self, now: Instant) {
-        self.usage.retain(|_, usage| !usage.is_idle(now));
+    /// What the clock on the wall shows now.
+    pub fn set_clock(&mut self, now: Instant, wall: SystemTime) {
+        self.clock = Some((now, millis(wall)));
     }
 
-    /// Another process of an upgrade has so many calls, by the names of tenants.
-    pub fn set_elsewhere(&mut self, calls: HashMap<String, u32>) {
-        self.elsewhere = calls;
+    /// How long the calls of ends with bounds have lasted today, those that go on aside.
+    pub fn spent(&self, routes: &Routes) -> Vec<Spent> {
+        let ends = routes.ends().filter(|end| !limits(routes, *end).minutes.is_open());
+        let spent = ends.filter_map(|end| {
+            let who = Who::of(routes, end);
+            self.usage.get(&who)?.minutes.spent(|| who.key())
+        });
+        spent.collect()
     }
 
-    /// How many calls each tenant has, here and elsewhere, by name.
-    pub fn by_tenant(&self) -> Vec<(String, u32)> {
-        let mut all = self.elsewhere.clone();
-        for (who, usage) in &self.usage {
-            if let Who::Tenant(name) = who
-                && usage.all() > 0
-            {
-                *all.entry(name.to_string()).or_default() += usage.all();
+    /// What all other processes have kept of that.
+    pub fn learn_spent(&mut self, routes: &Routes, spent: &[Spent], now: Instant) {
+        let wall = self.wall(now);
+        let mut by_end: HashMap<&str, Vec<&Spent>> = HashMap::new();
+        spent.iter().for_each(|spent| by_end.entry(&spent.end).or_default().push(spent));
+        for end in routes.ends() {
+            let who = Who::of(routes, end);
+            if let Some(of_end) = by_end.get(&*who.key()) {
+                let usage = self.usage.entry(who).or_default();
+                usage.minutes.live_by(&limits(routes, end).timezone, wall);
+                usage.minutes.learn(of_end.iter().copied(), wall);
             }
         }
-        let mut all: Vec<_> = all.into_iter().collect();
-        all.sort();
+    }
+
+    fn wall(&self, now: Instant) -> u64 {
+        self.clock.map_or(0, |(then, wall)| {
+            let since = now.saturating_duration_since(then).as_millis();
+            wall.saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
+        })
+    }
+
+    /// Another configuration is in force: days begin as it says; ends that it does not have, and that have no calls, are
+    /// forgotten.
+    pub fn reload(&mut self, routes: &Routes, now: Instant) {
+        let wall = self.wall(now);
+        for end in routes.ends() {
+            if let Some(usage) = self.usage.get_mut(&Who::of(routes, end)) {
+                usage.minutes.live_by(&limits(routes, end).timezone, wall);
+            }
+        }
+        self.usage.retain(|_, usage| !usage.is_idle(now, wall));
+    }
+
+    /// Another process of an upgrade has so many calls, beside what it told before or in place of that.
+    pub fn set_elsewhere(&mut self, ends: Vec<Load>, beside: bool) {
+        if !beside {
+            self.elsewhere.clear();
+        }
+        self.elsewhere.extend(ends.into_iter().map(|Load { trunk, name, calls }| {
+            let who = if trunk { Who::Trunk(name.into()) } else { Who::Tenant(name.into()) };
+            (who, calls)
+        }));
+    }
+
+    /// How many calls each end has, here and elsewhere: tenants first, by name.
+    pub fn by_end(&self) -> Vec<Load> {
+        let mut all = self.elsewhere.clone();
+        for (who, usage) in self.usage.iter().filter(|(_, usage)| usage.all() > 0) {
+            let calls = all.entry(who.clone()).or_default();
+            for (sum, here) in calls.iter_mut().zip(usage.calls()) {
+                *sum = sum.saturating_add(here);
+            }
+        }
+        let mut all: Vec<_> = all
+            .into_iter()
+            .map(|(who, calls)| match who {
+                Who::Tenant(name) => Load { trunk: false, name: name.to_string(), calls },
+                Who::Trunk(name) => Load { trunk: true, name: name.to_string(), calls },
+            })
+            .collect();
+        all.sort_by(|a, b| (a.trunk, &a.name).cmp(&(b.trunk, &b.name)));
         all
     }
 
@@ -219,14 +328,14 @@ impl PermitBook<'_> {
             return Ok(());
         }
         if let Some(permit) = self.held.callee.take() {
-            self.admission.release(permit);
+            self.admission.release(permit, now);
         }
         self.held.callee = Some(self.admission.admit(routes, asked, now)?);
         Ok(())
     }
 
-    /// Gets a permit for who is asked to take a side's place. None is needed at an end that is in the call already: it has
-    /// one call before and after.
+    /// Gets a permit for who is asked to take a side's place. None is needed at the end whose place that is: it has one call
+    /// before and after.
     ///
     /// # Errors
     /// The bound that is reached; no permit for a target is held then.
@@ -234,32 +343,65 @@ impl PermitBook<'_> {
         &mut self,
         routes: &Routes,
         asked: Request<'_>,
+        caller_side: bool,
         now: Instant,
     ) -> Result<(), Cause> {
         let who = Who::of(routes, asked.end);
         if self.held.target.as_ref().is_some_and(|permit| permit.who == who) {
             return Ok(());
         }
-        self.give_up_target();
-        let held = [&self.held.caller, &self.held.callee];
-        if held.into_iter().flatten().all(|permit| permit.who != who) {
+        self.give_up_target(now);
+        let replaced = if caller_side { &self.held.caller } else { &self.held.callee };
+        if replaced.as_ref().is_none_or(|permit| permit.who != who) {
             self.held.target = Some(self.admission.admit(routes, asked, now)?);
         }
         Ok(())
     }
 
-    /// The target has taken its place, and whoever had it, with that side's permit, is gone.
-    pub fn settle(&mut self, caller_side: bool) {
-        let Some(permit) = self.held.target.take() else { return };
+    /// Gets a permit for the call that the trunk on a side makes by asking somebody to take its place. That side's own call
+    /// is not in the way of it, since it will be over.
+    ///
+    /// # Errors
+    /// The bound that is reached; no permit for it is held then.
+    pub fn for_referrer(
+        &mut self,
+        routes: &Routes,
+        asked: Request<'_>,
+        caller_side: bool,
+        now: Instant,
+    ) -> Result<(), Cause> {
+        let own = if caller_side { &self.held.caller } else { &self.held.callee };
+        let own = own.as_ref().filter(|own| own.who == Who::of(routes, asked.end));
+        self.admission.take_out(own);
+        let permit = self.admission.admit(routes, asked, now);
+        self.admission.put_back(own, now);
+        if let Some(before) = self.held.referrer.replace(permit?) {
+            self.admission.release(before, now);
+        }
+        Ok(())
+    }
+
+    /// Somebody has taken a side's place, and whoever had it, with that side's permits, is gone.
+    pub fn settle(&mut self, caller_side: bool, now: Instant) {
+        let wall = self.admission.wall(now);
+        let mut referrer = self.held.referrer.take();
+        referrer.iter_mut().for_each(|permit| self.admission.begin_minutes(permit, wall));
+        let referred = &mut self.held.referred[usize::from(!caller_side)];
+        if let Some(before) = std::mem::replace(referred, referrer) {
+            self.admission.release(before, now);
+        }
+        let Some(mut permit) = self.held.target.take() else { return };
+        // It has not been there before.
+        self.admission.begin_minutes(&mut permit, wall);
         let side = if caller_side { &mut self.held.caller } else { &mut self.held.callee };
         if let Some(before) = side.replace(permit) {
-            self.admission.release(before);
+            self.admission.release(before, now);
         }
     }
 
-    fn give_up_target(&mut self) {
+    fn give_up_target(&mut self, now: Instant) {
         if let Some(permit) = self.held.target.take() {
-            self.admission.release(permit);
+            self.admission.release(permit, now);
         }
     }
 }
@@ -272,13 +414,21 @@ impl Who {
             End::Trunk(_) => Self::Trunk(name),
         }
     }
+
+    /// As it is called in what is kept.
+    fn key(&self) -> String {
+        match self {
+            Self::Tenant(name) => format!("tenant {name}"),
+            Self::Trunk(name) => format!("trunk {name}"),
+        }
+    }
 }
 
 /// A permit, not counted yet. Its number stands there only where that counts.
 fn permit<'r>(routes: &'r Routes, asked: Request<'_>) -> (Permit, &'r Limits) {
     let limits = limits(routes, asked.end);
     let number = asked.number.filter(|_| !limits.number.is_open()).map(Into::into);
-    (Permit { who: Who::of(routes, asked.end), way: asked.way, number }, limits)
+    (Permit { who: Who::of(routes, asked.end), way: asked.way, number, answered: None }, limits)
 }
 
 fn limits(routes: &Routes, end: End) -> &Limits {
@@ -287,6 +437,11 @@ fn limits(routes: &Routes, end: End) -> &Limits {
         End::Tenant(id) => &config.tenants[id.0].limits,
         End::Trunk(id) => &config.trunks[id.0].limits,
     }
+}
+
+fn millis(wall: SystemTime) -> u64 {
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Instant;
 use config::{Bound, Limits};
 
 use super::Way;
+use super::minutes::Minutes;
 use super::pace::Pace;
 
 /// Which bound is reached.
@@ -14,6 +15,7 @@ pub(super) enum Reached {
     Calls,
     CallsOfNumber,
     Rate,
+    Minutes,
 }
 
 /// Of one tenant or trunk.
@@ -24,6 +26,8 @@ pub(super) struct Usage {
     /// Of all calls, and each way.
     all: Pace,
     paces: [Pace; 2],
+    /// How long they lasted.
+    pub(super) minutes: Minutes,
     /// Kept only where numbers have bounds.
     numbers: HashMap<Box<str>, OfNumber>,
     /// How many of these there may be before the quiet ones are forgotten.
@@ -38,18 +42,18 @@ struct OfNumber {
 }
 
 impl Usage {
-    /// Whether one more call fits, beside so many in another process.
+    /// Whether one more call fits, beside so many made and received in another process.
     pub(super) fn fits(
         &self,
         limits: &Limits,
         way: Way,
         number: Option<&str>,
-        elsewhere: u32,
+        elsewhere: [u32; 2],
         now: Instant,
     ) -> Result<(), Reached> {
         let bound = way.bound(limits);
-        let calls =
-            [(self.all().saturating_add(elsewhere), limits.all), (self.calls[way.at()], bound)];
+        let calls = [0, 1].map(|at| self.calls[at].saturating_add(elsewhere[at]));
+        let calls = [(calls[0].saturating_add(calls[1]), limits.all), (calls[way.at()], bound)];
         if calls.into_iter().any(|(calls, bound)| calls >= bound.calls.unwrap_or(u32::MAX)) {
             return Err(Reached::Calls);
         }
@@ -105,13 +109,19 @@ impl Usage {
         self.numbers.len()
     }
 
+    /// Calls made, calls received.
+    pub(super) const fn calls(&self) -> [u32; 2] {
+        self.calls
+    }
+
     pub(super) fn all(&self) -> u32 {
         self.calls[0].saturating_add(self.calls[1])
     }
 
     /// Whether forgetting it changes nothing.
-    pub(super) fn is_idle(&self, now: Instant) -> bool {
+    pub(super) fn is_idle(&self, now: Instant, wall: u64) -> bool {
         self.all() == 0
+            && self.minutes.is_quiet(wall)
             && self.all.is_quiet(now)
             && self.paces.iter().all(|pace| pace.is_quiet(now))
             && self.numbers.values().all(|number| number.is_idle(now))
@@ -133,7 +143,7 @@ impl OfNumber {
 }
 
 impl Way {
-    const fn at(self) -> usize {
+    pub(super) const fn at(self) -> usize {
         match self {
             Self::Made => 0,
             Self::Received => 1,

@@ -6,8 +6,8 @@
 //! -------------------------------------------+---------------------+--------------------
 //! while its source is locked out             | LockedOut           | no
 //! no answer for our realm                    | Challenge           | no
-//! it cannot be read, or is for another URI   | Challenge Malformed | yes
-//! the nonce is not ours, or another trunk's  | Challenge Forged    | yes
+//! it cannot be read, or is for another URI   | Challenge Malformed | where the nonce was made for its address
+//! the nonce is not ours, or another trunk's  | Challenge Forged    | no
 //! unknown user or wrong password             | Challenge Wrong     | yes
 //! all right, but for the age of the nonce    | Challenge Stale     | no
 //! all right, but its count has come before   | Challenge Replayed  | no
@@ -39,8 +39,12 @@ use self::replay::Replays;
 /// Who asks to be let in.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
-    /// Name of the trunk.
-    pub trunk: &'a str,
+    /// How it is asked: 407 of a call, 401 of a REGISTER.
+    pub role: Role,
+    /// For what its nonces are made.
+    pub scope: &'a str,
+    /// By what it is locked out, together with its address.
+    pub name: &'a str,
     /// The address that it comes from.
     pub source: IpAddr,
     /// What has to be proven.
@@ -131,23 +135,26 @@ impl Gate {
         wall: SystemTime,
         now: Instant,
     ) -> Verdict {
-        if self.lockout.holds(claim.source, claim.trunk, now) {
+        if self.lockout.holds(claim.source, claim.name, now) {
             return Verdict::LockedOut;
         }
-        let answers = request.values(ROLE.answer()).take(MOST);
-        let answers: Vec<_> = answers.map(Authorization::parse).collect();
-        let ours = |answer: &&Option<Authorization>| {
-            answer.as_ref().is_none_or(|answer| answer.realm == claim.login.realm)
+        let Some(answer) = answer(request, claim.role, &claim.login.realm) else {
+            return Verdict::Challenge(None);
         };
-        let Some(answer) = answers.iter().find(ours) else { return Verdict::Challenge(None) };
         match self.flaw(claim, answer.as_ref(), request, wall) {
             None => {
-                self.lockout.forgive(claim.source, claim.trunk);
+                self.lockout.forgive(claim.source, claim.name);
                 Verdict::Proven
             }
             Some(flaw) => {
-                if flaw.is_guess() {
-                    self.lockout.note(claim.source, claim.trunk, now);
+                // Whoever answers a challenge that was made for its address alone has heard it.
+                let heard = |answer: &Authorization| {
+                    claim.role == Role::Server
+                        && self.has_made(answer, claim.scope, &claim.login.realm, wall)
+                };
+                let spoils = flaw == Flaw::Malformed && answer.as_ref().is_some_and(heard);
+                if flaw.is_guess() || spoils {
+                    self.lockout.note(claim.source, claim.name, now);
                 }
                 Verdict::Challenge(Some(flaw))
             }
@@ -167,7 +174,7 @@ impl Gate {
         };
         let Some(answer) = answer.filter(known) else { return Some(Flaw::Malformed) };
         let Some((_, count)) = answer.count else { return Some(Flaw::Malformed) };
-        let Some(made) = self.nonces.made(&answer.nonce, claim.trunk, realm) else {
+        let Some(made) = self.nonces.made(&answer.nonce, claim.scope, realm) else {
             return Some(Flaw::Forged);
         };
         // Both are looked at, whatever comes of the first.
@@ -182,30 +189,49 @@ impl Gate {
         (!self.replays.is_new(&answer.nonce, made, count, wall)).then_some(Flaw::Replayed)
     }
 
+    /// Whether we made the nonce of an answer for that scope, and it may still be used.
+    pub fn has_made(
+        &self,
+        answer: &Authorization,
+        scope: &str,
+        realm: &str,
+        wall: SystemTime,
+    ) -> bool {
+        let made = self.nonces.made(&answer.nonce, scope, realm);
+        made.is_some_and(|made| made <= wall + SLACK && wall <= made + LIFE)
+    }
+
     /// The values of our challenge, the strongest algorithm first.
     pub fn challenges(
         &self,
-        claim: Claim<'_>,
+        (role, scope, realm): (Role, &str, &str),
         flaw: Option<Flaw>,
         wall: SystemTime,
-        salt: [u8; 8],
+        salt: [u8; 4],
     ) -> Vec<Bytes> {
-        let nonce = self.nonces.make(claim.trunk, &claim.login.realm, wall, salt);
+        let nonce = self.nonces.make(scope, realm, wall, salt);
         let challenge = |algorithm| Challenge {
-            role: ROLE,
-            realm: claim.login.realm.clone().into(),
+            role,
+            realm: Bytes::copy_from_slice(realm.as_bytes()),
             nonce: nonce.clone(),
             opaque: None,
             algorithm,
             qop: true,
-            stale: matches!(flaw, Some(Flaw::Stale | Flaw::Replayed)),
+            stale: matches!(flaw, Some(Flaw::Forged | Flaw::Stale | Flaw::Replayed)),
         };
         OFFERED.into_iter().map(|algorithm| challenge(algorithm).write()).collect()
     }
 }
 
-/// The gateway stands before the phone system, as a proxy does: 407.
-pub const ROLE: Role = Role::Proxy;
+/// The answer in a request to a challenge of that realm; `Some(None)`: one that cannot be read.
+pub fn answer(request: &Message, role: Role, realm: &str) -> Option<Option<Authorization>> {
+    let answers = request.values(role.answer()).take(MOST).map(Authorization::parse);
+    let ours = |answer: &Option<Authorization>| {
+        answer.as_ref().is_none_or(|answer| answer.realm == realm.as_bytes())
+    };
+    answers.into_iter().find(ours)
+}
+
 const OFFERED: [Algorithm; 2] = [
     Algorithm { hash: Hash::Sha256, session: false },
     Algorithm { hash: Hash::Md5, session: false },

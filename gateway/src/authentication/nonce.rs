@@ -18,10 +18,10 @@ impl Nonces {
         Self(hmac::Key::new(hmac::HMAC_SHA256, &key))
     }
 
-    pub(super) fn make(&self, trunk: &str, realm: &str, wall: SystemTime, salt: [u8; 8]) -> Bytes {
+    pub(super) fn make(&self, trunk: &str, realm: &str, wall: SystemTime, salt: [u8; 4]) -> Bytes {
         let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let millis = u64::try_from(since.as_millis()).unwrap_or_default();
-        let head = [millis.to_be_bytes(), salt].concat();
+        let millis = u64::try_from(since.as_millis()).unwrap_or_default().to_be_bytes();
+        let head = [&millis[8 - TIME..], &salt].concat();
         let tag = self.tag(&head, trunk, realm);
         let bytes = head.iter().chain(&tag);
         bytes.map(|byte| format!("{byte:02x}")).collect::<String>().into()
@@ -34,7 +34,9 @@ impl Nonces {
         if !bool::from(self.tag(head, trunk, realm).ct_eq(tag)) {
             return None;
         }
-        let millis = u64::from_be_bytes(head[..8].try_into().ok()?);
+        let mut millis = [0; 8];
+        millis[8 - TIME..].copy_from_slice(&head[..TIME]);
+        let millis = u64::from_be_bytes(millis);
         UNIX_EPOCH.checked_add(Duration::from_millis(millis))
     }
 
@@ -74,9 +76,12 @@ fn bytes(hex: &[u8]) -> Option<[u8; HEAD + TAG]> {
     Some(bytes)
 }
 
-/// Milliseconds since 1970, and salt.
-const HEAD: usize = 16;
-const TAG: usize = 16;
+/// Milliseconds since 1970.
+const TIME: usize = 6;
+/// The time, and salt.
+const HEAD: usize = TIME + 4;
+/// Short, since a challenge must not be longer than a REGISTER; nobody guesses it while it lasts.
+const TAG: usize = 12;
 
 #[cfg(test)]
 mod tests {
@@ -86,18 +91,18 @@ mod tests {
     fn a_nonce_is_known_by_the_same_secret_for_the_same_trunk_and_realm() {
         let (ours, theirs) = (Nonces::new(&[1; 32]), Nonces::new(&[2; 32]));
         let wall = UNIX_EPOCH + Duration::from_millis(1_795_000_000_123);
-        let nonce = ours.make("a", "r", wall, [7; 8]);
+        let nonce = ours.make("a", "r", wall, [7; 4]);
         assert_eq!(Nonces::new(&[1; 32]).made(&nonce, "a", "r"), Some(wall));
         assert_eq!(ours.made(&nonce, "b", "r"), None);
         assert_eq!(ours.made(&nonce, "a", "s"), None);
         assert_eq!(theirs.made(&nonce, "a", "r"), None);
-        assert_ne!(nonce, ours.make("a", "r", wall, [8; 8]));
+        assert_ne!(nonce, ours.make("a", "r", wall, [8; 4]));
     }
 
     #[test]
     fn a_changed_nonce_is_not_known() {
         let nonces = Nonces::new(&[1; 32]);
-        let nonce = nonces.make("a", "r", UNIX_EPOCH, [7; 8]);
+        let nonce = nonces.make("a", "r", UNIX_EPOCH, [7; 4]);
         for at in 0..nonce.len() {
             let mut changed = nonce.to_vec();
             changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };

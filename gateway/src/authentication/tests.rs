@@ -7,6 +7,7 @@ use sip_stack::message::{Draft, HeaderId, Method};
 use super::*;
 
 const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+const ROLE: Role = Role::Proxy;
 const URI: &str = "sip:+442079460001@gw";
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,7 +42,7 @@ impl Bench {
     }
 
     fn claim(login: &Login) -> Claim<'_> {
-        Claim { trunk: "a", source: SOURCE, login }
+        Claim { role: ROLE, scope: "a", name: "a", source: SOURCE, login }
     }
 
     fn judge(&mut self, request: &Message) -> Verdict {
@@ -51,8 +52,8 @@ impl Bench {
 
     fn challenges(&mut self, flaw: Option<Flaw>) -> Vec<Challenge> {
         self.salt += 1;
-        let values =
-            self.gate.challenges(Self::claim(&self.login), flaw, self.wall, [self.salt; 8]);
+        let of = (ROLE, "a", self.login.realm.as_str());
+        let values = self.gate.challenges(of, flaw, self.wall, [self.salt; 4]);
         values.iter().map(|value| Challenge::parse(ROLE, value).unwrap()).collect()
     }
 
@@ -173,8 +174,8 @@ fn at_10_forged_nonces_and_replays_prove_nothing() {
     let mut forged = Session::new(challenge, "c".into());
     assert_eq!(bench.judge(&answer(&mut forged, "pbx", "word")), flawed(Flaw::Forged));
     // Of another trunk.
-    let other = Claim { trunk: "b", source: SOURCE, login: &bench.login };
-    let value = bench.gate.challenges(other, None, bench.wall, [1; 8]).swap_remove(0);
+    let other = (ROLE, "b", bench.login.realm.as_str());
+    let value = bench.gate.challenges(other, None, bench.wall, [1; 4]).swap_remove(0);
     let mut other = Session::new(Challenge::parse(ROLE, &value).unwrap(), "c".into());
     assert_eq!(bench.judge(&answer(&mut other, "pbx", "word")), flawed(Flaw::Forged));
 }

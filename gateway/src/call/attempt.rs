@@ -120,8 +120,8 @@ impl Call {
             self.next_address(cx);
         } else {
             self.searches += 1;
-            let destination = self.routes.destination(hop.place());
-            cx.out.push(Do::Locate { destination, search: self.searches });
+            let reach = self.routes.reach(hop.place());
+            cx.out.push(Do::Locate { reach, search: self.searches });
         }
     }
 
@@ -133,6 +133,7 @@ impl Call {
         }
         let Some(current) = &mut self.attempts.current else { return };
         match located {
+            Ok(found) if found.is_empty() => self.not_registered(cx),
             Ok(found) => current.rest.extend(found.into_iter().take(MOST_ADDRESSES)),
             Err(error) => {
                 let name = self.routes.place_name(current.hop.place());
@@ -226,9 +227,14 @@ impl Call {
         why: Rejection,
         cx: &mut Context<'_>,
     ) {
-        self.set_attempt(None);
+        let failed = self.set_attempt(None);
         let (cause, elsewhere) = match why {
-            Rejection::Response => (self.refusal(status, message), self.tries_elsewhere(status)),
+            Rejection::Response => {
+                // 420 is about 100rel, which not everybody has.
+                let demanded = failed.is_some_and(|at| self.legs[at].leg.identity().reliable);
+                let elsewhere = self.tries_elsewhere(status) || demanded && status == 420;
+                (self.refusal(status, message), elsewhere)
+            }
             Rejection::Timeout => (Cause::Silent, true),
             Rejection::Transport => (Cause::Unreachable, true),
             Rejection::Cancelled => (Cause::NoAnswer, false),

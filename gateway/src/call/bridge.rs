@@ -31,7 +31,7 @@ impl Call {
             LegEvent::Answer { sdp } => self.offer_answered(at, &sdp, cx),
             LegEvent::Refreshed { sdp } => self.refreshed(at, &sdp, cx),
             LegEvent::Offer { sdp, .. } => self.offered(at, sdp.as_ref(), cx),
-            LegEvent::OfferWithdrawn => self.offer_withdrawn(at),
+            LegEvent::OfferWithdrawn => self.offer_withdrawn(at, cx),
             LegEvent::OfferRefused { status } => self.offer_refused(at, status, cx),
             LegEvent::Request { server, message } if *message.method() == Method::Refer => {
                 self.refer(at, server, &message, cx);
@@ -95,11 +95,17 @@ impl Call {
         if told && self.exchange == Exchange::Idle && !self.media.agrees(CALLEE) {
             self.offer_again(CALLER, cx);
         }
+        if at == CALLER {
+            self.settle_amended(cx);
+        }
     }
 
     /// A peer offers a change. What concerns only our side of it is answered here; anything else is offered to the
     /// other side first.
     fn offered(&mut self, at: usize, sdp: Option<&Bytes>, cx: &mut Context<'_>) {
+        if self.phase == Phase::Trying {
+            return self.offered_early(at, sdp, cx);
+        }
         if self.exchange != Exchange::Idle {
             return self.refuse(at, 491, cx);
         }
@@ -150,6 +156,7 @@ impl Call {
             }
             (Exchange::Idle | Exchange::Resync(_), Ok(())) => self.apply(cx),
         }
+        self.settle_amended(cx);
     }
 
     /// The answer to a session refresh: the peer has another key or address, or other codecs. Offers that are under way
@@ -169,7 +176,7 @@ impl Call {
         }
     }
 
-    fn offer_withdrawn(&mut self, at: usize) {
+    fn offer_withdrawn(&mut self, at: usize, cx: &mut Context<'_>) {
         self.media.drop_offer(self.legs[at].side);
         self.exchange = match self.exchange {
             Exchange::For(leg) if leg == at => Exchange::Withdrawn(at),
@@ -180,6 +187,7 @@ impl Call {
             | Exchange::Resync(_)
             | Exchange::InAck(_)) => other,
         };
+        self.settle_amended(cx);
     }
 
     fn offer_refused(&mut self, at: usize, status: u16, cx: &mut Context<'_>) {
@@ -188,6 +196,7 @@ impl Call {
             Exchange::For(waiting) => self.refuse(waiting, status, cx),
             Exchange::Idle | Exchange::Withdrawn(_) | Exchange::Resync(_) | Exchange::InAck(_) => {}
         }
+        self.settle_amended(cx);
     }
 
     /// Tells a leg what stands now.
@@ -201,7 +210,7 @@ impl Call {
         self.on_leg(at, cx, |leg, now, out| leg.offer(offer, now, out));
     }
 
-    fn accept(&mut self, at: usize, cx: &mut Context<'_>) {
+    pub(super) fn accept(&mut self, at: usize, cx: &mut Context<'_>) {
         match self.media.answer(self.legs[at].side, cx.random) {
             Ok(sdp) => {
                 self.apply(cx);
@@ -227,6 +236,7 @@ impl Call {
             EndedBy::Remote => self.conclude(role, Cause::Normal, message, cx),
             EndedBy::Local => self.conclude("gateway", Cause::Normal, message, cx),
             EndedBy::NoAck => self.conclude("gateway", Cause::NotConfirmed, None, cx),
+            EndedBy::NoPrack => self.conclude("gateway", Cause::NotAcknowledged, None, cx),
             EndedBy::NoAnswer => self.conclude("gateway", Cause::BadOffer, None, cx),
             EndedBy::Gone | EndedBy::Expired => self.conclude("gateway", Cause::Lost, message, cx),
         }

@@ -36,6 +36,13 @@ pub(super) struct Parties {
 impl Call {
     /// Sends the INVITE of one attempt.
     pub(super) fn invite(&mut self, hop: Hop, address: Address, cx: &mut Context<'_>) {
+        let reached = match self.reached(hop, &address, cx) {
+            Ok(reached) => reached,
+            Err(cause) => {
+                self.attempts.last = cause;
+                return self.next_hop(cx);
+            }
+        };
         let Address { transport, addr: remote, name } = address;
         let profile = profile(&self.routes, hop, transport, remote.is_ipv6());
         let side = self.transfer.as_ref().map_or(CALLEE, |transfer| transfer.side);
@@ -58,7 +65,7 @@ impl Call {
             return;
         }
         self.attempts.made += 1;
-        let (parties, offer) = match &self.transfer {
+        let (mut parties, offer) = match &self.transfer {
             Some(transfer) => {
                 let parties = self.parties_of_transfer(transfer, hop, &profile);
                 (parties, self.media.offer_third(1 - side, cx.random))
@@ -76,6 +83,9 @@ impl Call {
                 (parties, self.media.offer(CALLEE, cx.random))
             }
         };
+        if let Some(reached) = &reached {
+            reached.address(&mut parties, &profile);
+        }
         let further = match &self.transfer {
             Some(_) => Further::default().headers(&profile.dialect),
             None => self.further.headers(&profile.dialect),
@@ -89,12 +99,16 @@ impl Call {
             sent_by: face.sent_by(),
             allow: profile.allow.into(),
             supported: profile.supported.into(),
+            // A call for help goes also where ringing is not acknowledged.
+            reliable: profile.wants_reliable() && !self.help,
             agent: AGENT.into(),
             local_id: face.local,
             session_expires: None,
         };
         let (call_id, local_tag) = (cx.identifiers)();
-        let target = Target { transport, local: face.local, remote, name: Some(name), flow: None };
+        let flow = reached.as_ref().and_then(|reached| reached.flow);
+        let name = Some(name).filter(|_| reached.is_none());
+        let target = Target { transport, local: face.local, remote, name, flow };
         let name = self.routes.place_name(hop.place());
         self.story.attempt(format!("{name} {remote}"), cx.wall);
         match &self.transfer {
@@ -141,7 +155,9 @@ impl Call {
             Some(transfer) => {
                 let help = help || self.asks_for_help(transfer);
                 let number = Some(transfer.asked_for());
-                cx.permits.for_target(&self.routes, Request { end, way, number, help }, cx.now)
+                let (asked, by_caller) =
+                    (Request { end, way, number, help }, transfer.side == CALLER);
+                cx.permits.for_target(&self.routes, asked, by_caller, cx.now)
             }
             None => {
                 let number = Some(self.called.as_str());
@@ -204,7 +220,7 @@ impl Call {
             }
         };
         let Some(port) = port else { return false };
-        let sources = port::sources(&self.routes, hop.end());
+        let sources = port::sources(&self.routes, hop.end(), remote.ip());
         let fits = |side: &MediaSide| {
             side.port == port && side.rules() == profile.media && side.sources == sources
         };

@@ -182,12 +182,16 @@ impl PortBook<'_> {
     }
 }
 
-/// The networks from which plain media of an end may come besides the signalled address.
-pub fn sources(routes: &Routes, end: End) -> Vec<IpNet> {
-    match end {
-        End::Tenant(_) => Vec::new(),
-        End::Trunk(trunk) => routes.config().trunks[trunk.0].media_networks.networks.clone(),
+/// The networks from which plain media of an end may come besides the signalled address. Where it has registered with us, the
+/// address that it signals from is one: the SDP of a peer behind a NAT names another.
+pub fn sources(routes: &Routes, end: End, peer: IpAddr) -> Vec<IpNet> {
+    let End::Trunk(trunk) = end else { return Vec::new() };
+    let allowed = &routes.config().trunks[trunk.0].media_networks;
+    let mut networks = allowed.networks.clone();
+    if allowed.signalled && routes.is_registered_at(Some(end), peer).is_some() {
+        networks.push(IpNet::from(peer));
     }
+    networks
 }
 
 fn pool_id(media: usize) -> PoolId {

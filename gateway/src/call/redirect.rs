@@ -16,7 +16,11 @@ use crate::routing::{End, Hop};
 
 impl Call {
     /// Hops to where a 3xx of the callee leads; none where that is not followed.
-    pub(super) fn redirected(&mut self, message: &Message, cx: &Context<'_>) -> Option<Vec<Hop>> {
+    pub(super) fn redirected(
+        &mut self,
+        message: &Message,
+        cx: &mut Context<'_>,
+    ) -> Option<Vec<Hop>> {
         let at = self.attempts.tried_hop()?;
         let End::Trunk(trunk) = at.end() else { return None };
         let follows = self.routes.config().trunks[trunk.0].dialect.redirects == Redirects::Follow;
@@ -28,7 +32,7 @@ impl Call {
         let number = self.target_of(message, at.end())?;
         let from = self.legs[CALLER].end?;
         let help = self.routes.is_help(from, b"", &number);
-        let plan = self.routes.plan(from, &number, help, cx.rank).ok()?;
+        let plan = self.routes.plan(from, &number, help, cx.rank, cx.random).ok()?;
         let to = Masked::new(number.as_str(), self.routes.config().log.mask_numbers).to_string();
         tracing::info!(call = self.story.id(), status = message.status(), %to, "redirected");
         self.asked.push(std::mem::replace(&mut self.called, number));

@@ -25,7 +25,7 @@ impl Call {
         let side = self.legs[at].side;
         self.media.put_third(side);
         self.speakers[side] = Some(at);
-        cx.permits.settle(side == CALLER);
+        cx.permits.settle(side == CALLER, cx.now);
         self.media.end_ringback(1 - side);
         let ends = self.speakers.map(|leg| leg.and_then(|leg| self.legs[leg].end));
         self.media.set_music(self.routes.hold_music(ends));

@@ -205,7 +205,8 @@ impl Call {
         });
         let mut sides = Vec::new();
         for (at, side) in media.into_iter().enumerate() {
-            let sources = found[at].as_ref().map(|found| port::sources(routes, found.end));
+            let end = found[at].as_ref().map(|found| found.end);
+            let sources = end.map(|end| port::sources(routes, end, legs[at].peer));
             let sdp = legs[at].leg.local_sdp().map_or(&[][..], |sdp| sdp);
             let rules = profiles[at].media;
             sides.push(side.restore(ports[at], rules, sources.unwrap_or_default(), sdp)?);
@@ -238,6 +239,7 @@ impl Call {
             rung: None,
             ringback: None,
             told: None,
+            amended: [None, None],
             story: Story::resume(record, UNIX_EPOCH + Duration::from_millis(began)),
             relayed: false,
             figures_deadline: None,

@@ -58,6 +58,12 @@ impl Story {
         self.began
     }
 
+    /// When the call was answered, to the millisecond.
+    pub fn answered_at(&self) -> Option<SystemTime> {
+        let at: jiff::Timestamp = self.record.t_answer.as_ref()?.parse().ok()?;
+        Some(at.into())
+    }
+
     /// The call's UUID.
     pub fn id(&self) -> &str {
         &self.record.id

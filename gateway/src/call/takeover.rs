@@ -82,7 +82,8 @@ impl Call {
     ) -> Result<(), Cause> {
         let Newcomer { leg, profile, end, peer, record } = newcomer;
         let (side, offer, new) = (self.legs[at].side, leg.remote_offer().cloned(), self.legs.len());
-        let described = self.describe_to_newcomer(side, end, profile.media, offer.as_ref(), cx);
+        let described =
+            self.describe_to_newcomer(side, (end, peer), profile.media, offer.as_ref(), cx);
         let sdp = match described {
             Ok(sdp) => sdp,
             Err(cause) => {
@@ -111,13 +112,13 @@ impl Call {
     fn describe_to_newcomer(
         &mut self,
         side: usize,
-        end: End,
+        (end, peer): (End, IpAddr),
         rules: MediaRules,
         offer: Option<&Bytes>,
         cx: &mut Context<'_>,
     ) -> Result<Bytes, Cause> {
         let port = cx.ports.beside(self.media.side(side).port, cx.now).ok_or(Cause::NoPorts)?;
-        let sources = port::sources(&self.routes, end);
+        let sources = port::sources(&self.routes, end, peer);
         let address = cx.ports.address(port);
         self.media.begin_third(MediaSide::new(port, address, rules, sources, cx.random));
         let sdp = match offer {

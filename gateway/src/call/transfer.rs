@@ -33,6 +33,7 @@ use super::attempt_timers::Timers;
 use super::bridge::reason;
 use super::invitation::Parties;
 use super::{CALLER, Call, Context, Do, Phase};
+use crate::admission::{Request, Way};
 use crate::event::{self, Event};
 use crate::failure::Cause;
 use crate::locals::{self, Side};
@@ -114,7 +115,11 @@ impl Call {
         refer: &Message,
         cx: &mut Context<'_>,
     ) {
-        let (order, hops) = match self.order(at, refer, cx) {
+        let ordered = self.order(at, refer, cx).and_then(|(order, hops)| {
+            self.may_call(at, &order, cx)?;
+            Ok((order, hops))
+        });
+        let (order, hops) = match ordered {
             Ok(begun) => begun,
             Err(status) => {
                 tracing::info!(call = self.story.id(), status, "transfer refused");
@@ -169,7 +174,7 @@ impl Call {
         &self,
         at: usize,
         refer: &Message,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Result<(Order, Vec<Hop>), u16> {
         let target = self.refer_to(at, refer)?.uri;
         let uri = Uri::parse(target).map_err(|_| 400_u16)?;
@@ -191,11 +196,35 @@ impl Call {
                 let number = uri.user().and_then(|it| Number::read(it, self.routes.country(end)));
                 let number = number.ok_or(484_u16)?;
                 let help = self.routes.is_help(end, b"", &number);
-                let plan = self.routes.plan(end, &number, help, cx.rank).map_err(Cause::status)?;
+                let plan = self
+                    .routes
+                    .plan(end, &number, help, cx.rank, cx.random)
+                    .map_err(Cause::status)?;
                 (Whom::Number(number), plan.hops)
             }
         };
         if hops.is_empty() { Err(603) } else { Ok((Order { whom, referred_by }, hops)) }
+    }
+
+    /// Whether a trunk may make the call that it asks for: it is one of its own, and counts as such while the target is there.
+    fn may_call(&self, at: usize, order: &Order, cx: &mut Context<'_>) -> Result<(), u16> {
+        let (Some(end @ End::Trunk(trunk)), Whom::Number(called)) =
+            (self.legs[at].end, &order.whom)
+        else {
+            return Ok(());
+        };
+        let by_caller = self.legs[at].side == CALLER;
+        let number = match by_caller {
+            true => self.caller.shown().map(|(user, _)| user).or(self.caller.vouched()),
+            false => Some(self.called.as_str()),
+        };
+        let help = self.help || self.routes.is_help(end, b"", called);
+        let asked = Request { end, way: Way::Made, number, help };
+        let granted = cx.permits.for_referrer(&self.routes, asked, by_caller, cx.now);
+        granted.map_err(|cause| match cause.is_limit() {
+            true => self.routes.config().trunks[trunk.0].limit_status,
+            false => cause.status(),
+        })
     }
 
     /// The proxies of the edge by which a leg's tenant is spoken to.
@@ -263,10 +292,12 @@ impl Call {
                 self.attempt_failed(status, message.as_ref(), why, cx);
             }
             LegEvent::Request { server, message } => self.respond(at, server, &message, 481, cx),
+            LegEvent::Offer { .. } => {
+                self.on_leg(at, cx, |leg, now, out| leg.refuse_offer(488, now, out));
+            }
             LegEvent::Confirmed
             | LegEvent::Answer { .. }
             | LegEvent::Refreshed { .. }
-            | LegEvent::Offer { .. }
             | LegEvent::OfferWithdrawn
             | LegEvent::OfferRefused { .. }
             | LegEvent::Referred { .. }

@@ -175,6 +175,10 @@ impl Core {
     }
 
     fn locate_hop(&mut self, parked: Parked, now: Instant) {
+        if let Some(trunk) = self.registered_leg(parked.owner).map(str::to_owned) {
+            let target = self.registered_hop(&trunk, &parked.last);
+            return self.transmit(parked, target, now);
+        }
         let destination = self.destination(&parked);
         match destination {
             Some(destination) => self.locate(Asker::Delivery(Box::new(parked)), destination, now),

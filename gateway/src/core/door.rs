@@ -18,7 +18,6 @@ use sip_stack::transport::Source;
 #[cfg(test)]
 use super::inputs::Trap;
 use super::{Core, Output};
-use crate::emergency::is_emergency;
 use crate::event::{Dropped, Event};
 use crate::failure::{Cause, RETRY_AFTER};
 use crate::intake::Place;
@@ -59,7 +58,7 @@ impl Core {
             let of_call = [&b"INVITE "[..], b"CANCEL "].iter().find_map(|m| raw.strip_prefix(*m));
             let uri = of_call.and_then(|rest| rest.split(|byte| *byte == b' ').next());
             return Some(match uri {
-                Some(uri) if is_emergency(uri) => Place::Help(peer),
+                Some(uri) if self.routes.may_be_help(uri) => Place::Help(peer),
                 Some(uri) => Place::Call(self.lane(source, uri)),
                 None => Place::Priority(peer),
             });
@@ -77,8 +76,7 @@ impl Core {
             b"ACK" | b"CANCEL" if self.endpoint.knows_glanced(source, &glance) => {
                 Some(Place::First(peer))
             }
-            b"INVITE" if is_emergency(glance.uri) => Some(Place::Help(peer)),
-            b"CANCEL" if is_emergency(glance.uri) => Some(Place::Help(peer)),
+            b"INVITE" | b"CANCEL" if self.routes.may_be_help(glance.uri) => Some(Place::Help(peer)),
             // A CANCEL waits behind its INVITE, if that waits still.
             b"INVITE" | b"CANCEL" => Some(Place::Call(self.lane(source, glance.uri))),
             _ => Some(Place::Priority(peer)),
@@ -122,10 +120,15 @@ impl Core {
         self.door.strangers.banned(now)
     }
 
+    pub(super) fn is_banned(&self, address: IpAddr, now: Instant) -> bool {
+        self.door.strangers.is_banned(address, now)
+    }
+
     /// A stranger did what nobody we know does.
     pub(super) fn note_stranger(&mut self, address: IpAddr, now: Instant) {
         if self.door.strangers.note(address, now) {
             tracing::debug!(%address, "knocks too often: left out for a while");
+            self.retire_banned(now);
         }
         if let Some(count) = self.door.knocking.note(now) {
             let banned = self.door.strangers.banned(now);
@@ -151,6 +154,13 @@ impl Core {
             return Some(Place::Priority(self.lane(source, b"")));
         }
         let banned = self.door.strangers.is_banned(address, now);
+        if !banned && self.may_be_registering(source, raw) {
+            let scans = Glance::request(raw).is_some_and(|glance| is_scanner(glance.agent));
+            return match scans {
+                true => self.turned_away(Dropped::Scanner),
+                false => Some(Place::Priority(STRANGERS)),
+            };
+        }
         self.note_stranger(address, now);
         self.turned_away(if banned { Dropped::Banned } else { Dropped::Stranger })
     }

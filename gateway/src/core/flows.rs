@@ -5,6 +5,9 @@
 //! that were last heard on it go on. It is closed when no leg of a call leans on it any more, or after the longest time:
 //! dialogs live without connections, so that what is left of them opens another.
 //!
+//! One from an address of no configured network, as those have that register with us, is retired where nobody has
+//! registered on it within [`PROVE`], or any more, and where its address is banned: strangers hold none for longer.
+//!
 //! Bounded by the driver, which opens and accepts no more than its own limits.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -46,6 +49,8 @@ pub(super) struct Flows {
     retiring: BTreeMap<FlowId, Retiring>,
     /// When the retiring ones are looked at next.
     check: Option<Instant>,
+    /// Those from addresses that nobody knows, by when they are looked at next: has somebody registered on them?
+    unproven: BTreeSet<(Instant, FlowId)>,
     /// Connections up to this one of these identities were begun under former settings.
     outdated: BTreeMap<LocalId, (FlowId, Retired)>,
 }
@@ -54,6 +59,8 @@ pub(super) struct Flows {
 struct Flow {
     opened: Opened,
     since: Instant,
+    /// Where it stands in [`Flows::unproven`].
+    proves: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +75,7 @@ struct Retiring {
 impl Flows {
     /// A connection is ready. Why it has to be retired at once, when it was begun under settings that hold no more.
     fn open(&mut self, flow: FlowId, opened: Opened, now: Instant) -> Option<Retired> {
-        self.open.entry(flow).or_insert(Flow { opened, since: now });
+        self.open.entry(flow).or_insert(Flow { opened, since: now, proves: None });
         if !opened.inbound {
             self.dialled.insert((opened.local, opened.remote, flow));
         }
@@ -78,8 +85,11 @@ impl Flows {
 
     /// A connection is gone.
     pub(super) fn close(&mut self, flow: FlowId) {
-        if let Some(Flow { opened, .. }) = self.open.remove(&flow) {
+        if let Some(Flow { opened, proves, .. }) = self.open.remove(&flow) {
             self.dialled.remove(&(opened.local, opened.remote, flow));
+            if let Some(at) = proves {
+                self.unproven.remove(&(at, flow));
+            }
         }
         self.retiring.remove(&flow);
         if self.retiring.is_empty() {
@@ -162,8 +172,28 @@ impl Flows {
         flows
     }
 
-    pub(super) const fn poll_timeout(&self) -> Option<Instant> {
-        self.check
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let unproven = self.unproven.first().map(|(at, _)| *at);
+        self.check.into_iter().chain(unproven).min()
+    }
+
+    /// One from an address that nobody knows is looked at by then.
+    fn proves_by(&mut self, flow: FlowId, at: Instant) {
+        if let Some(known) = self.open.get_mut(&flow)
+            && known.proves.is_none()
+        {
+            known.proves = Some(at);
+            self.unproven.insert((at, flow));
+        }
+    }
+
+    /// The next one that is to be looked at.
+    fn next_unproven(&mut self, now: Instant) -> Option<(FlowId, Opened)> {
+        let (at, flow) = self.unproven.first().copied().filter(|(at, _)| *at <= now)?;
+        self.unproven.remove(&(at, flow));
+        let known = self.open.get_mut(&flow)?;
+        known.proves = None;
+        Some((flow, known.opened))
     }
 }
 
@@ -208,6 +238,45 @@ impl Core {
         if let Some(why) = self.flows.open(flow, opened, now) {
             self.retire(flow, why, now);
         }
+        if opened.inbound && !self.lets_in(opened.local, opened.remote.ip()) {
+            self.watch_stranger(flow, opened, now);
+        }
+    }
+
+    /// A connection from an address of no configured network: it is kept for who registers on it.
+    pub(super) fn watch_stranger(&mut self, flow: FlowId, opened: Opened, now: Instant) {
+        if self.is_banned(opened.remote.ip(), now) && !self.registrar.leans_on(flow) {
+            self.retire(flow, Retired::Replaced, now);
+        } else {
+            self.flows.proves_by(flow, now + PROVE);
+        }
+    }
+
+    /// Takes out of use what strangers hold.
+    fn check_strangers(&mut self, now: Instant) {
+        while let Some((flow, opened)) = self.flows.next_unproven(now) {
+            if self.lets_in(opened.local, opened.remote.ip()) {
+                continue;
+            }
+            if self.registrar.leans_on(flow) {
+                self.flows.proves_by(flow, now + PROVE);
+            } else {
+                self.retire(flow, Retired::Replaced, now);
+            }
+        }
+    }
+
+    /// An address is left out from now on, and what it holds with it.
+    pub(super) fn retire_banned(&mut self, now: Instant) {
+        for (flow, opened) in self.flows.inbound() {
+            let address = opened.remote.ip();
+            if self.is_banned(address, now)
+                && !self.lets_in(opened.local, address)
+                && !self.registrar.leans_on(flow)
+            {
+                self.retire(flow, Retired::Replaced, now);
+            }
+        }
     }
 
     /// Takes a connection out of use.
@@ -229,6 +298,7 @@ impl Core {
 
     /// Closes what nothing leans on any more.
     pub(super) fn check_flows(&mut self, now: Instant) {
+        self.check_strangers(now);
         if self.flows.check.is_none_or(|due| due > now) {
             return;
         }
@@ -239,6 +309,13 @@ impl Core {
         for (key, leg) in self.slots.legs() {
             held.extend(
                 retiring.iter().filter(|(f, r)| r.holds(**f, key, leg)).map(|(flow, _)| *flow),
+            );
+        }
+        // Whoever has registered on one is reached by it alone; it takes another when it registers again.
+        if !self.kindred.has_heir() {
+            let replaced = retiring.iter().filter(|(_, r)| r.why == Retired::Replaced);
+            held.extend(
+                replaced.map(|(flow, _)| *flow).filter(|flow| self.registrar.leans_on(*flow)),
             );
         }
         let done = |(flow, r): &(&FlowId, &Retiring)| {
@@ -256,6 +333,9 @@ impl Core {
 
 /// Between two looks at the retiring connections.
 const CHECK: Duration = Duration::from_secs(1);
+/// Within this time somebody has registered on a connection from an address that nobody knows. With [`CHECK`] it is closed
+/// within ten seconds.
+const PROVE: Duration = Duration::from_secs(9);
 /// What we sent outside calls is answered, or given up, by then.
 const LEAST: Duration = Duration::from_secs(10);
 /// How long a call may keep a connection that shall be replaced.

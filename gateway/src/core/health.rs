@@ -49,6 +49,8 @@ pub(super) enum Why {
     Refused(u16),
     /// An INVITE was not answered.
     Silent,
+    /// It has not registered with us, or not any more.
+    NotRegistered,
 }
 
 /// One place.
@@ -258,6 +260,15 @@ impl Health {
         self.named(&name()).filter(|id| self.troubled.contains(id))
     }
 
+    /// Whether nothing is known of it, or that it has not registered with us.
+    pub(super) fn is_missed(&self, id: PlaceId) -> bool {
+        self.places.get(&id).is_some_and(|watched| match watched.state {
+            State::Unknown => true,
+            State::Down => watched.why == Some(Why::NotRegistered),
+            State::Up => false,
+        })
+    }
+
     pub(super) fn named(&self, name: &PlaceName) -> Option<PlaceId> {
         self.names.get(name).copied()
     }
@@ -283,9 +294,13 @@ impl Health {
         self.troubled.insert(id);
         if before != State::Down {
             watched.since = now;
-            if !watched.is_proxy() {
-                self.schedule(id, Some(now + DOWN_INTERVAL));
-            }
+        }
+        let proxy = watched.is_proxy();
+        if why == Why::NotRegistered {
+            // There is nobody to be asked.
+            self.schedule(id, None);
+        } else if before != State::Down && !proxy {
+            self.schedule(id, Some(now + DOWN_INTERVAL));
         }
         Change::Down(why)
     }
@@ -351,6 +366,7 @@ impl Why {
             Self::Unanswered => "OPTIONS not answered".to_owned(),
             Self::Refused(status) => format!("OPTIONS refused with {status}"),
             Self::Silent => "INVITE not answered".to_owned(),
+            Self::NotRegistered => "not registered".to_owned(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The way of a call: trunk identified → tenant → admission → plan → ports → call.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use media_relay::{Port, SessionId, Want};
@@ -15,9 +15,10 @@ use sip_stack::transport::Source;
 use sip_stack::uri::Uri;
 use uuid::{Builder, Uuid};
 
+use super::admit::Asked;
+use super::help::HelpCall;
 use super::pairs::UnderWay;
 use super::{Core, Output, owner};
-use crate::admission::{Permits, Request, Way};
 use crate::call::media_plan::{CallMedia, MediaSide};
 use crate::call::{Call, CallKey, NewCall, Story, leg_record, sources, tenant_name};
 use crate::cdr::LegRecord;
@@ -25,12 +26,12 @@ use crate::event::Event;
 use crate::failure::{Cause, RETRY_AFTER, reason_header};
 use crate::journal;
 use crate::locals::{self, Side};
-use crate::numbers::{Masked, Number};
+use crate::numbers::Number;
 use crate::profile::{
     self, AGENT, Caller, Diversions, Further, Location, Profile, Word, teams, trunk,
 };
 use crate::registration;
-use crate::routing::{EdgeId, End, Hop, Plan, RealmId, Routes, TenantId};
+use crate::routing::{EdgeId, End, Hop, RealmId, Routes, TrunkId};
 
 impl Core {
     pub(super) fn on_request(
@@ -49,7 +50,7 @@ impl Core {
         let supported = match locals::side(self.routes.config(), source.local) {
             Side::Edge(_) => teams::SUPPORTED,
             // What a trunk may require says its profile, once it is known which one it is.
-            Side::Realm(_) => trunk::SUPPORTED_REPLACES,
+            Side::Realm(_) => trunk::SUPPORTED_ALL,
         };
         let refusal = served.then(|| refusal_outside(message, supported.as_bytes())).flatten();
         if let Some(mut draft) = refusal {
@@ -63,6 +64,8 @@ impl Core {
             self.on_options(server, source, message, now);
         } else if *message.method() == Method::Invite {
             self.on_invite(server, source, message, now);
+        } else if *message.method() == Method::Register && self.registrar.opens(source) {
+            self.on_register(server, source, message, now);
         } else if *message.method() == Method::Bye {
             self.refuse(server, message, 481, &[], now);
         } else {
@@ -80,8 +83,9 @@ impl Core {
         let draft = match locals::side(routes.config(), source.local) {
             Side::Edge(edge) => teams::options_answer(routes.config(), edge, message, &tag),
             Side::Realm(realm) => {
+                let known = self.enter(source, message).ok().map(|entry| entry.profile);
                 let face = listener_face(&routes, realm, source);
-                trunk::options_answer(&face, message, &tag)
+                trunk::options_answer(&face, known.as_ref(), message, &tag)
             }
         };
         self.endpoint.respond(server, draft, now);
@@ -107,39 +111,60 @@ impl Core {
         }
     }
 
+    fn enter(&self, source: &Source, message: &Message) -> Result<Entry, Cause> {
+        enter(&self.routes, source, message, self.registrar.trunk_at(source))
+    }
+
     /// A trunk says how it wants to hear of limits.
     fn refusal_status(&self, source: &Source, message: &Message, cause: Cause) -> u16 {
-        let caller = cause.is_limit().then(|| enter(&self.routes, source, message).ok()).flatten();
+        let caller = cause.is_limit().then(|| self.enter(source, message).ok()).flatten();
         match caller.map(|entry| entry.from) {
             Some(End::Trunk(trunk)) => self.routes.config().trunks[trunk.0].limit_status,
             Some(End::Tenant(_)) | None => cause.status(),
         }
     }
 
-    /// A call that was refused before it began has its record as well: somebody will ask.
-    pub(super) fn record_refusal(
+    /// A call for help that is refused before it begins is told of, however many others are.
+    pub(super) fn tell_of_refused_help(
         &mut self,
+        id: &str,
         source: &Source,
         message: &Message,
         cause: Cause,
         now: Instant,
     ) {
         let routes = Arc::clone(&self.routes);
-        let record = match enter(&routes, source, message) {
-            Ok(entry) => self.said_by(source, message, &entry),
-            Err(_) => self.said(source, message, None),
+        let Ok(entry) = self.enter(source, message) else { return };
+        let called = entry.called(&routes, message);
+        if !entry.is_help(&routes, message, &called) {
+            return;
+        }
+        let said = self.said_by(source, message, &entry, called.map(|(_, user)| user));
+        let call = self.help_call(id, entry.from, &said.called, self.wall(now));
+        let caller = Some(said.caller).filter(|caller| !caller.is_empty());
+        self.tell_of_help(HelpCall { caller, refused: Some(cause.label()), ..call }, now);
+    }
+
+    /// A call that was refused before it began has its record as well: somebody will ask.
+    pub(super) fn record_refusal(
+        &mut self,
+        id: String,
+        source: &Source,
+        message: &Message,
+        cause: Cause,
+        now: Instant,
+    ) {
+        let routes = Arc::clone(&self.routes);
+        let entry = self.enter(source, message).ok();
+        let called = entry.as_ref().and_then(|entry| entry.called(&routes, message));
+        let record = match &entry {
+            Some(entry) => self.said_by(source, message, entry, called.map(|(_, user)| user)),
+            None => self.said(source, message, None),
         };
+        let (tenant, trunk) = (record.tenant.as_deref(), record.trunk.as_deref());
+        let (from, label) = (source.remote, cause.label());
+        tracing::info!(call = %id, %from, tenant, trunk, cause = label, why = %cause, "call refused");
         let wall = self.wall(now);
-        let id = call_uuid(wall, self.random.bytes());
-        tracing::info!(
-            call = %id,
-            from = %source.remote,
-            tenant = record.tenant.as_deref(),
-            trunk = record.trunk.as_deref(),
-            cause = cause.label(),
-            why = %cause,
-            "call refused"
-        );
         let mut story = Story::new(id, &routes.config().gateway.node, record, wall);
         story.ended("gateway", cause, false, None, wall);
         self.outputs.extend(
@@ -162,8 +187,10 @@ impl Core {
         if self.endpoint.has_passed(message) {
             return Err(Cause::Looped.into());
         }
-        let entry = enter(&routes, source, message)?;
-        if self.is_challenged(server, source, message, &entry, now)? {
+        let entry = self.enter(source, message)?;
+        let called = entry.called(&routes, message);
+        let help = entry.is_help(&routes, message, &called);
+        if !help && self.is_challenged(server, source, message, &entry, now)? {
             return Ok(());
         }
         let from_value = message.value(HeaderId::From).unwrap_or_default();
@@ -174,6 +201,7 @@ impl Core {
             sent_by: entry.profile.face.sent_by(),
             allow: entry.profile.allow.into(),
             supported: entry.profile.supported.into(),
+            reliable: entry.profile.wants_reliable() && !help,
             agent: AGENT.into(),
             local_id: source.local,
             session_expires: None,
@@ -189,12 +217,8 @@ impl Core {
             self.take_over(replaced, server, place, (entry, identity), now)?;
             return Ok(());
         }
-        let dialect = &entry.profile.dialect;
-        let contact = registration::request::contact(&routes, entry.from);
-        let called = profile::called(message, dialect, routes.country(entry.from), contact);
-        let (called, _) = called.ok_or(Cause::IncompleteNumber)?;
+        let (called, user) = called.ok_or(Cause::IncompleteNumber)?;
         let country = routes.country(entry.from);
-        let help = routes.is_help(entry.from, message.uri(), &called);
         let wall = self.wall(now);
         let back = self.called_back(entry.from, &called, wall);
         let (called, back) = back.map_or((called, None), |(tenant, whom)| (whom, Some(tenant)));
@@ -220,7 +244,7 @@ impl Core {
         let rank = |place| self.health.rank(place, now);
         let plan = match back {
             Some(tenant) => routes.plan_back(tenant, rank)?,
-            None => routes.plan(entry.from, &called, help, rank)?,
+            None => routes.plan(entry.from, &called, help, rank, &mut self.random)?,
         };
         let callee = plan.hops.first().map_or("", |hop| routes.name(hop.end()));
         if under_way.as_ref().is_some_and(|call| self.pairs.is_loop(call, callee)) && !free {
@@ -231,8 +255,15 @@ impl Core {
         let diversions = diversions.known(|number| routes.may_divert(entry.from, number));
         let diverted = diversions.any(|number| routes.may_show(entry.from, number));
         let caller = routes.granted(entry.from, caller, diverted, free)?;
-        let caller = if help { self.ask_for_help(entry.from, caller, wall) } else { caller };
-        let record = LegRecord { asserted, diverted_by, ..self.said_by(source, message, &entry) };
+        let (caller, for_help) = match help {
+            true => {
+                let (caller, for_help) = self.for_help(entry.from, caller, wall);
+                (caller, Some(for_help))
+            }
+            false => (caller, None),
+        };
+        let said = self.said_by(source, message, &entry, Some(user));
+        let record = LegRecord { asserted, diverted_by, ..said };
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);
         let begun = Arc::new(story.record().clone());
@@ -244,6 +275,9 @@ impl Core {
         self.slots.open(key, permits, under_way, Vec::new(), Arc::clone(&begun));
         let ports = self.ports_for(key, source, message, &entry, (first, help), now);
         let ports = ports.inspect_err(|_| self.reap(key, now))?;
+        if let Some(call) = for_help {
+            self.note_for_help(call, (story.id(), entry.from, called.as_str()), (wall, now));
+        }
 
         self.endpoint.adopt(server, owner(key, 0));
         #[cfg(test)]
@@ -253,7 +287,7 @@ impl Core {
         let rules = entry.profile.media;
         let [caller_port, callee_port] = ports;
         let address = self.pools.address(caller_port);
-        let allowed = sources(&routes, entry.from);
+        let allowed = sources(&routes, entry.from, source.remote.ip());
         let caller_side = MediaSide::new(caller_port, address, rules, allowed, &mut self.random);
         let callee_address = self.pools.address(callee_port);
         let callee_side =
@@ -282,90 +316,6 @@ impl Core {
         Ok(())
     }
 
-    /// Whom a call of a trunk means that calls back whoever called for help.
-    fn called_back(
-        &self,
-        from: End,
-        called: &Number,
-        wall: SystemTime,
-    ) -> Option<(TenantId, Number)> {
-        let (End::Trunk(_), Number::Public(number)) = (from, called) else { return None };
-        let back = self.callbacks.find(number, wall)?;
-        let tenant = self.routes.tenant_named(&back.tenant)?;
-        Some((tenant, Number::read(back.caller.as_bytes(), None)?))
-    }
-
-    /// A tenant's call for help, in the name of its site; whoever is shown may be called back.
-    fn ask_for_help(&mut self, from: End, caller: Caller, wall: SystemTime) -> Caller {
-        let End::Tenant(tenant) = from else { return caller };
-        let Some(number) = caller.shown().map(|(user, _)| user.to_owned()) else { return caller };
-        let routes = Arc::clone(&self.routes);
-        let tenant = routes.config().tenants[tenant.0].name.clone();
-        let site = routes.site_of(from, &number);
-        let elins: Vec<String> =
-            site.iter().flat_map(|site| &site.elins).map(ToString::to_string).collect();
-        let elin = self.callbacks.choose(&elins, &tenant, &number, wall);
-        let shown = elin.unwrap_or(&number);
-        // In another's name it is not called back there: that number is not this tenant's.
-        let own = elin.is_some() || routes.may_show(from, shown);
-        let hidden = self.routes.config().log.mask_numbers;
-        tracing::warn!(
-            tenant,
-            site = site.map(|site| site.name.as_str()),
-            caller = %Masked::new(&number, hidden),
-            shown = %Masked::new(shown, hidden),
-            "a call for help"
-        );
-        if own {
-            self.callbacks.note(shown, &tenant, &number, wall);
-            self.outputs.push_back(Output::Callbacks(self.callbacks.all()));
-        }
-        match elin {
-            Some(elin) => caller.replaced([true; 2], Some(elin)),
-            None => caller,
-        }
-    }
-
-    /// The permits of a call that is to be, and the hops by which it may go: those of ends that are full last. No permit is
-    /// taken before it is known that both are granted, so that a refused call takes nobody's turn.
-    fn admit(
-        &mut self,
-        mut plan: Plan,
-        asked: Asked<'_>,
-        now: Instant,
-    ) -> Result<(Plan, Hop, Permits), Cause> {
-        let routes = Arc::clone(&self.routes);
-        let Asked { from, caller, called, help } = asked;
-        let number = caller.shown().map(|(user, _)| user).or(caller.vouched());
-        let made = Request { end: from, way: Way::Made, number, help };
-        self.admission.check(&routes, made, now)?;
-        let received = |end| Request { end, way: Way::Received, number: Some(called), help };
-        let mut full: Vec<(End, Cause)> = Vec::new();
-        let mut fits: Vec<End> = Vec::new();
-        for end in plan.hops.iter().map(|hop| hop.end()) {
-            if fits.contains(&end) || full.iter().any(|(other, _)| *other == end) {
-                continue;
-            }
-            match self.admission.check(&routes, received(end), now) {
-                Ok(()) => fits.push(end),
-                Err(cause) => full.push((end, cause)),
-            }
-        }
-        // They may have room when it comes to them.
-        plan.hops.sort_by_key(|hop| !fits.contains(&hop.end()));
-        let first = plan.hops.first().copied().filter(|hop| fits.contains(&hop.end()));
-        let first = first.ok_or(full.first().map_or(Cause::NoRoute, |(_, cause)| *cause))?;
-        let callee = Some(self.admission.admit(&routes, received(first.end()), now)?);
-        let caller = match self.admission.admit(&routes, made, now) {
-            Ok(permit) => Some(permit),
-            Err(cause) => {
-                self.admission.release_all(Permits { callee, ..Permits::default() });
-                return Err(cause);
-            }
-        };
-        Ok((plan, first, Permits { caller, callee, target: None }))
-    }
-
     /// What an INVITE says of its leg, for the record; `end` is whose it is.
     fn said(&self, source: &Source, message: &Message, end: Option<End>) -> LegRecord {
         let config = self.routes.config();
@@ -381,15 +331,18 @@ impl Core {
         }
     }
 
-    /// The same of one whose profile is known.
-    pub(super) fn said_by(&self, source: &Source, message: &Message, entry: &Entry) -> LegRecord {
+    /// The same of one whose profile is known, and the user part in which the called number was found.
+    pub(super) fn said_by(
+        &self,
+        source: &Source,
+        message: &Message,
+        entry: &Entry,
+        called: Option<&[u8]>,
+    ) -> LegRecord {
         let said = self.said(source, message, Some(entry.from));
-        let country = self.routes.country(entry.from);
-        let contact = registration::request::contact(&self.routes, entry.from);
-        let called = profile::called(message, &entry.profile.dialect, country, contact);
         LegRecord {
             correlation_id: entry.profile.correlation.and_then(|read| read(message)),
-            called: called.map_or(said.called, |(_, user)| String::from_utf8_lossy(user).into()),
+            called: called.map_or(said.called, |user| String::from_utf8_lossy(user).into()),
             ..said
         }
     }
@@ -443,14 +396,6 @@ impl Core {
     }
 }
 
-/// A call that wants permits.
-struct Asked<'a> {
-    from: End,
-    caller: &'a Caller,
-    called: &'a str,
-    help: bool,
-}
-
 /// Why an INVITE leads to no call.
 enum Refused {
     Because(Cause),
@@ -470,8 +415,37 @@ pub(super) struct Entry {
     pub(super) profile: Profile,
 }
 
-/// Identifies the caller: at an edge by the Request-URI's host, in a realm by listener and source.
-fn enter(routes: &Routes, source: &Source, message: &Message) -> Result<Entry, Cause> {
+impl Entry {
+    /// The number that an INVITE of this caller asks for, and the user part in which it was found.
+    pub(super) fn called<'m>(
+        &self,
+        routes: &Routes,
+        message: &'m Message,
+    ) -> Option<(Number, &'m [u8])> {
+        let contact = registration::request::contact(routes, self.from);
+        profile::called(message, &self.profile.dialect, routes.country(self.from), contact)
+    }
+
+    /// Whether it asks for help.
+    fn is_help(
+        &self,
+        routes: &Routes,
+        message: &Message,
+        called: &Option<(Number, &[u8])>,
+    ) -> bool {
+        let called = called.as_ref().map(|(called, _)| called);
+        called.is_some_and(|called| routes.is_help(self.from, message.uri(), called))
+    }
+}
+
+/// Identifies the caller: at an edge by the Request-URI's host, in a realm by listener and source; who has registered from
+/// exactly there comes first.
+fn enter(
+    routes: &Routes,
+    source: &Source,
+    message: &Message,
+    registered: Option<TrunkId>,
+) -> Result<Entry, Cause> {
     let config = routes.config();
     let side = locals::side(config, source.local);
     match side {
@@ -481,8 +455,8 @@ fn enter(routes: &Routes, source: &Source, message: &Message) -> Result<Entry, C
             Ok(Entry { from: End::Tenant(tenant), side, profile })
         }
         Side::Realm(realm) => {
-            let id =
-                routes.trunk_of(realm, source.remote.ip(), message).ok_or(Cause::UnknownNumber)?;
+            let by_network = || routes.trunk_of(realm, source.remote.ip(), message);
+            let id = registered.or_else(by_network).ok_or(Cause::UnknownNumber)?;
             let mut profile = trunk::profile(config, id, source.transport, source.remote.is_ipv6());
             profile.face = listener_face(routes, realm, source);
             Ok(Entry { from: End::Trunk(id), side, profile })
@@ -504,9 +478,7 @@ fn listener_face(routes: &Routes, realm: RealmId, source: &Source) -> crate::pro
     });
     if heard {
         face.port = source.local_addr.port();
-        if config.realms[realm.0].advertise.is_none() {
-            face.host = trunk::host(source.local_addr.ip());
-        }
+        face.host = trunk::host(trunk::told(&config.realms[realm.0], source.local_addr.ip()));
     }
     face
 }
@@ -541,7 +513,7 @@ fn user_of(value: &[u8]) -> String {
 }
 
 /// A UUIDv7 of this time and these random bytes.
-fn call_uuid(wall: std::time::SystemTime, random: [u8; 10]) -> String {
+pub(super) fn call_uuid(wall: std::time::SystemTime, random: [u8; 10]) -> String {
     let since = wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(since.as_millis()).unwrap_or_default();
     let uuid: Uuid = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();

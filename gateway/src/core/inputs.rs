@@ -61,7 +61,10 @@ impl Core {
 
     /// A connection is gone. Dialogs live on without it.
     pub fn handle_closed(&mut self, flow: FlowId, now: Instant) {
-        self.input(now, |core| core.flows.close(flow));
+        self.input(now, |core| {
+            core.flows.close(flow);
+            core.unregister_on(flow, now);
+        });
     }
 
     /// A connection from or to that address was refused.
@@ -129,6 +132,7 @@ impl Core {
             }
         }
         self.serve_registrations(now);
+        self.input(now, |core| core.serve_registrar(now));
         self.input(now, |core| core.check_flows(now));
     }
 
@@ -177,6 +181,9 @@ impl Core {
     /// A message that is for this process. Requests of strangers are dropped unanswered, before anything is kept of
     /// them.
     pub(super) fn take_own(&mut self, source: Source, message: Message, now: Instant) {
+        if self.is_registering(&source, &message) {
+            return self.take_register(source, message, now);
+        }
         let known = self.is_known(&source)
             || self.dialog_of(&source, &message).is_some()
             // A CANCEL, an ACK, a repeat of somebody who was known a moment ago.

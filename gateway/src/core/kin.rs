@@ -7,7 +7,7 @@
 //!
 //! Bounded: the elder's digests are as many as an endpoint has transactions, and go with the elder.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use sip_stack::transport::Source;
 use super::flows::{Opened, Retired};
 use super::{Core, Event, Output};
 pub use crate::handover::flow::Kin;
+use crate::handover::note::Load;
 
 /// The processes beside this one.
 #[derive(Debug)]
@@ -73,12 +74,12 @@ impl Core {
     pub fn outlive_elder(&mut self) {
         self.kindred.elder = None;
         self.kindred.known = HashSet::new();
-        self.admission.set_elsewhere(HashMap::new());
+        self.admission.set_elsewhere(Vec::new(), false);
     }
 
-    /// How many calls the elder has, by the names of tenants.
-    pub fn note_load(&mut self, tenants: Vec<(String, u32)>) {
-        self.admission.set_elsewhere(tenants.into_iter().collect());
+    /// How many calls the ends have in the elder; `more` than those that were told before.
+    pub fn note_load(&mut self, ends: Vec<Load>, more: bool) {
+        self.admission.set_elsewhere(ends, more);
     }
 
     /// Another process takes over: what is new belongs to it from now on. The digests of all server transactions, here
@@ -134,9 +135,9 @@ impl Core {
         })
     }
 
-    /// How many calls each tenant has, by name, those of the elder included.
-    pub fn load(&self) -> Vec<(String, u32)> {
-        self.admission.by_tenant()
+    /// How many calls each end has, those of the elder included.
+    pub fn load(&self) -> Vec<Load> {
+        self.admission.by_end()
     }
 
     /// Whose tags and branches lead here: this process, those that pass through it, and those whose calls it took up.

@@ -76,7 +76,9 @@ impl Core {
         let Some(most) = self.longest(owner).filter(|most| is_longer(&request, *most)) else {
             return request;
         };
-        if !self.delivery.larges.refuses(request.target.remote, now) {
+        // Whoever has registered with us listens nowhere else.
+        let elsewhere = self.registered_leg(owner).is_none();
+        if elsewhere && !self.delivery.larges.refuses(request.target.remote, now) {
             self.delivery.larges.waiting.insert((owner, token), request.clone());
             request.target.transport = Transport::Tcp;
             request.target.flow = None;

@@ -4,6 +4,7 @@
 //! the time; after each, its owner drains [`Core::poll_output`] and reads [`Core::poll_timeout`]. No socket, no clock,
 //! no file, no task.
 
+mod admit;
 mod authenticate;
 mod callback;
 mod challenges;
@@ -11,6 +12,7 @@ mod delivery;
 mod door;
 mod flows;
 mod health;
+mod help;
 mod inbound;
 mod inputs;
 pub mod kin;
@@ -18,6 +20,7 @@ mod large;
 mod pairs;
 mod probe;
 mod register;
+mod registrar;
 mod reload;
 mod restore;
 mod slots;
@@ -30,6 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use config::Secret;
 use media_relay::{Command, Ports};
 use sip_stack::endpoint::{self, Endpoint, Origin, Owner, SendId, ServerId, Settings};
 use sip_stack::leg;
@@ -38,6 +42,7 @@ use sip_stack::message::Message;
 use sip_stack::transport::{FlowId, Source, Target};
 
 pub use self::callback::Callback;
+pub use self::help::HelpCall;
 pub use self::restore::Restored;
 
 use self::callback::Callbacks;
@@ -49,20 +54,22 @@ pub use self::flows::{Opened, Retired};
 use self::health::Health;
 use self::kin::{Kin, Kindred};
 use self::pairs::Pairs;
+use self::registrar::Keeping;
 use self::reload::Departed;
 pub use self::reload::Renewal;
 use self::slots::Slots;
 use self::stray::Strays;
 use self::trace::Traces;
-use crate::admission::Admission;
+use crate::admission::{Admission, Spent};
 use crate::authentication::Gate;
 use crate::call::media_plan::Owned;
 use crate::call::{Call, CallKey, Pools};
 use crate::event::Event;
 use crate::failure::Cause;
 use crate::journal::Entry;
-use crate::logging::Flood;
+use crate::logging::{Burst, Flood};
 use crate::random::Random;
+use crate::registrar::{Kept, Registrar};
 use crate::registration::{RegistrationId, Registrations};
 use crate::routing::Routes;
 
@@ -127,6 +134,15 @@ pub enum Output {
     Journal(Entry),
     /// Keep these in place of those before: who may be called back after a call for help.
     Callbacks(Vec<Callback>),
+    /// A call for help is to be told to the webhook.
+    Help {
+        /// Where it is told.
+        url: config::Secret,
+        /// The call.
+        call: Box<HelpCall>,
+    },
+    /// Keep these in place of those before: what is registered with us.
+    Registered(Vec<Kept>),
     /// May be dropped.
     Event(Event),
 }
@@ -158,11 +174,16 @@ pub struct Core {
     locator: Locator,
     admission: Admission,
     callbacks: Callbacks,
+    help_lines: Burst,
     pairs: Pairs,
     health: Health,
     delivery: Delivery,
     challenges: Challenges,
     registrations: Registrations,
+    registrar: Registrar,
+    keeping: Keeping,
+    /// A password that nobody has.
+    nobody: Secret,
     gate: Gate,
     unauthentic: Flood,
     door: Door,
@@ -225,11 +246,15 @@ impl Core {
             birth: (now, wall),
             admission: Admission::default(),
             callbacks: Callbacks::default(),
+            help_lines: Burst::default(),
             pairs: Pairs::default(),
             health: Health::new(&routes, now, &mut random),
             delivery: Delivery::default(),
             challenges: Challenges::default(),
             registrations: Registrations::default(),
+            registrar: Registrar::new(&mask),
+            keeping: Keeping::default(),
+            nobody: Secret::of(&hex(&random.bytes::<16>())),
             gate: Gate::new(&mask, wall),
             unauthentic: Flood::default(),
             door: Door::default(),
@@ -252,7 +277,9 @@ impl Core {
             random,
             routes,
         };
+        core.set_wall(now, wall);
         core.renew_registrations(now);
+        core.renew_registrar(now);
         core
     }
 
@@ -265,6 +292,7 @@ impl Core {
             self.health.poll_timeout(),
             self.flows.poll_timeout(),
             self.registrations.poll_timeout(),
+            self.registrar_due(),
         ]
         .into_iter()
         .flatten()
@@ -290,6 +318,21 @@ impl Core {
     pub fn learn_callbacks(&mut self, kept: Vec<Callback>, now: Instant) {
         let wall = self.wall(now);
         self.callbacks.learn(kept, wall);
+    }
+
+    /// How long the calls of each end with such a limit have lasted today, those that go on aside: to be kept.
+    pub fn spent(&self) -> Vec<Spent> {
+        self.admission.spent(&self.routes)
+    }
+
+    /// Takes in what other processes have kept of that, all of it.
+    pub fn learn_spent(&mut self, spent: &[Spent], now: Instant) {
+        self.admission.learn_spent(&self.routes, spent, now);
+    }
+
+    /// Who may be called back, to be kept.
+    pub fn callbacks(&self) -> Vec<Callback> {
+        self.callbacks.all()
     }
 
     /// Takes no new calls from now on, and takes back what it has registered.
@@ -324,8 +367,9 @@ impl Core {
     }
 
     /// The time of day now; told again and again, since clocks are set and hosts sleep.
-    pub const fn set_wall(&mut self, now: Instant, wall: SystemTime) {
+    pub fn set_wall(&mut self, now: Instant, wall: SystemTime) {
         self.birth = (now, wall);
+        self.admission.set_clock(now, wall);
     }
 
     /// How many calls are not over.
@@ -536,6 +580,10 @@ fn node_number(name: &str) -> u8 {
         .bytes()
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     (hash ^ (hash >> 8) ^ (hash >> 16) ^ (hash >> 24)) as u8
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn listeners(routes: &Routes) -> Vec<std::net::SocketAddr> {

@@ -23,8 +23,8 @@ impl Core {
     pub(super) fn probe(&mut self, id: PlaceId, now: Instant) {
         let Some(watched) = self.health.get_mut(id) else { return };
         watched.probe += 1;
-        let destination = self.routes.destination(watched.place);
-        self.locate(Asker::Health(id), destination, now);
+        let reach = self.routes.reach(watched.place);
+        self.reach(Asker::Health(id), reach, now);
     }
 
     pub(super) fn probe_located(&mut self, id: PlaceId, located: Located, now: Instant) {
@@ -56,6 +56,7 @@ impl Core {
         let routes = Arc::clone(&self.routes);
         let config = routes.config();
         let (call_id, tag) = (self.endpoint.new_call_id(), self.endpoint.new_tag());
+        let contact = self.probed_contact(place, &address);
         let Address { transport, addr: remote, name } = address;
         let (draft, face) = match place {
             Place::Proxy { edge, proxy } => {
@@ -67,10 +68,17 @@ impl Core {
                 let of = &config.trunks[trunk.0];
                 let realm = RealmId(of.realm);
                 let face = trunk::face(config, realm, transport, remote.is_ipv6());
-                (trunk::options(&face, &of.peers[peer], call_id, &tag), face)
+                let uri = match &contact {
+                    Some((uri, _)) => uri.clone(),
+                    None => trunk::peer_uri(&of.peers[peer]),
+                };
+                (trunk::options(&face, uri, call_id, &tag), face)
             }
         };
-        let target = Target { transport, local: face.local, remote, name: Some(name), flow: None };
+        let target = match contact {
+            Some((_, target)) => target,
+            None => Target { transport, local: face.local, remote, name: Some(name), flow: None },
+        };
         let timeout = match place {
             Place::Proxy { .. } => PROXY_PATIENCE,
             Place::Peer { .. } => PEER_PATIENCE,
@@ -154,13 +162,19 @@ impl Core {
         }
     }
 
-    fn is_well(&mut self, id: PlaceId, enough: bool, now: Instant) {
+    pub(super) fn is_well(&mut self, id: PlaceId, enough: bool, now: Instant) {
         if self.health.well(id, enough, now) == Change::Up {
             self.tell(id, None, None);
         }
     }
 
-    fn is_ill(&mut self, id: PlaceId, why: Why, message: Option<&Message>, now: Instant) {
+    pub(super) fn is_ill(
+        &mut self,
+        id: PlaceId,
+        why: Why,
+        message: Option<&Message>,
+        now: Instant,
+    ) {
         if let Change::Down(why) = self.health.ill(id, why, now) {
             self.tell(id, Some(why), message);
         }
@@ -185,6 +199,8 @@ impl Core {
             PlaceName::Peer { trunk, peer } => {
                 match why {
                     None => tracing::info!(%trunk, %peer, "peer is up"),
+                    // That it has gone was told.
+                    Some(_) if down == Some(Why::NotRegistered) => {}
                     Some(why) => tracing::warn!(%trunk, %peer, why, reason, "peer is down"),
                 }
                 Event::Peer { trunk: trunk.as_str().into(), peer: peer.as_str().into(), up }

@@ -21,8 +21,8 @@ impl Core {
             // The newest process alone speaks for all.
             Task::Ask { id, .. } if self.kindred.has_heir() => self.registrations.put_off(id, now),
             Task::Ask { id, place } => {
-                let destination = self.routes.destination(place);
-                self.locate(Asker::Registration(id), destination, now);
+                let reach = self.routes.reach(place);
+                self.reach(Asker::Registration(id), reach, now);
             }
             Task::Leave { id, request } => self.deregister(id, *request, now),
             Task::Lapsed { .. } if self.kindred.has_heir() => {}

@@ -106,15 +106,22 @@ impl Core {
         self.owned = Owned::new(config);
         self.health.replace(&routes, now, &mut self.random);
         self.departed.note(&self.routes, &routes, now);
-        self.admission.forget_idle(now);
+        self.admission.reload(&self.routes, now);
         let former = std::mem::replace(&mut self.routes, routes);
         self.renew_registrations(now);
+        self.renew_registrar(now);
         for (local, why) in renewal.locals {
             self.retire_up_to(local, renewal.last, why, now);
         }
         // Whoever may not call any more keeps the connection for the calls that are up.
         for (flow, opened) in self.flows.inbound() {
-            if !self.lets_in(opened.local, opened.remote.ip()) {
+            let address = opened.remote.ip();
+            if self.lets_in(opened.local, address) {
+                continue;
+            }
+            if self.registrar.expects(opened.local, address) {
+                self.watch_stranger(flow, opened, now);
+            } else {
                 self.retire(flow, Retired::Replaced, now);
             }
         }
@@ -127,9 +134,10 @@ impl Core {
     pub(super) fn is_known(&self, source: &Source) -> bool {
         self.lets_in(source.local, source.remote.ip())
             || source.flow.is_some_and(|flow| self.flows.is_ours(flow))
+            || self.registrar.trunk_at(source).is_some()
     }
 
-    fn lets_in(&self, local: LocalId, address: std::net::IpAddr) -> bool {
+    pub(super) fn lets_in(&self, local: LocalId, address: std::net::IpAddr) -> bool {
         let config = self.routes.config();
         match locals::side(config, local) {
             Side::Edge(edge) => {

@@ -129,7 +129,7 @@ impl Core {
         };
         let caller = ends.map(|(from, _)| permit(from, Way::Made, calls));
         let callee = ends.map(|(_, to)| permit(to, Way::Received, Some(called)));
-        let permits = Permits { caller, callee, target: None };
+        let permits = Permits { caller, callee, ..Permits::default() };
         self.slots.open(key, permits, None, ports.to_vec(), Arc::clone(&begun));
         #[cfg(test)]
         self.spring(super::inputs::Trap::Restore);

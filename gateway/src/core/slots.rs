@@ -13,6 +13,7 @@ use bytes::Bytes;
 use media_relay::{Command, Port, SessionId};
 use sip_stack::endpoint::ClientId;
 use sip_stack::leg::{Action, Leg, State};
+use sip_stack::locate::Address;
 use sip_stack::message::{Draft, HeaderId};
 
 use super::pairs::UnderWay;
@@ -287,6 +288,11 @@ impl Core {
         let mut permits = PermitBook { admission: &mut self.admission, held: &mut slot.permits };
         let flows = &self.flows;
         let opened = |local, remote| flows.opened_at(local, remote);
+        let registrar = &self.registrar;
+        let contact = |trunk: &str, address: &Address| {
+            let binding = registrar.contact_at(trunk, address)?;
+            Some((binding.uri.clone(), binding.origin.flow))
+        };
         let health = &self.health;
         let rank = |place| health.rank(place, now);
         let mut context = Context {
@@ -296,6 +302,7 @@ impl Core {
             identifiers: &mut identifiers,
             rank: &rank,
             opened: &opened,
+            contact: &contact,
             owned: &self.owned,
             ports: &mut ports,
             permits: &mut permits,
@@ -337,8 +344,8 @@ impl Core {
         for item in todo {
             match item {
                 Do::Leg { leg, sent_by, action } => self.act(key, leg, sent_by, *action, now),
-                Do::Locate { destination, search } => {
-                    self.locate(Asker::Call(key, search), destination, now);
+                Do::Locate { reach, search } => {
+                    self.reach(Asker::Call(key, search), reach, now);
                 }
                 Do::Trouble { place, address, all, trouble } => {
                     self.trouble(&place, address, all, trouble, now);
@@ -430,12 +437,15 @@ impl Core {
         if call.is_answered() || call.is_over() {
             slot.under_way.take().iter().for_each(|call| self.pairs.end(call));
         }
+        if call.is_answered() {
+            let at = || call.story().answered_at().unwrap_or(wall);
+            self.admission.answered(&mut slot.permits, at);
+        }
         if call.is_over() {
-            self.admission.release_all(std::mem::take(&mut slot.permits));
-        } else if !call.is_transferring()
-            && let Some(permit) = slot.permits.target.take()
-        {
-            self.admission.release(permit);
+            self.admission.release_all(std::mem::take(&mut slot.permits), now);
+        } else if !call.is_transferring() {
+            let left = [slot.permits.target.take(), slot.permits.referrer.take()];
+            left.into_iter().flatten().for_each(|permit| self.admission.release(permit, now));
         }
         if let Some(snapshot) = call.news(now, wall) {
             slot.kept = Arc::new(snapshot.record().clone());
@@ -485,7 +495,7 @@ impl Core {
             self.delivery.forget(owner(key, leg));
             self.challenges.forget(owner(key, leg));
         }
-        self.admission.release_all(slot.permits);
+        self.admission.release_all(slot.permits, now);
         slot.under_way.iter().for_each(|call| self.pairs.end(call));
         for port in slot.ports {
             self.ports.release(port, now);

@@ -51,7 +51,8 @@ impl Core {
         (entry, identity): (Entry, LegIdentity),
         now: Instant,
     ) -> Result<(), Cause> {
-        let record = self.said_by(source, message, &entry);
+        let called = entry.called(&self.routes, message).map(|(_, user)| user);
+        let record = self.said_by(source, message, &entry, called);
         let Some(next) = self.slots.call(key).map(Call::next_leg) else {
             return Err(Cause::Internal);
         };

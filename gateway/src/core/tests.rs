@@ -34,14 +34,17 @@ mod kin;
 mod large;
 mod limits;
 mod location;
+mod minutes;
 mod names;
 mod offers;
 mod options;
 mod ports;
 mod redirects;
 mod referral;
+mod registrar;
 mod registration;
 mod rekey;
+mod reliable;
 mod reload;
 mod restore;
 mod ringing;
@@ -63,6 +66,11 @@ struct World {
     journal: Vec<Entry>,
     /// Who may be called back.
     callbacks: Vec<Callback>,
+    /// Calls for help that were told.
+    help: Vec<HelpCall>,
+    /// What is to be kept of what is registered with us, and how REGISTERs were answered.
+    kept: Option<Vec<crate::registrar::Kept>>,
+    registers: Vec<crate::event::RegisterAnswer>,
     /// How many processes came before.
     restarts: u32,
     /// The relay tells no figures.
@@ -110,15 +118,10 @@ impl World {
         Self::of(routes(config), epoch, u64::from(epoch))
     }
 
-    fn of(routes: Arc<Routes>, epoch: u32, mut seed: u64) -> Self {
+    fn of(routes: Arc<Routes>, epoch: u32, seed: u64) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
         let now = Instant::now();
-        let random = Random::new(move |buffer| {
-            for byte in buffer {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                *byte = (seed >> 33) as u8;
-            }
-        });
+        let random = Random::seeded(seed);
         let pools = Pools::new(routes.config());
         let mut ports = Ports::new(1, pools.configs(), Duration::from_secs(1));
         let warm: Vec<media_relay::Port> = pools
@@ -151,6 +154,9 @@ impl World {
             records: Vec::new(),
             journal: Vec::new(),
             callbacks: Vec::new(),
+            help: Vec::new(),
+            kept: None,
+            registers: Vec::new(),
             restarts: 0,
             silent_relay: false,
             media: Vec::new(),
@@ -200,6 +206,9 @@ impl World {
             Output::Journal(Entry::Ended(record)) => self.records.push(*record),
             Output::Journal(entry) => self.journal.push(entry),
             Output::Callbacks(callbacks) => self.callbacks = callbacks,
+            Output::Help { call, .. } => self.help.push(*call),
+            Output::Registered(kept) => self.kept = Some(kept),
+            Output::Event(Event::RegisterAnswered(answer)) => self.registers.push(answer),
             Output::Media { command, .. } => {
                 if let Command::Release(session) = command
                     && !self.silent_relay

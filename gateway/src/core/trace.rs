@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sip_stack::message::{HeaderId, Message, ParseError};
 use sip_stack::transport::Source;
 
+use super::inbound::call_uuid;
 use super::{Core, Output};
 use crate::event::Event;
 use crate::failure::Cause;
@@ -50,11 +51,13 @@ impl Core {
         now: Instant,
     ) {
         self.outputs.push_back(Output::Event(Event::CallRefused { cause }));
+        let id = call_uuid(self.wall(now), self.random.bytes());
+        self.tell_of_refused_help(&id, source, message, cause, now);
         if !self.recordable {
             return;
         }
         if self.traces.take(now) {
-            return self.record_refusal(source, message, cause, now);
+            return self.record_refusal(id, source, message, cause, now);
         }
         self.outputs.push_back(Output::Event(Event::RefusalUnrecorded));
         if let Some(count) = self.traces.unrecorded.note(now) {

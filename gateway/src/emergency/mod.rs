@@ -17,6 +17,14 @@ pub fn is_emergency(uri: &[u8]) -> bool {
     }
 }
 
+/// Whether a request for this Request-URI calls one of these numbers.
+pub fn is_among(uri: &[u8], numbers: &BTreeSet<String>) -> bool {
+    match whom(uri) {
+        Whom::Digits(digits) => numbers.contains(digits),
+        Whom::Service | Whom::Other => false,
+    }
+}
+
 /// Whether it calls for help where its caller is: by the numbers that the caller has of its own, else by those of its
 /// country.
 pub fn calls_for_help(uri: &[u8], country: Option<&str>, own: Option<&BTreeSet<String>>) -> bool {

@@ -39,6 +39,7 @@ impl Cause {
             | Self::TrunkFull
             | Self::NumberFull
             | Self::TooFast
+            | Self::MinutesSpent
             | Self::NoPorts
             | Self::Draining
             | Self::Overload
@@ -53,6 +54,7 @@ impl Cause {
             | Self::Silent
             | Self::NoAnswer
             | Self::NotConfirmed
+            | Self::NotAcknowledged
             | Self::Lost
             | Self::Internal
             | Self::Restart
@@ -61,6 +63,7 @@ impl Cause {
             | Self::ForeignRealm
             | Self::CredentialsRefused
             | Self::LockedOut
+            | Self::NotRegistered
             | Self::NoRecord => None,
         }
     }
@@ -92,6 +95,9 @@ impl Cause {
             Self::TooFast => {
                 "`per_second` in `limits` of the tenant and the trunk, and who calls so often"
             }
+            Self::MinutesSpent => {
+                "`minutes_per_day` in `limits` of the tenant and the trunk, and what they have called so long"
+            }
             Self::NoPorts => {
                 "the port ranges of `[media]`; `trunkgate check` says how many calls they allow"
             }
@@ -107,7 +113,9 @@ impl Cause {
             Self::NothingInCommon => {
                 "the codecs of both sides, and IPv4 or IPv6: there is no transcoding"
             }
-            Self::Unsupported => "Require in the INVITE: 100rel and others are not supported",
+            Self::Unsupported => {
+                "Require in the INVITE; for 100rel, `reliable_provisional` of the trunk"
+            }
             Self::Unreachable => {
                 "`attempts`: the addresses, DNS, the firewall, the peer's listener and its certificate"
             }
@@ -117,7 +125,12 @@ impl Cause {
             Self::NoAnswer => {
                 "nothing, if nobody was there; else the forwarding of the called user"
             }
-            Self::NotConfirmed => "whether our 200 reaches the caller: firewall, NAT, `advertise`",
+            Self::NotConfirmed => {
+                "whether our responses reach the caller: firewall, NAT, `advertise`"
+            }
+            Self::NotAcknowledged => {
+                "whether our 18x reach the caller and its PRACK us; `reliable_provisional` of the trunk"
+            }
             Self::Lost => "the line to the peer, and whether it was restarted",
             Self::Internal => "the log at the time of the call, and please report it",
             Self::Restart => {
@@ -132,6 +145,9 @@ impl Cause {
                 "the realm and algorithm in the trunk's challenge (a capture), and `realm` of its `credentials`"
             }
             Self::CredentialsRefused => "`username` and `password` of the trunk's `credentials`",
+            Self::NotRegistered => {
+                "whether the trunk registers: trunkgate_registered_contacts, the log, its password and `registrar`"
+            }
             Self::LockedOut => {
                 "the caller's password, and `authenticate` of its trunk; it may try again within 30 minutes"
             }

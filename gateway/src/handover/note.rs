@@ -75,8 +75,12 @@ pub enum Note {
         /// How many processes before it are left.
         #[serde(default)]
         depth: usize,
-        /// By the names of tenants.
-        tenants: Vec<(String, u32)>,
+        /// Of each tenant and trunk that has any, at most [`ENDS`].
+        #[serde(default)]
+        ends: Vec<Load>,
+        /// They come in addition to those of the note before.
+        #[serde(default)]
+        more: bool,
     },
     /// Heir: I was told to stop. Calls may go on so long.
     Stop {
@@ -85,6 +89,20 @@ pub enum Note {
     },
     /// Heir: end what is left.
     End,
+}
+
+/// How many tenants and trunks one [`Note::Load`] tells of: a packet has a largest size.
+pub const ENDS: usize = 1000;
+
+/// How many calls a tenant or trunk has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// It is a trunk.
+    pub trunk: bool,
+    /// Its name.
+    pub name: String,
+    /// Calls made, calls received.
+    pub calls: [u32; 2],
 }
 
 /// A process, as its identifiers show it.
@@ -245,7 +263,12 @@ mod tests {
             Note::Send { id: 5, to: Address::new(&target, "edge default".into(), target.flow) },
             Note::Unsent { id: 5 },
             Note::Free { flow: 9 },
-            Note::Load { calls: 2, depth: 0, tenants: vec![("t001".into(), 1)] },
+            Note::Load {
+                calls: 2,
+                depth: 0,
+                ends: vec![Load { trunk: true, name: "a".into(), calls: [1, 2] }],
+                more: true,
+            },
             Note::Stop { drain: Duration::from_secs(30) },
             Note::End,
         ];

@@ -46,15 +46,19 @@ fn digits(number: &PhoneNumber) -> String {
     text.chars().filter(char::is_ascii_digit).collect()
 }
 
-/// Behind what is dialled for abroad there: the preferred prefix where there are several.
+/// Behind what is dialled for abroad there.
 fn international(digits: &str, country: Option<&str>) -> Option<String> {
-    let id: Option<Id> = country.and_then(|code| code.parse().ok());
-    let plan = id.and_then(|id| DATABASE.by_id(id.as_ref()));
-    let preferred = plan.and_then(|plan| plan.preferred_international_prefix());
-    let only = plan.and_then(|plan| plan.international_prefix()).map(|prefix| prefix.as_str());
-    let dialled = |prefix: &&str| prefix.bytes().all(|byte| byte.is_ascii_digit());
-    let prefix = preferred.filter(dialled).or(only.filter(dialled)).unwrap_or("00");
+    let prefix = country.and_then(international_prefix).unwrap_or("00");
     Some(format!("{prefix}{digits}"))
+}
+
+/// What is dialled for abroad in a country: the preferred prefix where there are several.
+pub(super) fn international_prefix(country: &str) -> Option<&'static str> {
+    let id: Id = country.parse().ok()?;
+    let plan = DATABASE.by_id(id.as_ref())?;
+    let only = plan.international_prefix().map(|prefix| prefix.as_str());
+    let dialled = |prefix: &&str| prefix.bytes().all(|byte| byte.is_ascii_digit());
+    plan.preferred_international_prefix().filter(dialled).or(only.filter(dialled))
 }
 
 #[cfg(test)]

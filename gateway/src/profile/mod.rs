@@ -23,7 +23,7 @@ pub use location::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{CallerId, Country, Dialect, Diversion, EarlyMedia};
+use config::{CallerId, Country, Dialect, Diversion, EarlyMedia, ReliableProvisional};
 use sip_stack::message::Message;
 use sip_stack::transport::{LocalId, Transport};
 
@@ -66,6 +66,11 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Whether its provisional responses and ours have to be reliable.
+    pub fn wants_reliable(&self) -> bool {
+        self.dialect.reliable_provisional == ReliableProvisional::Required
+    }
+
     /// Of a peer that is gone from the configuration: enough to end what there was with it.
     pub fn of_nobody() -> Self {
         Self {

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use config::{Config, Peer, Refer, Srtp};
+use config::{Config, Peer, Realm, Refer, ReliableProvisional, Srtp, Trunk};
 use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::Transport;
 
 use super::{AGENT, Face, Profile, escaped};
 use crate::call::media_plan::{Codecs, Holds, MediaRules, Secure};
 use crate::locals;
+use crate::registrar::with_user;
 use crate::routing::{RealmId, TrunkId};
 
 /// The profile of a trunk that is spoken to by `transport`, over IPv6 or IPv4.
@@ -20,6 +21,7 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
         Srtp::Off => Secure::Off,
         Srtp::Required => Secure::Required,
     };
+    let (allow, supported) = abilities(trunk);
     Profile {
         face: face(config, RealmId(trunk.realm), transport, ipv6),
         media: MediaRules {
@@ -29,14 +31,8 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
             holds: Holds::AsOffered,
             codecs: Codecs::new(&trunk.dialect.codecs),
         },
-        allow: match trunk.refer {
-            Refer::Refuse => ALLOW,
-            Refer::Local | Refer::Pass => ALLOW_REFER,
-        },
-        supported: match trunk.refer {
-            Refer::Refuse => SUPPORTED,
-            Refer::Local | Refer::Pass => SUPPORTED_REPLACES,
-        },
+        allow,
+        supported,
         caller_id: trunk.caller_id,
         diversion: trunk.diversion,
         located: trunk.location == config::Location::Pass,
@@ -51,22 +47,40 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
     }
 }
 
+/// What a trunk may send inside a dialog, and the extensions that it may require.
+fn abilities(trunk: &Trunk) -> (&'static str, &'static str) {
+    let transfers = trunk.refer != Refer::Refuse;
+    let reliable = trunk.dialect.reliable_provisional != ReliableProvisional::Off;
+    match (transfers, reliable) {
+        (false, false) => (ALLOW, SUPPORTED),
+        (false, true) => (ALLOW_PRACK, "timer, 100rel"),
+        (true, false) => (ALLOW_REFER, "replaces, timer"),
+        (true, true) => (ALLOW_REFER_PRACK, SUPPORTED_ALL),
+    }
+}
+
 /// How a realm appears: the listener of that transport and family, else the nearest there is; the advertised address
 /// when there is one.
 pub fn face(config: &Config, realm: RealmId, transport: Transport, ipv6: bool) -> Face {
-    let listeners = &config.realms[realm.0].listen;
-    let listener = listeners
+    let of = &config.realms[realm.0];
+    let listener = of
+        .listen
         .iter()
         .max_by_key(|l| (from_config(l.transport) == transport, l.address.is_ipv6() == ipv6))
         .expect("the configuration admits no realm without listeners");
-    let address = config.realms[realm.0].advertise.unwrap_or(listener.address.ip());
     Face {
-        host: host(address),
+        host: host(told(of, listener.address.ip())),
         port: listener.address.port(),
         transport: from_config(listener.transport),
         local: locals::of_realm(config, realm),
         always_name_transport: false,
     }
+}
+
+/// What peers are told in place of an own address of a realm: behind NAT the public one, of the same family.
+pub fn told(realm: &Realm, own: IpAddr) -> IpAddr {
+    let stands = |public: &IpAddr| own.is_unspecified() || public.is_ipv6() == own.is_ipv6();
+    realm.advertise.filter(stands).unwrap_or(own)
 }
 
 /// The Request-URI of a call to a number, as it is `dialled`, by this peer.
@@ -75,15 +89,29 @@ pub fn request_uri(profile: &Profile, dialled: &str, peer: &Peer) -> Bytes {
     uri(&format!("{}@", escaped(dialled)), peer, mark).into()
 }
 
+/// The Request-URI of a call to a number, as it is `dialled`, by a contact that has registered with us: its own with the
+/// number in place of its user.
+pub fn contact_uri(profile: &Profile, dialled: &str, contact: &[u8]) -> Bytes {
+    let mut uri = with_user(contact, &escaped(dialled));
+    if profile.dialect.user_phone {
+        uri.extend_from_slice(b";user=phone");
+    }
+    uri.into()
+}
+
+/// What is asked whether a peer is there.
+pub fn peer_uri(peer: &Peer) -> Bytes {
+    uri("", peer, "").into()
+}
+
 /// An OPTIONS by which a peer shows that it is alive.
-pub fn options(face: &Face, peer: &Peer, call_id: Bytes, tag: &[u8]) -> Draft {
-    let target = uri("", peer, "");
+pub fn options(face: &Face, target: Bytes, call_id: Bytes, tag: &[u8]) -> Draft {
     let mut draft = Draft::request(Method::Options, target.clone());
     let mut from = format!("<sip:{}:{}>;tag=", face.host, face.port).into_bytes();
     from.extend_from_slice(tag);
     draft.push(HeaderId::MaxForwards, "70");
     draft.push(HeaderId::From, from);
-    draft.push(HeaderId::To, format!("<{target}>"));
+    draft.push(HeaderId::To, [b"<", &target[..], b">"].concat());
     draft.push(HeaderId::CallId, call_id);
     draft.push(HeaderId::CSeq, "1 OPTIONS");
     draft.push(HeaderId::Contact, face.contact(None));
@@ -92,13 +120,20 @@ pub fn options(face: &Face, peer: &Peer, call_id: Bytes, tag: &[u8]) -> Draft {
     draft
 }
 
-/// Our 200 to its OPTIONS.
-pub fn options_answer(face: &Face, request: &Message, tag: &[u8]) -> Draft {
+/// Our 200 to its OPTIONS; `known` is the profile of the trunk that asks, if it is one.
+pub fn options_answer(
+    face: &Face,
+    known: Option<&Profile>,
+    request: &Message,
+    tag: &[u8],
+) -> Draft {
+    let (allow, supported) =
+        known.map_or((ALLOW, SUPPORTED), |known| (known.allow, known.supported));
     let mut draft = Draft::response(request, 200);
     draft.set_to_tag(tag);
     draft.push(HeaderId::Contact, face.contact(None));
-    draft.push(HeaderId::Allow, ALLOW);
-    draft.push(HeaderId::Supported, SUPPORTED);
+    draft.push(HeaderId::Allow, allow);
+    draft.push(HeaderId::Supported, supported);
     draft.push(HeaderId::Accept, "application/sdp");
     draft.push(HeaderId::Server, AGENT);
     draft
@@ -133,13 +168,36 @@ fn uri(user: &str, peer: &Peer, mark: &str) -> String {
     format!("sip:{user}{}{port}{mark}{transport}", peer.host)
 }
 
-/// The option tags of a trunk.
+/// The option tags of any trunk.
 const SUPPORTED: &str = "timer";
-/// Of one that may transfer its calls.
-pub const SUPPORTED_REPLACES: &str = "replaces, timer";
+/// Of one that may transfer its calls, with reliable provisional responses.
+pub const SUPPORTED_ALL: &str = "replaces, timer, 100rel";
 /// NOTIFY tells how a REFER fares that was passed to it.
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, NOTIFY";
 const ALLOW_REFER: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, NOTIFY, REFER";
+const ALLOW_PRACK: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, NOTIFY, PRACK";
+const ALLOW_REFER_PRACK: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, NOTIFY, REFER, PRACK";
 /// One suite, so that an offer of ours is also valid as the answer to a refresh.
 const OFFERED_SUITES: &[media_relay::srtp::Suite] =
     &[media_relay::srtp::Suite::AesCm128HmacSha1_80];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_address_stands_for_own_ones_of_its_family() {
+        let mut realm = crate::routing::tests::config().realms.remove(0);
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(told(&realm, ip("192.0.2.1")), ip("192.0.2.1"));
+        realm.advertise = Some(ip("203.0.113.7"));
+        for (own, expected) in [
+            ("192.0.2.1", "203.0.113.7"),
+            ("0.0.0.0", "203.0.113.7"),
+            ("::", "203.0.113.7"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(told(&realm, ip(own)), ip(expected), "{own}");
+        }
+    }
+}

@@ -1,9 +1,11 @@
 //! Calls for help: which they are, by which trunks they go, as whom their callers are shown, and who is called back.
 
-use config::{Number, Site};
+use std::collections::BTreeSet;
+
+use config::{Config, Number, Site};
 
 use super::{End, Hop, Place, Plan, Routes, TenantId, TrunkId};
-use crate::emergency::{calls_for_help, is_for_help};
+use crate::emergency::{calls_for_help, is_among, is_emergency, is_for_help};
 use crate::failure::Cause;
 use crate::numbers::Number as Called;
 
@@ -20,6 +22,11 @@ impl Routes {
         let help = calls_for_help(uri, country, own)
             || !called.is_public() && is_for_help(digits, country, own);
         help && !self.is_extension(from, called)
+    }
+
+    /// Whether it may ask for help, by its Request-URI alone: by the numbers of any country or tenant.
+    pub fn may_be_help(&self, uri: &[u8]) -> bool {
+        is_emergency(uri) || is_among(uri, &self.help_of_tenants)
     }
 
     /// The site of a caller, where calls for help show another number than its own.
@@ -56,4 +63,10 @@ impl Routes {
         let trunks = trunks.iter().map(|trunk| TrunkId(*trunk)).filter(|id| Some(*id) != except);
         trunks.flat_map(|trunk| self.hops_to_trunk(trunk)).collect()
     }
+}
+
+/// The numbers for help that tenants have of their own.
+pub(super) fn help_of_tenants(config: &Config) -> BTreeSet<String> {
+    let own = config.tenants.iter().filter_map(|tenant| tenant.emergency.numbers.as_ref());
+    own.flatten().cloned().collect()
 }

@@ -7,13 +7,26 @@ use std::net::IpAddr;
 use sip_stack::message::Message;
 use sip_stack::uri::{Host, Uri};
 
-use super::{EdgeId, RealmId, Routes, TenantId, TrunkId};
+use super::{EdgeId, End, RealmId, Routes, TenantId, TrunkId};
 use crate::profile::{called, phone_param};
 
 impl Routes {
     /// Whether anyone at all may speak to this realm from that address.
     pub fn knows(&self, realm: RealmId, source: IpAddr) -> bool {
         self.sources.of(realm, source).next().is_some()
+    }
+
+    /// The trunks that may speak to this realm from that address.
+    pub fn known_at(&self, realm: RealmId, source: IpAddr) -> impl Iterator<Item = TrunkId> {
+        self.sources.of(realm, source).flat_map(|(_, trunks)| trunks.iter().copied())
+    }
+
+    /// Whether that trunk may be reached where it has registered from, and such an address of one of its legs is such a place.
+    pub fn is_registered_at(&self, end: Option<End>, address: IpAddr) -> Option<&str> {
+        let Some(End::Trunk(id)) = end else { return None };
+        let trunk = &self.config.trunks[id.0];
+        let elsewhere = trunk.networks.iter().any(|network| network.contains(&address));
+        (trunk.registrar.is_some() && !elsewhere).then_some(&trunk.name)
     }
 
     /// The trunk that sends this request: realm and source network decide; among several, the narrowest network, then

@@ -9,9 +9,10 @@ mod identify;
 mod lookup;
 mod ownership;
 mod plan;
+mod share;
 mod sources;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use config::{Config, Country, EarlyMedia, Number, NumberRange};
@@ -20,7 +21,7 @@ use media_relay::audio::tone::{Tone, tone};
 
 use crate::sounds::Sounds;
 
-pub use plan::{Hop, Place, PlaceName, Plan};
+pub use plan::{Hop, Place, PlaceName, Plan, Reach};
 use sources::Sources;
 
 /// A tenant, by its position in the configuration.
@@ -62,6 +63,8 @@ pub struct Routes {
     sounds: Sounds,
     /// Ringback by country, of those whose trunks have it generated.
     ringbacks: HashMap<Option<Country>, Arc<Clip>>,
+    /// Numbers for help that tenants have of their own.
+    help_of_tenants: BTreeSet<String>,
 }
 
 impl Routes {
@@ -74,6 +77,7 @@ impl Routes {
             sources: Sources::new(&config),
             sounds: Sounds::default(),
             ringbacks: HashMap::new(),
+            help_of_tenants: help::help_of_tenants(&config),
             config,
         };
         let config = Arc::clone(&routes.config);
@@ -111,6 +115,12 @@ impl Routes {
     /// The configuration behind the tables.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// All ends.
+    pub fn ends(&self) -> impl Iterator<Item = End> + use<> {
+        let tenants = (0..self.config.tenants.len()).map(|id| End::Tenant(TenantId(id)));
+        tenants.chain((0..self.config.trunks.len()).map(|id| End::Trunk(TrunkId(id))))
     }
 
     /// The configured name of an end.
@@ -167,10 +177,10 @@ impl Routes {
         for range in numbers.ranges() {
             if range.first.is_private() {
                 for trunk in inbound {
-                    self.private.entry(TrunkId(*trunk)).or_default().0.push((*range, end));
+                    self.private.entry(TrunkId(*trunk)).or_default().ranges.push((*range, end));
                 }
             } else {
-                self.public.0.push((*range, end));
+                self.public.ranges.push((*range, end));
             }
         }
     }
@@ -180,21 +190,34 @@ fn ringback(country: Option<Country>) -> Arc<Clip> {
     Arc::new(tone(Tone::Ringback, country.as_ref().map(Country::as_str)))
 }
 
-/// Who owns which numbers: ranges that do not overlap, sorted before the first look-up.
+/// Who owns which numbers: ranges that do not overlap, sorted before the first look-up. Among a million of them, memory is what
+/// takes time: a look-up goes through a small table that stays in the cache, then through a few lines of numbers alone.
 #[derive(Debug, Default)]
-struct Owners(Vec<(NumberRange, End)>);
+struct Owners {
+    ranges: Vec<(NumberRange, End)>,
+    /// Where each of them begins.
+    firsts: Vec<Number>,
+    /// Every [`BLOCK`]th of these.
+    blocks: Vec<Number>,
+}
 
 impl Owners {
     fn sort(&mut self) {
-        self.0.sort_unstable_by_key(|(range, _)| range.first);
+        self.ranges.sort_unstable_by_key(|(range, _)| range.first);
+        self.firsts = self.ranges.iter().map(|(range, _)| range.first).collect();
+        self.blocks = self.firsts.iter().step_by(BLOCK).copied().collect();
     }
 
     fn of(&self, number: Number) -> Option<End> {
-        let after = self.0.partition_point(|(range, _)| range.first <= number);
-        let (range, end) = self.0.get(after.checked_sub(1)?)?;
+        let before = |firsts: &[Number]| firsts.partition_point(|first| *first <= number);
+        let start = before(&self.blocks).checked_sub(1)? * BLOCK;
+        let block = &self.firsts[start..self.firsts.len().min(start + BLOCK)];
+        let (range, end) = self.ranges.get(start + before(block).checked_sub(1)?)?;
         (number <= range.last).then_some(*end)
     }
 }
+
+const BLOCK: usize = 64;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-use config::NumberState;
+use config::{Host, NumberState};
 use sip_stack::locate::{Destination, Family};
 use sip_stack::transport::Transport;
 
+use super::share::share;
 use super::{EdgeId, End, Routes, TenantId, TrunkId};
 use crate::failure::Cause;
 use crate::numbers::Number;
-use crate::profile::trunk;
+use crate::profile::trunk::from_config;
+use crate::random::Random;
 
 /// A next hop of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,15 @@ pub enum PlaceName {
     },
 }
 
+/// How a place is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// By RFC 3263.
+    Locate(Destination),
+    /// Where the trunk of that name has registered with us from.
+    Registered(String),
+}
+
 /// Where a call goes: never empty, in the order of preference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -108,14 +119,15 @@ impl Routes {
     /// The plan for a call from `from` to `called`.
     ///
     /// First whoever owns the number and takes calls from there; otherwise the caller's outbound trunks, or those for calls for
-    /// help. Places of a
-    /// higher rank are tried later, not left out; among equals the configured order stays.
+    /// help. Places of a higher rank are tried later, not left out; among equals the configured order stays, but for peers
+    /// that share their trunk's calls by weight.
     pub fn plan(
         &self,
         from: End,
         called: &Number,
         help: bool,
         rank: impl Fn(Place) -> u8,
+        random: &mut Random,
     ) -> Result<Plan, Cause> {
         let owner = match from {
             End::Tenant(tenant) => self.owner_from_tenant(tenant, called),
@@ -141,6 +153,7 @@ impl Routes {
             hops = self.hops_out(from);
         }
         hops.sort_by_key(|hop| rank(hop.place()));
+        share(&mut hops, |hop| self.weight(hop), |hop| rank(hop.place()), random);
         if hops.is_empty() {
             return Err(match from {
                 End::Tenant(_) => Cause::NoRoute,
@@ -148,6 +161,13 @@ impl Routes {
             });
         }
         Ok(Plan { hops })
+    }
+
+    fn weight(&self, hop: Hop) -> Option<u16> {
+        match hop {
+            Hop::Proxy { .. } => None,
+            Hop::Peer { trunk, peer } => self.config.trunks[trunk.0].peers[peer].weight,
+        }
     }
 
     /// What a place is called.
@@ -164,28 +184,32 @@ impl Routes {
         }
     }
 
-    /// What is to be located to reach a place.
-    pub fn destination(&self, place: Place) -> Destination {
+    /// How a place is found.
+    pub fn reach(&self, place: Place) -> Reach {
         match place {
             Place::Proxy { edge, proxy } => {
                 let edge = &self.config.edges[edge.0];
-                Destination {
+                Reach::Locate(Destination {
                     host: edge.proxies[proxy].clone(),
                     port: Some(edge.port),
                     transport: Some(Transport::Tls),
                     secure: false,
                     family: Family::Any,
-                }
+                })
             }
             Place::Peer { trunk, peer } => {
-                let peer = &self.config.trunks[trunk.0].peers[peer];
-                Destination {
+                let trunk = &self.config.trunks[trunk.0];
+                let peer = &trunk.peers[peer];
+                if peer.host == Host::Registered {
+                    return Reach::Registered(trunk.name.clone());
+                }
+                Reach::Locate(Destination {
                     host: peer.host.to_string().trim_matches(['[', ']']).to_owned(),
                     port: peer.port,
-                    transport: Some(trunk::from_config(peer.transport)),
+                    transport: Some(from_config(peer.transport)),
                     secure: false,
                     family: Family::Any,
-                }
+                })
             }
         }
     }

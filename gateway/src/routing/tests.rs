@@ -15,6 +15,7 @@ use config::{
 use super::*;
 use crate::failure::Cause;
 use crate::numbers::Number as Called;
+use crate::random::Random;
 
 /// Tenants t001 (2 calls at most) and t002; trunks carrier-a, carrier-b and the contact centre `centre`, which is
 /// reached from carrier-a and sends its calls out by carrier-b. The private number +1001 is in both tenants.
@@ -26,6 +27,7 @@ pub(crate) fn config() -> Config {
             state: PathBuf::from("state"),
             drain: Duration::from_secs(30),
             watch: false,
+            emergency_webhook: None,
             upgrade_drain: Duration::from_secs(14_400),
             media_timeout: None,
         },
@@ -123,6 +125,7 @@ fn trunk(
             transport: Transport::Udp,
             host: Host::Ip(ip.parse().unwrap()),
             port: Some(5070),
+            weight: None,
         }],
         networks: vec![format!("{ip}/32").parse().unwrap()],
         media_networks: MediaNetworks { signalled: true, networks: Vec::new() },
@@ -151,6 +154,7 @@ fn trunk(
         credentials: Vec::new(),
         register: None,
         authenticate: None,
+        registrar: None,
     }
 }
 
@@ -194,7 +198,7 @@ const T2: End = End::Tenant(TenantId(1));
 /// The ends that a call would try, in order, without repetition.
 fn ends(from: End, called: &str) -> Result<Vec<End>, Cause> {
     let called = Called::read(called.as_bytes(), None).unwrap();
-    let plan = routes().plan(from, &called, false, |_| 0)?;
+    let plan = routes().plan(from, &called, false, |_| 0, &mut Random::seeded(1))?;
     let mut ends: Vec<End> = plan.hops.iter().map(|hop| hop.end()).collect();
     ends.dedup();
     Ok(ends)
@@ -235,7 +239,7 @@ fn tenants_that_share_a_trunk_reach_each_other() {
     config.tenants[1].inbound_trunks.push(0);
     let routes = Routes::new(Arc::new(config));
     let called = Called::read(b"+12025550100", None).unwrap();
-    let plan = routes.plan(T1, &called, false, |_| 0).unwrap();
+    let plan = routes.plan(T1, &called, false, |_| 0, &mut Random::seeded(1)).unwrap();
     assert!(plan.hops.iter().all(|hop| hop.end() == T2));
     assert_eq!(ends(T1, "+12025550100"), Ok(vec![A]), "without a shared trunk it goes out");
 }
@@ -244,7 +248,13 @@ fn tenants_that_share_a_trunk_reach_each_other() {
 fn proxies_that_are_down_come_last() {
     let called = Called::read(b"+442079460001", None).unwrap();
     let plan = routes()
-        .plan(A, &called, false, |place| u8::from(matches!(place, Place::Proxy { proxy: 0, .. })))
+        .plan(
+            A,
+            &called,
+            false,
+            |place| u8::from(matches!(place, Place::Proxy { proxy: 0, .. })),
+            &mut Random::seeded(1),
+        )
         .unwrap();
     let order: Vec<usize> = plan
         .hops
@@ -294,4 +304,23 @@ fn a_trunk_is_known_by_its_source_and_match_only_chooses_among_equals() {
     assert_eq!(from("127.0.0.50", "sip:+4915112345678;tgrp=x2;trunk-context=y@x"), Some(0));
     assert_eq!(from("127.0.0.51", "sip:+442079460000@x"), Some(1));
     assert_eq!(from("127.0.0.99", "sip:+442079460000@x"), None, "AT-03: no header admits anyone");
+}
+
+#[test]
+fn among_many_ranges_each_number_has_the_owner_of_its_range() {
+    let number = |n: u64| config::Number::parse(&format!("+4420{n:08}")).unwrap();
+    for count in [0, 1, 63, 64, 65, 128, 1000] {
+        let mut owners = Owners::default();
+        // Three numbers each, and two of nobody behind them; not in order.
+        for n in (0..count).rev() {
+            let range = NumberRange { first: number(10 + n * 5), last: number(12 + n * 5) };
+            owners.ranges.push((range, End::Tenant(TenantId(n as usize))));
+        }
+        owners.sort();
+        for n in 0..20 + count * 5 {
+            let within = n >= 10 && (n - 10) % 5 < 3 && (n - 10) / 5 < count;
+            let owner = within.then(|| End::Tenant(TenantId(((n - 10) / 5) as usize)));
+            assert_eq!(owners.of(number(n)), owner, "{n} of {count}");
+        }
+    }
 }

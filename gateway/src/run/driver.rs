@@ -19,8 +19,9 @@ use super::durable::Durable;
 use super::kin::Kindred;
 use super::reload::{self, Ready, Reloaded, Reloader};
 use super::signals::{Signal, Signals};
+use super::state_file::{CALLBACKS, Keeper, REGISTERED};
 use super::stop::{Left, Order, Stop};
-use super::{callbacks, clock, time_of_day};
+use super::{clock, time_of_day};
 use crate::admin::Health;
 use crate::core::{Callback, Core, Opened, Output, Renewal};
 use crate::event::{Dropped, Refusal};
@@ -28,7 +29,9 @@ use crate::handover::note::Kind;
 use crate::intake::{Intake, Next, Victim, Waiting};
 use crate::logging::Flood;
 use crate::metrics::{GAUGE_INTERVAL, Loss, Meters, Tally};
+use crate::registrar::Kept;
 use crate::service::Service;
+use crate::webhook::Webhook;
 
 /// Everything that signalling owns.
 pub(super) struct Driver {
@@ -44,12 +47,15 @@ pub(super) struct Driver {
     pub(super) meters: Meters,
     health: Arc<Health>,
     reloader: Reloader,
+    pub(super) callbacks: Keeper<Callback>,
+    pub(super) registered: Keeper<Kept>,
     pub(super) stop: Stop,
     gauges_at: Instant,
     inputs: Vec<Input>,
     intake: Intake,
     events: Vec<media_relay::Event>,
     relay_full: (Tally, Flood),
+    webhook: Webhook,
     /// What is done when the journal is written.
     held: Vec<Output>,
 }
@@ -77,16 +83,21 @@ impl Driver {
         health: Arc<Health>,
         reloader: Reloader,
         kin: Kindred,
+        webhook: Webhook,
     ) -> Self {
+        let callbacks = Keeper::new(kin.state(), &CALLBACKS, service.handle());
+        let registered = Keeper::new(kin.state(), &REGISTERED, service.handle());
         Self {
             core,
             net,
             kin,
+            callbacks,
             kin_taken: Vec::new(),
             service,
             relay,
             media,
             durable,
+            registered,
             meters,
             health,
             reloader,
@@ -96,6 +107,7 @@ impl Driver {
             intake: Intake::new(),
             events: Vec::with_capacity(256),
             relay_full: (Tally::of(Loss::MediaCommandDropped), Flood::default()),
+            webhook,
             held: Vec::with_capacity(256),
         }
     }
@@ -169,9 +181,16 @@ impl Driver {
         let now = clock();
         self.core.close(now);
         self.drain(now);
-        let Self { core, net, durable, relay, .. } = self;
+        if let Some(kept) = self.core.last_registered(now) {
+            self.registered.keep(kept);
+        }
+        let Self { core, net, mut durable, registered, relay, callbacks, webhook, .. } = self;
+        callbacks.flush();
+        registered.flush();
         drop(net);
+        webhook.close();
         relay.stop();
+        durable.ledger.close(core.spent());
         durable.close(core.calls(), now);
     }
 
@@ -346,6 +365,7 @@ impl Driver {
         if self.gauges_at <= now {
             self.gauges_at = now + GAUGE_INTERVAL;
             self.core.set_wall(now, time_of_day());
+            self.keep_minutes(now);
             self.meters.show(&self.core.gauges());
             self.meters.show_door(self.intake.len(), self.core.banned(now));
             self.meters.show_relay(self.relay.counters());
@@ -375,13 +395,15 @@ impl Driver {
             while let Some(output) = self.core.poll_output() {
                 match output {
                     Output::Journal(entry) => self.durable.keep(&entry),
-                    Output::Callbacks(callbacks) => self.keep_callbacks(&callbacks),
+                    Output::Callbacks(callbacks) => self.callbacks.keep(callbacks),
+                    Output::Registered(kept) => self.registered.keep(kept),
                     Output::Event(event) => self.meters.note(&event),
                     Output::Send { .. }
                     | Output::Query { .. }
                     | Output::Media { .. }
                     | Output::Retire(_)
                     | Output::Hand { .. }
+                    | Output::Help { .. }
                     | Output::Close(_) => self.held.push(output),
                 }
             }
@@ -433,14 +455,19 @@ impl Driver {
             Output::Retire(flow) => self.net.retire(flow),
             Output::Close(flow) => self.close_flow(flow),
             Output::Journal(entry) => self.durable.keep(&entry),
-            Output::Callbacks(callbacks) => self.keep_callbacks(&callbacks),
+            Output::Callbacks(callbacks) => self.callbacks.keep(callbacks),
+            Output::Help { url, call } => self.webhook.tell(&url, &call),
+            Output::Registered(kept) => self.registered.keep(kept),
             Output::Event(event) => self.meters.note(&event),
         }
     }
 
-    fn keep_callbacks(&self, callbacks: &[Callback]) {
-        if let Err(reason) = callbacks::write(self.kin.state(), callbacks) {
-            error!(%reason, "who may be called back after a call for help is lost with this process");
+    fn keep_minutes(&mut self, now: Instant) {
+        if self.durable.ledger.is_due(now) {
+            self.durable.ledger.keep(self.core.spent());
+        }
+        if let Some(others) = self.durable.ledger.others() {
+            self.core.learn_spent(&others, now);
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use super::ledger::Ledger;
 use super::records::Records;
 use crate::journal::{Dead, Entry, Figures, Journal, Store};
 use crate::metrics::Durability;
@@ -13,6 +14,8 @@ use crate::metrics::Durability;
 pub(super) struct Durable {
     journal: Journal,
     records: Records<Store>,
+    /// How long calls have lasted today.
+    pub(super) ledger: Ledger,
     /// What dead processes left, until all of it is in this journal.
     dead: Dead,
     /// They could not be removed: when that is tried again.
@@ -21,8 +24,13 @@ pub(super) struct Durable {
 }
 
 impl Durable {
-    pub(super) fn new(journal: Journal, records: Records<Store>, dead: Dead) -> Self {
-        Self { journal, records, dead, remove_at: None, failing: false }
+    pub(super) fn new(
+        journal: Journal,
+        records: Records<Store>,
+        ledger: Ledger,
+        dead: Dead,
+    ) -> Self {
+        Self { journal, records, ledger, dead, remove_at: None, failing: false }
     }
 
     /// What further processes left is in this journal with the next commit.

@@ -5,12 +5,12 @@
 //! alone that it concerns.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use certs::{Certificate, ClientAuth, ClientVerifier, Identities, Identity, Roots, ServerVerifier};
 use config::{Config, Credentials, Edge, Key, Realm, RealmTls};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sip_stack::net::{Limits, LocalConfig, TlsIdentity};
 use sip_stack::transport::{LocalId, Transport};
 
@@ -211,10 +211,19 @@ fn own(
     Ok(Arc::clone(credentials.identity(certificate, key).ok_or_else(missing)?))
 }
 
-/// Those of the realm's trunks, each once.
+/// Those of the realm's trunks, and from where they may register, each once.
 fn networks_of(config: &Config, realm: RealmId) -> Vec<(IpAddr, u8)> {
     let trunks = config.trunks.iter().filter(|trunk| trunk.realm == realm.0);
-    let networks: BTreeSet<IpNet> = trunks.flat_map(|trunk| trunk.networks.clone()).collect();
+    let mut networks = BTreeSet::new();
+    for trunk in trunks {
+        networks.extend(trunk.networks.iter().copied());
+        if let Some(registrar) = &trunk.registrar {
+            networks.extend(registrar.networks.iter().copied());
+            if registrar.networks.is_empty() {
+                networks.extend(ANYWHERE);
+            }
+        }
+    }
     networks.iter().map(network).collect()
 }
 
@@ -229,6 +238,10 @@ fn reserve(config: &Config) -> usize {
 }
 
 const MOST_RESERVED: usize = 64;
+const ANYWHERE: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
+];
 
 const fn transport(transport: config::Transport) -> Transport {
     match transport {

@@ -49,8 +49,24 @@ impl Endpoint {
         ack.method == b"ACK" && self.identifiers.is_derived(tag, ack.call_id)
     }
 
+    /// Answers a request that was not given to [`Endpoint::handle_message`], keeping nothing of it, by at most so many bytes.
+    /// False when the answer is longer: then there is none.
+    pub fn answer_once(&mut self, source: &Source, reply: Draft, most: usize) -> bool {
+        let (target, reply) = self.stateless(source, reply);
+        let fits = reply.len() <= most;
+        if fits {
+            self.push_send(target, reply);
+        }
+        fits
+    }
+
     /// Answers without a transaction.
-    pub(super) fn reply_stateless(&mut self, source: &Source, mut reply: Draft) {
+    pub(super) fn reply_stateless(&mut self, source: &Source, reply: Draft) {
+        let (target, reply) = self.stateless(source, reply);
+        self.push_send(target, reply);
+    }
+
+    fn stateless(&self, source: &Source, mut reply: Draft) -> (Target, Bytes) {
         let via = reply.value(HeaderId::Via).and_then(first_via);
         // A Via that cannot be read, of another SIP version for one, says nothing of a port: what is left is where the
         // request came from.
@@ -60,7 +76,7 @@ impl Endpoint {
         let tag = self.identifiers.derived(call);
         reply.set_to_tag(&tag);
         reply.stamp_via(source.remote);
-        self.push_send(target, reply.write());
+        (target, reply.write())
     }
 
     /// The refusal that a glance allows. False when it does not.

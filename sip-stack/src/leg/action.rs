@@ -39,6 +39,9 @@ pub struct LegIdentity {
     /// The Supported value: option tags, comma-separated. A Require of any other tag is answered
     /// 420. Session timers are taken part in when `timer` is listed.
     pub supported: Bytes,
+    /// Whether 18x have to be reliable (RFC 3262): our INVITE requires it, and ours are where the peer
+    /// can. Otherwise they are where the peer has them so, if `100rel` is listed in `supported`.
+    pub reliable: bool,
     /// User-Agent of our requests and Server of our responses; left out when empty.
     pub agent: Bytes,
     /// The identity whose sockets send and receive.
@@ -102,7 +105,9 @@ pub enum Event {
     Provisional {
         /// The 1xx.
         message: Message,
-        /// Its SDP: a preview of the answer on that tag, not yet the answer.
+        /// Its SDP: a preview of the answer on that tag, not yet the answer. When our INVITE had no
+        /// offer and the 1xx is reliable, this is the peer's: `accept_offer` must follow, or
+        /// `refuse_offer`, which gives up the call.
         sdp: Option<Bytes>,
     },
     /// Our INVITE was answered. Told once, for the first 2xx.
@@ -111,7 +116,8 @@ pub enum Event {
         message: Message,
         /// The answer to our offer, always present then (from an 18x of the same tag when the 2xx
         /// has none). When our INVITE had no offer this is the peer's: `accept_offer` or
-        /// `refuse_offer` must follow, and the ACK waits for it.
+        /// `refuse_offer` must follow, and the ACK waits for it; both do nothing where a reliable 1xx
+        /// had the offer.
         sdp: Option<Bytes>,
     },
     /// Our INVITE failed, for good. Told once; the leg's last event.
@@ -136,7 +142,8 @@ pub enum Event {
         /// The answer.
         sdp: Bytes,
     },
-    /// The peer offers a change (re-INVITE or UPDATE), or with `None` asks us to offer
+    /// The peer offers a change (re-INVITE, UPDATE or PRACK, the latter two also before the call is
+    /// answered, where a reliable 18x has answered the first offer), or with `None` asks us to offer
     /// (re-INVITE without SDP). `accept_offer` or `refuse_offer` must follow, now or later.
     Offer {
         /// The offer.
@@ -207,6 +214,8 @@ pub enum EndedBy {
     Remote,
     /// No ACK came for our 2xx in 64*T1 (RFC 3261 §13.3.1.4, §14.2).
     NoAck,
+    /// No PRACK came for a reliable 18x of ours in 64*T1 (RFC 3262 §3).
+    NoPrack,
     /// The ACK lacked the answer to the offer in our 2xx (RFC 3264 §4).
     NoAnswer,
     /// A request inside the dialog got 481 or 408, or no response (RFC 3261 §12.2.1.2).

@@ -6,19 +6,19 @@
 //! --------------+---------------------+------------------+---------------------+-------
 //! BYE           | 200                 | 200, 487 (1)     | 200, Ended          | 200
 //! INVITE        | 491                 | 500 (2)          | see offer_answer    | 481
-//! UPDATE + SDP  | 491                 | 500 (2)          | see offer_answer    | 481
+//! UPDATE + SDP  | 491 (3)             | 500 (2) (3)      | see offer_answer    | 481
 //! UPDATE        | 200                 | 200              | 200                 | 481
 //! OPTIONS       | 200                 | 200              | 200                 | 481
-//! PRACK         | 481                 | 481              | 481                 | 481
+//! PRACK         | 481                 | see reliable     | see reliable        | 481
 //! other, allowed| Request             | Request          | Request             | 481
 //! other         | 405                 | 405              | 405                 | 481
 //!
 //! (1) Cancelled
 //! (2) with Retry-After
+//! (3) Offer once a reliable 18x has answered the first one
 //! ```
 //!
-//! A CSeq lower than the last gets 500. PRACK gets 481 because no response of ours asked for one.
-//! A BYE on an early dialog of our INVITE is against §15; it is answered, and the final response
+//! A CSeq lower than the last gets 500. A BYE on an early dialog of our INVITE is against §15; it is answered, and the final response
 //! decides.
 
 use std::time::Instant;
@@ -41,7 +41,7 @@ impl Leg {
         out: &mut Outbox,
     ) {
         match &self.phase {
-            Phase::Calling(_) => self.early_request(server, source, message, out),
+            Phase::Calling(_) => self.early_request(server, source, message, now, out),
             Phase::Called(_) | Phase::Talking => {
                 self.dialog_request(server, source, message, now, out);
             }
@@ -76,8 +76,8 @@ impl Leg {
             Method::Invite | Method::Update => {
                 self.change_request(server, message, now, out);
             }
+            Method::Prack => self.prack_request(server, message, now, out),
             Method::Options
-            | Method::Prack
             | Method::Ack
             | Method::Cancel
             | Method::Register
@@ -110,7 +110,8 @@ impl Leg {
                 self.grant_session(message, &mut draft, now);
             }
             out.push_back(Action::Respond { server, draft });
-        } else if matches!(self.phase, Phase::Talking) {
+        } else if matches!(self.phase, Phase::Talking) || (is_update && self.offers.local.is_some())
+        {
             self.offer_request(server, message, now, out);
         } else {
             self.busy(server, message, out);
@@ -123,11 +124,12 @@ impl Leg {
         server: ServerId,
         source: &Source,
         message: &Message,
+        now: Instant,
         out: &mut Outbox,
     ) {
-        let order = self.early_dialog(message).map(|dialog| {
-            dialog.hear(source);
-            dialog.order(message.cseq())
+        let order = self.early_dialog(message).map(|early| {
+            early.dialog.hear(source);
+            early.dialog.order(message.cseq())
         });
         match order {
             None => return self.reply(server, message, 481, out),
@@ -137,8 +139,7 @@ impl Leg {
         match message.method() {
             Method::Bye => self.reply(server, message, 200, out),
             Method::Invite => self.reply(server, message, 491, out),
-            Method::Update if message.sdp().is_some() => self.reply(server, message, 491, out),
-            Method::Update => self.early_update(server, message, out),
+            Method::Update => self.early_update(server, message, now, out),
             Method::Options
             | Method::Prack
             | Method::Ack
@@ -154,15 +155,27 @@ impl Leg {
         }
     }
 
-    /// A target refresh of an early dialog.
-    fn early_update(&mut self, server: ServerId, message: &Message, out: &mut Outbox) {
+    /// A target refresh of an early dialog; with SDP, a change of what a reliable 18x has agreed to.
+    fn early_update(
+        &mut self,
+        server: ServerId,
+        message: &Message,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
         if let Some(draft) = Self::refusal_in_dialog(message, &self.identity) {
             return self.refuse(server, message, draft, out);
         }
-        if let Some(dialog) = self.early_dialog(message) {
-            dialog.follow(message);
+        let Some(early) = self.early_dialog(message) else { return };
+        let agreed = early.reliable.agreed;
+        match message.sdp() {
+            Some(_) if agreed => self.offer_request(server, message, now, out),
+            Some(_) => self.reply(server, message, 491, out),
+            None => {
+                early.dialog.follow(message);
+                self.reply(server, message, 200, out);
+            }
         }
-        self.reply(server, message, 200, out);
     }
 
     /// What neither changes nor ends the session.
@@ -226,7 +239,13 @@ impl Leg {
         out.push_back(Action::Respond { server, draft });
     }
 
-    fn refuse(&self, server: ServerId, request: &Message, mut draft: Draft, out: &mut Outbox) {
+    pub(super) fn refuse(
+        &self,
+        server: ServerId,
+        request: &Message,
+        mut draft: Draft,
+        out: &mut Outbox,
+    ) {
         self.complete(request, &mut draft);
         out.push_back(Action::Respond { server, draft });
     }

@@ -21,9 +21,10 @@
 //!                                            Ended
 //! ```
 //!
-//! On purpose: no UPDATE, PRACK, or reliable provisional response is ever sent; UPDATE from a peer
-//! is understood. Requests of other usages (REFER, NOTIFY, INFO) are the owner's. Authentication
-//! is the owner's.
+//! Provisional responses are reliable (RFC 3262) as far as [`LegIdentity`] says. On purpose: no UPDATE
+//! is ever sent (changes and refreshes of ours are re-INVITEs, which every peer knows); UPDATE from a
+//! peer is understood (RFC 3311), in an early dialog once its offer was answered reliably. Requests of
+//! other usages (REFER, NOTIFY, INFO) are the owner's. Authentication is the owner's.
 //!
 //! Departures from the RFCs:
 //! - ACK and BYE carry Contact (RFC 3261 §20.10 gives it no meaning in BYE): some peers choose the
@@ -31,6 +32,9 @@
 //! - A 2xx without SDP to an INVITE with an offer is completed by the SDP of an 18x on the same To
 //!   tag, if there was one (RFC 3261 §13.2.1 wants it in the 2xx).
 //! - A second 2xx to an INVITE without offer is acknowledged without an answer, then hung up on.
+//! - Where an INVITE requires `100rel` and makes no offer, no 18x is sent (RFC 3262 §5 wants our offer
+//!   in the first one).
+//! - Re-INVITEs of ours do not name `100rel` (RFC 3262 §4 wants it in all).
 //! - After an end of the session the leg waits for 2xx of further forks only if it has seen
 //!   several To tags; RFC 3261 §13.2.2.4 would always wait 32 s.
 
@@ -42,10 +46,12 @@ mod in_dialog;
 mod notify;
 mod offer_answer;
 mod outside;
+mod prack;
 mod random;
 mod refer;
 mod refusal;
 mod reinvite;
+mod reliable;
 mod reply;
 mod session_timer;
 mod snapshot;
@@ -77,6 +83,7 @@ use self::bye::Closing;
 use self::offer_answer::{Exchange, Offers};
 use self::random::Random;
 use self::refusal::supports;
+use self::reliable::Provisionals;
 use self::session_timer::Session;
 use self::timer::{Timer, Timers};
 use self::uac::Calling;
@@ -129,6 +136,10 @@ pub struct Leg {
     referral: Option<Token>,
     /// Requests that the owner has not answered yet.
     waiting: Vec<(ServerId, Message)>,
+    /// The CSeq of the peer's initial INVITE.
+    invite_cseq: Option<u32>,
+    /// Our reliable 18x to it.
+    provisionals: Provisionals,
 }
 
 impl fmt::Debug for Leg {
@@ -176,6 +187,8 @@ impl Leg {
             byes: Vec::new(),
             referral: None,
             waiting: Vec::new(),
+            invite_cseq: None,
+            provisionals: Provisionals::default(),
         }
     }
 
@@ -266,6 +279,8 @@ impl Leg {
             self.bye_response(token, message.status());
         } else if self.referral == Some(token) {
             self.referred(message.status(), out);
+        } else if matches!(self.phase, Phase::Calling(_)) {
+            self.prack_answered(token, message.status(), now, out);
         } else if (200..300).contains(&message.status()) {
             self.repeat_ack(token, message, out);
         }
@@ -280,6 +295,8 @@ impl Leg {
             self.reinvite_failed(why, now, out);
         } else if self.referral == Some(token) {
             self.referred(refer::status_of(why), out);
+        } else if matches!(self.phase, Phase::Calling(_)) {
+            self.prack_answered(token, refer::status_of(why), now, out);
         } else {
             self.byes.retain(|bye| *bye != token);
         }
@@ -296,6 +313,8 @@ impl Leg {
         while let Some(timer) = self.timers.due(now) {
             match timer {
                 Timer::Ring => self.ring_again(now, out),
+                Timer::Provisional => self.provisional_again(now, out),
+                Timer::Prack => self.prack_missing(out),
                 Timer::Answer => self.answer_again(now, out),
                 Timer::Ack => self.ack_missing(now, out),
                 Timer::Cancel => self.cancel_unanswered(out),

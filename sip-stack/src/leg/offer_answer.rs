@@ -45,7 +45,7 @@ use super::ack::AckAwaited;
 use super::reinvite::Sent;
 use super::reply::push_sdp;
 use super::timer::Timer;
-use super::{Action, Event, Leg, Outbox, Token};
+use super::{Action, Event, Leg, Outbox, Phase, Token};
 use crate::dialog::keep;
 use crate::endpoint::ServerId;
 use crate::message::{HeaderId, Message, Method};
@@ -127,8 +127,8 @@ impl Leg {
             self.grant_offer(server, request, ours, None, now, out);
             return;
         }
-        let is_update = matches!(request.method(), Method::Update);
-        let limit = if is_update { UPDATE_DECISION } else { INVITE_DECISION };
+        let is_invite = matches!(request.method(), Method::Invite);
+        let limit = if is_invite { INVITE_DECISION } else { UPDATE_DECISION };
         self.timers.set(Timer::Decision, now + limit);
         let received = Received { server, request: request.clone(), sdp: sdp.clone() };
         self.offers.exchange = Exchange::Received(received);
@@ -146,7 +146,7 @@ impl Leg {
     pub fn accept_offer(&mut self, sdp: Bytes, now: Instant, out: &mut Outbox) {
         match mem::take(&mut self.offers.exchange) {
             Exchange::Received(Received { server, request, sdp: Some(theirs) }) => {
-                self.offers.agree(sdp.clone(), theirs);
+                self.agree(&request, sdp.clone(), theirs);
                 self.drop_put_off(out);
                 self.grant_offer(server, &request, sdp, None, now, out);
             }
@@ -161,7 +161,19 @@ impl Leg {
             }
             other @ (Exchange::Idle | Exchange::Sent(_) | Exchange::AckAwaited(_)) => {
                 self.offers.exchange = other;
+                self.answer_by_prack(sdp, out);
             }
+        }
+    }
+
+    /// What was agreed by a request of the peer: on the early dialog that it names, or for good.
+    fn agree(&mut self, request: &Message, ours: Bytes, theirs: Bytes) {
+        match self.early_dialog(request) {
+            Some(early) => {
+                early.reliable.ours = Some(ours);
+                early.preview = Some(theirs);
+            }
+            None => self.offers.agree(ours, theirs),
         }
     }
 
@@ -181,6 +193,9 @@ impl Leg {
             }
             other @ (Exchange::Idle | Exchange::Sent(_) | Exchange::AckAwaited(_)) => {
                 self.offers.exchange = other;
+                if self.owes_prack() {
+                    self.cancel(None, now, out);
+                }
             }
         }
     }
@@ -231,15 +246,29 @@ impl Leg {
         now: Instant,
         out: &mut Outbox,
     ) {
-        self.dialog.follow(request);
+        match self.early_dialog(request) {
+            Some(early) => early.dialog.follow(request),
+            None => self.dialog.follow(request),
+        }
         let mut draft = self.response(request, 200);
-        self.grant_session(request, &mut draft, now);
+        if matches!(self.phase, Phase::Talking) {
+            self.grant_session(request, &mut draft, now);
+        }
         push_sdp(&mut draft, sdp);
         if matches!(request.method(), Method::Invite) {
             self.await_ack(server, request.cseq(), draft, offer, false, now, out);
         } else {
             out.push_back(Action::Respond { server, draft });
             self.flush(now, out);
+        }
+    }
+
+    /// The peer's offer on an early dialog is overtaken by the final response of our INVITE.
+    pub(super) fn withdraw_received(&mut self, out: &mut Outbox) {
+        if matches!(self.offers.exchange, Exchange::Received(_)) {
+            self.drop_exchange(out);
+            self.timers.stop(Timer::Decision);
+            out.push_back(Action::Event(Event::OfferWithdrawn));
         }
     }
 

@@ -36,6 +36,8 @@ struct Side {
     version: u32,
     /// An offer of the peer lies with the owner.
     asked: bool,
+    /// Whether 18x are reliable: not at all, where the other side has them so, or wherever it can.
+    reliable: Option<bool>,
     /// How many final events came, and how many events after one.
     finals: u32,
     late: u32,
@@ -62,6 +64,7 @@ fn side(name: &'static str, host: u8) -> Side {
         log: Vec::new(),
         version: 0,
         asked: false,
+        reliable: None,
         finals: 0,
         late: 0,
     }
@@ -75,7 +78,8 @@ impl Side {
             contact: bytes(&format!("<sip:{}@{}>", self.name, self.address)),
             sent_by: bytes(&self.address.to_string()),
             allow: bytes("INVITE, ACK, BYE, CANCEL, OPTIONS"),
-            supported: bytes("timer"),
+            supported: bytes(if self.reliable.is_some() { "timer, 100rel" } else { "timer" }),
+            reliable: self.reliable == Some(true),
             agent: Bytes::new(),
             local_id: LocalId(0),
             session_expires: Some(Duration::from_secs(90)),
@@ -343,6 +347,13 @@ impl World {
 
 fn play(seed: u64, network: Network) -> (World, bool) {
     let mut world = World::new(seed, network);
+    for (side, way) in world.sides.iter_mut().zip([seed / 3, seed]) {
+        side.reliable = [None, Some(false), Some(true)][(way % 3) as usize];
+    }
+    // Who requires it of somebody that has none of it is refused.
+    if world.sides[1].reliable.is_none() {
+        world.sides[0].reliable = world.sides[0].reliable.and(Some(false));
+    }
     let offer = world.chance(850);
     world.call(offer);
     let mut talked = false;
@@ -391,13 +402,16 @@ fn r20_calls_end_and_agree_whatever_the_network_does() {
         (Network { lost: 50, doubled: 30, delay: 200 }, all * 3 / 10..all * 8 / 10),
         (Network { lost: 250, doubled: 100, delay: 1500 }, all * 8 / 10..all),
     ] {
-        let mut talked = 0;
+        let (mut talked, mut acknowledged) = (0, 0);
         for seed in seeds.clone() {
             let (world, confirmed) = play(seed, network);
             check_end(&world, seed);
+            let log = world.sides.iter().flat_map(|side| &side.log);
+            acknowledged += log.filter(|line| line.contains(" 200 PRACK")).count();
             talked += u64::from(confirmed);
         }
         assert!(talked > (seeds.end - seeds.start) / 4, "most calls come about: {talked}");
+        assert!(acknowledged > 0, "some ringing is reliable");
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::offer_answer::Exchange;
+use super::prack::without;
 use super::reply::push_sdp;
 use super::timer::{PATIENCE, Timer};
 use super::{Action, Event, Failure, Leg, Outbox, Phase, Token};
@@ -50,6 +51,7 @@ impl Leg {
 
     /// Sends the offer that waits, if it may go now. Also [`Timer::Retry`].
     pub(super) fn flush(&mut self, now: Instant, out: &mut Outbox) {
+        self.send_held(now, out);
         let free = matches!(self.phase, Phase::Talking)
             && matches!(self.offers.exchange, Exchange::Idle)
             && !self.timers.runs(Timer::Retry);
@@ -61,6 +63,10 @@ impl Leg {
     pub(super) fn send_offer(&mut self, sdp: Bytes, refresh: bool, now: Instant, out: &mut Outbox) {
         let (mut draft, hop) = self.dialog.request(Method::Invite);
         self.sign(&mut draft, &Method::Invite);
+        match without(&self.identity.supported) {
+            left if left.is_empty() => draft.remove(HeaderId::Supported),
+            left => draft.set(HeaderId::Supported, left),
+        };
         self.keep_session(&mut draft);
         push_sdp(&mut draft, sdp.clone());
         let token = self.next_token();

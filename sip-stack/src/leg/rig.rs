@@ -33,6 +33,7 @@ pub(super) fn identity() -> LegIdentity {
         sent_by: Bytes::from_static(b"gw.example:5061"),
         allow: Bytes::from_static(b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, REFER, NOTIFY"),
         supported: Bytes::from_static(b"replaces, timer"),
+        reliable: false,
         agent: Bytes::from_static(b"bench"),
         local_id: LocalId(1),
         session_expires: None,
@@ -291,6 +292,11 @@ impl Rig {
 
     pub(super) fn refuse(&mut self, status: u16) {
         self.leg.refuse_offer(status, self.now, &mut self.out);
+    }
+
+    /// The RSeq of our last reliable 18x.
+    pub(super) const fn last_rseq(&self) -> Option<u32> {
+        self.leg.provisionals.last()
     }
 
     /// The number of the last server transaction that `request` made; the first is 101.

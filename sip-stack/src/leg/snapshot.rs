@@ -57,6 +57,8 @@ struct Identity {
     #[serde(default)]
     supported: Text,
     #[serde(default)]
+    reliable: bool,
+    #[serde(default)]
     agent: Text,
     local_id: LocalId,
     #[serde(default)]
@@ -248,6 +250,7 @@ impl From<&LegIdentity> for Identity {
             sent_by: Text(identity.sent_by.clone()),
             allow: Text(identity.allow.clone()),
             supported: Text(identity.supported.clone()),
+            reliable: identity.reliable,
             agent: Text(identity.agent.clone()),
             local_id: identity.local_id,
             session_expires: identity.session_expires.map(|wish| wish.as_secs()),
@@ -264,6 +267,7 @@ impl From<Identity> for LegIdentity {
             sent_by: identity.sent_by.0,
             allow: identity.allow.0,
             supported: identity.supported.0,
+            reliable: identity.reliable,
             agent: identity.agent.0,
             local_id: identity.local_id,
             session_expires: identity.session_expires.map(Duration::from_secs),

@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 pub(super) enum Timer {
     /// Repeat the last 18x, so that proxies keep the transaction (RFC 3261 §13.3.1.1).
     Ring,
+    /// Repeat a reliable 18x (RFC 3262 §3).
+    Provisional,
+    /// Give up waiting for its PRACK.
+    Prack,
     /// Repeat the 2xx (RFC 3261 §13.3.1.4).
     Answer,
     /// Give up waiting for the ACK of our 2xx.
@@ -27,8 +31,10 @@ pub(super) enum Timer {
     Closing,
 }
 
-const ALL: [Timer; 10] = [
+const ALL: [Timer; 12] = [
     Timer::Ring,
+    Timer::Provisional,
+    Timer::Prack,
     Timer::Answer,
     Timer::Ack,
     Timer::Cancel,

@@ -3,7 +3,7 @@
 //! ```text
 //! input                | Inviting                            | Inviting, cancelled
 //! ---------------------+-------------------------------------+---------------------------------
-//! 1xx                  | Provisional                         | -
+//! 1xx                  | Provisional (1)                     | -
 //! 2xx with what it owes| ACK, Answered -> Confirmed          | ACK, BYE, Rejected 487 -> Ending
 //! 2xx without          | ACK, BYE, Rejected 488 -> Ending    | ACK, BYE, Rejected 487 -> Ending
 //! 422                  | INVITE with larger Session-Expires  | Rejected 487 -> Ended
@@ -11,6 +11,8 @@
 //! time-out, transport  | Rejected 408, 503 -> Ended          | Rejected 487 -> Ended
 //! cancel(), bye()      | CANCEL                              | -
 //! 64*T1 after CANCEL   |                                     | Rejected 487 -> Ended
+//!
+//! (1) a reliable one gets its PRACK first, cancelled or not: see `prack`
 //! ```
 //!
 //! What comes after the first 2xx is in `fork`.
@@ -21,6 +23,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::offer_answer::{Exchange, Offers};
+use super::prack::{Heard, Reliable};
+use super::reliable::TAG;
 use super::reply::push_extra;
 use super::timer::{PATIENCE, Timer};
 use super::{
@@ -38,19 +42,27 @@ pub(super) struct Calling {
     draft: Draft,
     hop: Hop,
     /// Our offer in it.
-    offer: Option<Bytes>,
+    pub(super) offer: Option<Bytes>,
     /// We gave up on it.
     cancelled: bool,
     /// A 422 was already heeded.
     retried: bool,
     /// The early dialogs, one for each To tag seen.
-    early: Vec<Early>,
+    pub(super) early: Vec<Early>,
 }
 
-struct Early {
-    dialog: Dialog,
+pub(super) struct Early {
+    pub(super) dialog: Dialog,
     /// The last SDP seen on it.
-    preview: Option<Bytes>,
+    pub(super) preview: Option<Bytes>,
+    pub(super) reliable: Reliable,
+}
+
+impl Calling {
+    /// The early dialog of that To tag.
+    pub(super) fn early_of(&mut self, tag: &[u8]) -> Option<&mut Early> {
+        self.early.iter_mut().find(|early| early.dialog.id.remote_tag == tag)
+    }
 }
 
 /// The start of a leg on the calling side.
@@ -104,6 +116,9 @@ impl Leg {
         let mut leg = Self::new(identity, dialog, true, Phase::Talking, Offers::default());
         leg.sign(&mut draft, &Method::Invite);
         leg.ask_for_session(&mut draft);
+        if leg.identity.reliable {
+            draft.push(HeaderId::Require, TAG);
+        }
         push_extra(&mut draft, &extra);
         for (name, value) in further {
             draft.push_other(name, value);
@@ -167,22 +182,33 @@ impl Leg {
 
     fn invite_progressed(&mut self, source: &Source, message: &Message, out: &mut Outbox) {
         let Phase::Calling(calling) = &mut self.phase else { return };
-        let sdp = message.sdp();
+        let (mut sdp, cancelled) = (message.sdp(), calling.cancelled);
+        let mut heard = Heard::Plain;
         if let Some(tag) = message.to_tag()
             && message.status() > 100
         {
-            let known = calling.early.iter_mut().find(|early| early.dialog.id.remote_tag == tag);
-            if let Some(early) = known {
+            if calling.early_of(tag).is_none() && calling.early.len() < FORKS {
+                let dialog = self.dialog.uac(message, source);
+                let reliable = Reliable::default();
+                calling.early.push(Early { dialog, preview: None, reliable });
+            }
+            if let Some(early) = calling.early_of(tag) {
+                heard = early.reliable.hear(message, &self.identity);
+                if heard == Heard::Else {
+                    return;
+                }
                 early.dialog.follow(message);
-                if sdp.is_some() {
+                if early.reliable.agreed {
+                    sdp = None;
+                } else if sdp.is_some() {
                     early.preview.clone_from(&sdp);
                 }
-            } else if calling.early.len() < FORKS {
-                let dialog = self.dialog.uac(message, source);
-                calling.early.push(Early { dialog, preview: sdp.clone() });
             }
         }
-        if !calling.cancelled {
+        if let Heard::Next { rseq } = heard {
+            self.acknowledge(rseq, message, out);
+        }
+        if !cancelled {
             out.push_back(Action::Event(Event::Provisional { message: message.clone(), sdp }));
         }
     }
@@ -194,21 +220,26 @@ impl Leg {
         now: Instant,
         out: &mut Outbox,
     ) {
+        self.withdraw_received(out);
         let Phase::Calling(calling) = mem::replace(&mut self.phase, Phase::Talking) else { return };
-        let Calling { token, offer, cancelled, early, .. } = *calling;
+        let Calling { token, mut offer, cancelled, early, .. } = *calling;
         self.timers.stop(Timer::Cancel);
         self.dialog = self.dialog.uac(message, source);
-        let mut preview = None;
+        let (mut preview, mut agreed) = (None, false);
         for known in early {
             if known.dialog.id.remote_tag == self.dialog.id.remote_tag {
                 self.dialog.remote_cseq = known.dialog.remote_cseq;
                 preview = known.preview;
+                agreed = known.reliable.agreed;
+                offer = known.reliable.ours.or(offer);
             } else {
                 self.forked = true;
             }
         }
         self.answered = Some(now);
         let sdp = match &offer {
+            // What was agreed reliably stands (RFC 6337 §3.1.1).
+            Some(_) if agreed => preview,
             Some(_) => message.sdp().or(preview),
             None => message.sdp(),
         };
@@ -268,6 +299,7 @@ impl Leg {
         why: Rejection,
         out: &mut Outbox,
     ) {
+        self.withdraw_received(out);
         let Phase::Calling(calling) = &self.phase else { return };
         let (status, why) =
             if calling.cancelled { (487, Rejection::Cancelled) } else { (status, why) };
@@ -292,13 +324,9 @@ impl Leg {
     }
 
     /// The early dialog that a request of the called side names.
-    pub(super) fn early_dialog(&mut self, request: &Message) -> Option<&mut Dialog> {
+    pub(super) fn early_dialog(&mut self, request: &Message) -> Option<&mut Early> {
         let Phase::Calling(calling) = &mut self.phase else { return None };
-        calling
-            .early
-            .iter_mut()
-            .map(|early| &mut early.dialog)
-            .find(|dialog| dialog.owns_request(request))
+        calling.early.iter_mut().find(|early| early.dialog.owns_request(request))
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! input                 | Invited
 //! ----------------------+----------------------------------------------------------
-//! ring()                | 18x, repeated each minute
+//! ring()                | 18x, repeated each minute; reliably where that is due (see reliable)
 //! answer()              | 2xx, repeated until its ACK -> Answered
 //! reject(), bye()       | final, Ended Local -> Ended
 //! CANCEL, BYE           | 487, Cancelled -> Ended
@@ -37,10 +37,10 @@ use crate::transport::Source;
 
 /// The peer's INVITE without a final response.
 pub(super) struct Called {
-    server: ServerId,
-    invite: Message,
-    /// The last 18x.
-    ringing: Option<Draft>,
+    pub(super) server: ServerId,
+    pub(super) invite: Message,
+    /// The last 18x, and its SDP.
+    ringing: Option<(Draft, Option<Bytes>)>,
 }
 
 impl Leg {
@@ -59,7 +59,9 @@ impl Leg {
         let remote = invite.sdp().map(|sdp| keep(&sdp));
         let called = Called { server, invite: invite.clone(), ringing: None };
         let offers = Offers { remote, ..Offers::default() };
-        Self::new(identity, dialog, false, Phase::Called(Box::new(called)), offers)
+        let mut leg = Self::new(identity, dialog, false, Phase::Called(Box::new(called)), offers);
+        leg.invite_cseq = Some(invite.cseq());
+        leg
     }
 
     /// The offer in the peer's INVITE, while it is not answered.
@@ -81,43 +83,46 @@ impl Leg {
         out: &mut Outbox,
     ) {
         let Phase::Called(called) = &self.phase else { return };
-        if !(101..200).contains(&status) {
+        if !(101..200).contains(&status) || self.holds_answer() {
             return;
         }
-        let server = called.server;
         let mut draft = self.response(&called.invite, status);
         push_extra(&mut draft, extra);
-        if let Some(sdp) = sdp {
-            push_sdp(&mut draft, sdp);
-        }
         if let Phase::Called(called) = &mut self.phase {
-            called.ringing = Some(draft.clone());
+            called.ringing = Some((draft.clone(), sdp.clone()));
         }
         self.timers.set(Timer::Ring, now + RING);
-        out.push_back(Action::Respond { server, draft });
+        self.send_ringing(draft, sdp, now, out);
     }
 
     /// [`Timer::Ring`].
     pub(super) fn ring_again(&mut self, now: Instant, out: &mut Outbox) {
         let Phase::Called(called) = &self.phase else { return };
-        let Some(draft) = called.ringing.clone() else { return };
+        let Some((draft, sdp)) = called.ringing.clone() else { return };
         self.timers.set(Timer::Ring, now + RING);
-        out.push_back(Action::Respond { server: called.server, draft });
+        if !self.holds_answer() {
+            self.send_ringing(draft, sdp, now, out);
+        }
     }
 
-    /// Answers with 200: `sdp` is our answer, or our offer when the INVITE had none.
+    /// Answers with 200: `sdp` is our answer, or our offer when the INVITE had none. What a reliable
+    /// 18x has answered already is not said again, and the 200 waits for the PRACK of that.
     pub fn answer(&mut self, sdp: Bytes, extra: &[Extra], now: Instant, out: &mut Outbox) {
+        if self.hold_answer(&sdp, extra) {
+            return;
+        }
         let Some((server, invite)) = self.take_invite(Phase::Talking) else { return };
         let mut draft = self.response(&invite, 200);
         push_extra(&mut draft, extra);
         self.grant_session(&invite, &mut draft, now);
-        push_sdp(&mut draft, sdp.clone());
-        let offer = if let Some(theirs) = self.offers.remote.take() {
-            self.offers.agree(sdp, theirs);
-            None
-        } else {
-            Some(sdp)
-        };
+        let mut offer = None;
+        if self.offers.local.is_none() {
+            push_sdp(&mut draft, sdp.clone());
+            match self.offers.remote.take() {
+                Some(theirs) => self.offers.agree(sdp, theirs),
+                None => offer = Some(sdp),
+            }
+        }
         self.await_ack(server, invite.cseq(), draft, offer, true, now, out);
     }
 
@@ -129,17 +134,29 @@ impl Leg {
         extra: &[Extra],
         out: &mut Outbox,
     ) {
-        let Some((server, invite)) = self.take_invite(Phase::Closed) else { return };
         let status = if (300..700).contains(&status) { status } else { 500 };
+        self.refuse_invite(status, reason_phrase, extra, EndedBy::Local, out);
+    }
+
+    pub(super) fn refuse_invite(
+        &mut self,
+        status: u16,
+        reason_phrase: Option<Bytes>,
+        extra: &[Extra],
+        by: EndedBy,
+        out: &mut Outbox,
+    ) {
+        let Some((server, invite)) = self.take_invite(Phase::Closed) else { return };
         let mut draft = self.response(&invite, status);
         if let Some(phrase) = reason_phrase {
             draft.reason_phrase(phrase);
         }
         push_extra(&mut draft, extra);
+        self.drop_exchange(out);
         self.drop_waiting(out);
         self.close();
         out.push_back(Action::Respond { server, draft });
-        self.tell_end(EndedBy::Local, None, out);
+        self.tell_end(by, None, out);
     }
 
     /// The CANCEL of an INVITE of the peer; the endpoint answered the CANCEL itself.
@@ -157,6 +174,7 @@ impl Leg {
     pub(super) fn caller_gave_up(&mut self, message: &Message, out: &mut Outbox) {
         let Some((server, invite)) = self.take_invite(Phase::Closed) else { return };
         self.reply(server, &invite, 487, out);
+        self.drop_exchange(out);
         self.drop_waiting(out);
         self.close();
         out.push_back(Action::Event(Event::Cancelled { message: message.clone() }));
@@ -169,6 +187,8 @@ impl Leg {
         }
         let Phase::Called(called) = mem::replace(&mut self.phase, next) else { return None };
         self.timers.stop(Timer::Ring);
+        self.timers.stop(Timer::Provisional);
+        self.timers.stop(Timer::Prack);
         Some((called.server, called.invite))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::rig::{OURS, Rig, THEIRS};
+use super::rig::{OURS, Rig, THEIRS, bytes};
 use super::{Action, Event, Failure, State};
 use crate::message::Draft;
 
@@ -41,7 +41,15 @@ fn step(rig: &mut Rig, what: u8, how: u8) {
         24 => rig.request_as("INVITE", cseq, tag, "", sdp),
         25 | 26 => rig.ack(cseq + 5, sdp),
         27 => rig.cancelled(cseq + 5),
-        28 => rig.pass(Duration::from_millis(u64::from(how) * 20)),
+        28 => {
+            let headers = format!("Require: 100rel\nRSeq: {}", how % 5 + 1);
+            rig.response_with("INVITE", token, 183, tag, &headers, sdp);
+        }
+        29 => {
+            let rseq = rig.last_rseq().unwrap_or(1) + u32::from(how % 5 / 4);
+            rig.request("PRACK", &format!("RAck: {rseq} 10 INVITE"), sdp);
+        }
+        30 => rig.pass(Duration::from_millis(u64::from(how) * 20)),
         _ => rig.seconds(u64::from(how)),
     }
 }
@@ -126,15 +134,18 @@ proptest! {
 
     #[test]
     fn any_walk_ends_well(
-        steps in prop::collection::vec((0..30_u8, any::<u8>()), 1..80),
+        steps in prop::collection::vec((0..32_u8, any::<u8>()), 1..80),
         start in 0..4_u8,
+        required: bool,
     ) {
-        let (rig, called) = match start {
+        let reliable = if required { "Require: 100rel" } else { "Supported: 100rel" };
+        let (mut rig, called) = match start {
             0 => (Rig::calling(OURS), false),
             1 => (Rig::calling(""), false),
-            2 => (Rig::called(THEIRS), true),
-            _ => (Rig::called(""), true),
+            2 => (Rig::called_with(reliable, THEIRS), true),
+            _ => (Rig::called_with(reliable, ""), true),
         };
+        rig.leg.identity.supported = bytes("replaces, timer, 100rel");
         walk(rig, called, &steps);
     }
 }

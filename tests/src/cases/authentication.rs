@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -92,13 +91,7 @@ impl Raw {
         let mut end = End::new(Inbox::new("raw", Box::new(|_| false)));
         end.listen_udp(own);
         let gateway = place.at(CARRIER_SIDE, 5060);
-        let persona = Persona {
-            inbox: Arc::clone(&end.inbox),
-            sent_by: own.to_string(),
-            contact: format!("<sip:{own}>"),
-            extra: String::new(),
-            record_route: None,
-        };
+        let persona = Persona::at(own, &end.inbox);
         let flow = end.udp_to(gateway);
         Self { _end: end, persona, flow, uri: format!("sip:{CALLED}@{gateway}") }
     }

@@ -1,11 +1,11 @@
 //! Failing over, with a clock: dead ports, black holes, silent ends, 503 with Retry-After; and who gets the next call.
 
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use lab::pki::{KeyKind, Leaf};
-use socket2::{Domain, Socket, Type};
 
+use crate::harness::black_hole::BlackHole;
 use crate::harness::dialog::Dialog;
 use crate::harness::media::{CM_80, Crypto, MediaEnd};
 use crate::harness::place::{CARRIER_A, CARRIER_B, PROXY};
@@ -25,29 +25,6 @@ enum Down {
     BlackHole,
     /// The connection is there, TLS and all; INVITEs are swallowed.
     Silent,
-}
-
-/// A listener whose backlog is full: a SYN to it gets no answer.
-struct BlackHole {
-    _listener: TcpListener,
-    _waiting: Vec<TcpStream>,
-}
-
-impl BlackHole {
-    fn at(address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&address.into()).unwrap();
-        socket.listen(0).unwrap();
-        let mut waiting = Vec::new();
-        // Until no more connections come to be.
-        while waiting.len() < 8 {
-            match TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
-                Ok(stream) => waiting.push(stream),
-                Err(_) => return Self { _listener: socket.into(), _waiting: waiting },
-            }
-        }
-        panic!("the backlog of {address} takes everything");
-    }
 }
 
 /// Three proxies of which the first `count` are down in that way.

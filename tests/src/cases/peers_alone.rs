@@ -28,8 +28,10 @@ fn pjsip_calls_pjsip_over_tls_by_name_with_srtp_and_hold() {
         route: None,
         dns: Some(place.ip(53)),
         auth: None,
+        registrar: None,
         tls: Some((&teams, &ca)),
         answer: 200,
+        reliable: false,
         calls: 1,
     };
     let mut caller = Pjsip::start(scene.dir(), &setup("caller", 1, "sip:+15550001@sip.teams.test"));
@@ -75,8 +77,10 @@ fn sipp_calls_pjsip_over_udp_and_tcp() {
             route: None,
             dns: None,
             auth: None,
+            registrar: None,
             tls: None,
             answer: 200,
+            reliable: false,
             calls: 1,
         };
         let callee = Pjsip::start(scene.dir(), &setup);
@@ -105,8 +109,10 @@ fn pjsip_calls_sipp() {
         route: Some(&format!("sip:{}", place.at(2, 5060))),
         dns: None,
         auth: None,
+        registrar: None,
         tls: None,
         answer: 200,
+        reliable: false,
         calls: 1,
     };
     let mut caller = Pjsip::start(scene.dir(), &setup);

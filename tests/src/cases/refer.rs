@@ -114,3 +114,38 @@ fn tr_058_a_transfer_that_fails_leaves_both_talking() {
     call.carrier_hangs_up();
     assert_eq!(gateway.wait_records(1)[0]["cause"]["text"], "hung up");
 }
+
+/// While another process takes over, this one has few media ports left, and none of them is kept back for calls for help:
+/// its calls are sent on as before. The other one, which keeps some back, has ports for new calls, and sends those on.
+#[test]
+fn r03_calls_of_either_process_are_sent_on_across_an_upgrade() {
+    let scene = Scene::usual("refer_upgrade");
+    let teams = scene.teams();
+    let mut old = scene.start();
+    let carrier = scene.carrier_udp(CARRIER_A);
+    old.healthy();
+    let mut elder = Talking::incoming(&teams, &carrier, CALLED);
+    elder.talk();
+    let new = scene.upgrade();
+    old.until("handed over", || old.log().contains("another process has taken over"));
+    // It gives ports away once a second.
+    thread::sleep(Duration::from_millis(1500));
+    let mut young = Talking::incoming_from(&teams, &carrier, CALLED, 7300);
+    young.talk();
+    for (n, mut call) in (0..).zip([elder, young]) {
+        let (invite, target) = refer(&mut call, &teams, TARGET);
+        let mut far = MediaEnd::new(teams.place.ip(PROXY), 7960 + 2 * n);
+        let (sdp, _, _) = answer_to(&mut far, &invite.msg);
+        target.reply(&invite, "200 OK", "", &sdp);
+        target.take("ACK");
+        assert_eq!(told(&call), "SIP/2.0 200 OK");
+        call.teams.hang_up();
+        talk(&mut call.carrier_media, &mut far, 40);
+        call.carrier.hang_up();
+        target.hung_up();
+    }
+    let records = new.wait_records(2);
+    assert!(records.iter().all(|r| r["legs"][2]["role"] == "target"), "{records:?}");
+    let status = old.wait(Duration::from_secs(40));
+    assert!(status.success(), "{status}: {}", old.log());
+}

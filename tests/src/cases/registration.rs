@@ -5,7 +5,6 @@ use std::fs::{self, Permissions};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,13 +64,7 @@ impl Phone {
         let own = place.at(CARRIER_B, 5060);
         end.listen_udp(own);
         let flow = end.udp_to(place.at(CARRIER_A, 5060));
-        let persona = Persona {
-            inbox: Arc::clone(&end.inbox),
-            sent_by: own.to_string(),
-            contact: format!("<sip:{own}>"),
-            extra: String::new(),
-            record_route: None,
-        };
+        let persona = Persona::at(own, &end.inbox);
         Self { _end: end, persona, flow, ip: own.ip() }
     }
 
@@ -255,8 +248,9 @@ fn at_10_another_realm_gets_no_answer_on_the_wire() {
 /// A second of age makes a nonce stale, and a registration lasts for four: refreshes go on.
 #[test]
 fn an_expired_nonce_is_replaced() {
-    let scene = scene("registration_nonce", "udp", WORD);
-    let _kamailio = Registrar { expires: 4, nonce: 1, ..registrar() }.start(&scene);
+    let mut scene = scene("registration_nonce", "udp", WORD);
+    scene.times(4);
+    let _kamailio = Registrar { expires: 24, nonce: 1, ..registrar() }.start(&scene);
     let capture = Capture::start(scene.dir(), scene.place);
     let gateway = scene.start();
     registered(&gateway, 1.0);
@@ -275,7 +269,7 @@ fn an_expired_nonce_is_replaced() {
 fn a_registrar_that_goes_and_comes_back_is_registered_with_again() {
     let mut scene = scene("registration_gone", "udp", WORD);
     scene.times(4);
-    let short = || Registrar { expires: 8, ..registrar() };
+    let short = || Registrar { expires: 16, ..registrar() };
     let kamailio: Programs = short().start(&scene);
     let gateway = scene.start();
     registered(&gateway, 1.0);

@@ -174,10 +174,7 @@ fn a_second_edge_and_a_realm_on_ipv6() {
     let leaf = Leaf::gateway("gov.test").key(KeyKind::EcdsaP256);
     let other = scene.pki.issue("gov", &leaf).unwrap();
     let (edge, port) = (place.ip(12), 5061);
-    // One IPv6 loopback address for all tests: ports of its own.
-    let base = 30_000
-        + u16::from(place.ip(0).to_string().split('.').nth(1).unwrap().parse::<u8>().unwrap())
-            * 100;
+    let base = place.ipv6_port(0);
     scene
         .tables(&format!(
             r#"[[edge]]
@@ -218,13 +215,7 @@ networks = ["::1/128"]"#,
     let mut end = End::new(inbox.clone());
     let address: SocketAddr = format!("[::1]:{}", base + 1).parse().unwrap();
     end.listen_udp(address);
-    let persona = Persona {
-        inbox: inbox.clone(),
-        sent_by: address.to_string(),
-        contact: format!("<sip:{address}>"),
-        extra: String::new(),
-        record_route: None,
-    };
+    let persona = Persona::at(address, &inbox);
     let gateway = scene.start();
     gateway.healthy();
     let to = end.udp_to(format!("[::1]:{base}").parse().unwrap());
@@ -238,7 +229,7 @@ networks = ["::1/128"]"#,
             from: "<sip:+442071230000@[::1]>",
             to: "<sip:+15550090001@[::1]>",
             extra: "",
-            sdp: &near.plain_sdp("sendrecv").replace("IN IP4", "IN IP6"),
+            sdp: &near.plain_sdp("sendrecv"),
         },
     );
     let (invite, callee) = teams.invited();
@@ -250,9 +241,8 @@ networks = ["::1/128"]"#,
     callee.reply(&invite, "200 OK", "", &sdp);
     let answer = caller.response(200);
     caller.ack();
-    let line = answer.msg.line('m').unwrap().split(' ').nth(1).unwrap().to_owned();
     assert_eq!(answer.msg.line('c'), Some("IN IP6 ::1"));
-    near.remote = Some(format!("[::1]:{line}").parse().unwrap());
+    near.towards(&answer.msg);
     talk(&mut near, &mut far, 40);
     caller.send("BYE", "", "");
     callee.hung_up();

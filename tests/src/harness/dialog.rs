@@ -2,6 +2,7 @@
 //! routes and sequence numbers. It repeats nothing and forgives nothing.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -20,6 +21,19 @@ pub struct Persona {
     pub extra: String,
     /// Record-Route of its answers and its initial requests.
     pub record_route: Option<String>,
+}
+
+impl Persona {
+    /// An end that is reached at one address by UDP.
+    pub fn at(address: SocketAddr, inbox: &Arc<Inbox>) -> Self {
+        Self {
+            inbox: Arc::clone(inbox),
+            sent_by: address.to_string(),
+            contact: format!("<sip:{address}>"),
+            extra: String::new(),
+            record_route: None,
+        }
+    }
 }
 
 /// What to say in an INVITE.
@@ -164,7 +178,7 @@ impl Dialog {
                 && r.msg.call_id() == call_id
                 && r.msg.cseq() == (number, "INVITE")
         });
-        self.learn(&received);
+        self.heard(&received);
         received
     }
 
@@ -176,11 +190,12 @@ impl Dialog {
                 && r.msg.call_id() == call_id
                 && r.msg.cseq() == (number, "INVITE")
         });
-        self.learn(&received);
+        self.heard(&received);
         received
     }
 
-    fn learn(&mut self, received: &Received) {
+    /// Keeps what an answer to our INVITE says of the other side.
+    pub fn heard(&mut self, received: &Received) {
         let msg = &received.msg;
         if msg.status() > 100 && msg.to_tag().is_some() {
             self.remote = msg.need("To").to_owned();
@@ -281,7 +296,7 @@ impl Dialog {
                     && r.msg.cseq() == (number, method)
             });
         if method == "INVITE" {
-            self.learn(&received);
+            self.heard(&received);
         }
         received
     }

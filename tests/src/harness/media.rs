@@ -228,8 +228,9 @@ impl MediaEnd {
 
     pub fn sdp(&self, protocol: &str, more: &str) -> String {
         let (ip, port) = (self.address.ip(), self.address.port());
+        let family = if ip.is_ipv6() { "IP6" } else { "IP4" };
         format!(
-            "v=0\r\no=- {port} 0 IN IP4 {ip}\r\ns=session\r\nc=IN IP4 {ip}\r\nb=CT:10000000\r\nt=0 0\r\n\
+            "v=0\r\no=- {port} 0 IN {family} {ip}\r\ns=session\r\nc=IN {family} {ip}\r\nb=CT:10000000\r\nt=0 0\r\n\
              m=audio {port} {protocol} 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
              a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\n{more}"
         )

@@ -2,7 +2,9 @@
 
 pub mod attack;
 pub mod audit;
+pub mod black_hole;
 pub mod capture;
+pub mod crowd;
 pub mod dialog;
 pub mod dns;
 pub mod gateway;

@@ -78,9 +78,13 @@ pub struct PjsipSetup<'a> {
     pub dns: Option<IpAddr>,
     /// What it answers challenges with: "name:password".
     pub auth: Option<&'a str>,
+    /// Where it registers, and for how many seconds.
+    pub registrar: Option<(&'a str, u32)>,
     /// Client and server certificate, trusted roots; SDES becomes mandatory.
     pub tls: Option<(&'a Identity, &'a Path)>,
     pub answer: u16,
+    /// Whether it requires 100rel of whoever calls it or is called.
+    pub reliable: bool,
     /// How many calls it takes at a time, 1 or 2: "first" and "second" in its commands and events.
     pub calls: u8,
 }
@@ -118,11 +122,17 @@ impl Pjsip {
         if let Some(route) = setup.route {
             command.args(["--route", route]);
         }
+        if setup.reliable {
+            command.arg("--reliable");
+        }
         if let Some(dns) = setup.dns {
             command.args(["--dns", &dns.to_string()]);
         }
         if let Some(auth) = setup.auth {
             command.args(["--auth", auth]);
+        }
+        if let Some((registrar, expires)) = setup.registrar {
+            command.args(["--registrar", registrar, "--expires", &expires.to_string()]);
         }
         if let Some((identity, ca)) = setup.tls {
             command.arg("--srtp").arg("--cert").arg(&identity.certificate);
@@ -360,6 +370,8 @@ impl Sipp {
         if let Some((to, _, called)) = call {
             command.args([&to.to_string(), "-s", called]);
         }
+        // Over UDP it would take for done what comes again, and this scenario waits for that.
+        command.args((scenario == "uac_100rel.xml").then_some("-nr"));
         command
             .args(["-sf", "scenario.xml", "-i", &ip, "-mi", &ip, "-mp", "6000"])
             .args([

@@ -38,6 +38,11 @@ impl Place {
         SocketAddr::new(self.ip(host), port)
     }
 
+    /// A port of `::1`, of which there is but one for all tests: a test asks for numbers of its own, below 100.
+    pub fn ipv6_port(self, n: u16) -> u16 {
+        30_000 + u16::from(self.a) * 100 + n
+    }
+
     /// As a capture filter and as an ACL.
     pub fn net(self) -> String {
         format!("127.{}.{}.0/24", self.a, self.b)

@@ -16,6 +16,12 @@ pub fn answers(received: &Received) -> bool {
     if !msg.is_request() || !msg.need("To").contains(ANSWERED) {
         return options_without_contact(received);
     }
+    serve(received)
+}
+
+/// Answers a request of a call, whatever its number: as Teams where the offer is encrypted, else as a carrier.
+pub fn serve(received: &Received) -> bool {
+    let msg = &received.msg;
     let respond = |status: &str, tag: &str, more: &str, body: &str| {
         let mut text = format!("SIP/2.0 {status}\r\n");
         for via in msg.all("Via") {
@@ -36,20 +42,8 @@ pub fn answers(received: &Received) -> bool {
     match msg.method() {
         "INVITE" => {
             let tag = format!(";tag={}", token("m"));
-            let offered = Crypto::of(msg);
-            let own = Crypto::fresh(offered.tag, &offered.suite);
-            let ip = received.flow.local().ip();
-            let sdp = format!(
-                "v=0\r\no=- 1 0 IN IP4 {ip}\r\ns=session\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
-                 m=audio 9000 RTP/SAVP 0 101\r\na=rtpmap:0 PCMU/8000\r\n\
-                 a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n\
-                 a=crypto:{}\r\na=sendrecv\r\n",
-                own.write()
-            );
-            let more = format!(
-                "CONTACT: {TEAMS_CONTACT}\r\n{allow}\
-                 RECORD-ROUTE: <sip:sip.teams.test:5061;transport=tls;lr>\r\n"
-            );
+            let (sdp, contact) = described(received);
+            let more = format!("{contact}{allow}");
             respond("180 Ringing", &tag, &more, "");
             let more = format!("{more}CONTENT-TYPE: application/sdp\r\n");
             respond("200 OK", &tag, &more, &sdp);
@@ -58,4 +52,33 @@ pub fn answers(received: &Received) -> bool {
         _ => respond("200 OK", "", allow, ""),
     }
     true
+}
+
+/// The answer to an offer, and the lines that say where we are.
+fn described(received: &Received) -> (String, String) {
+    let (msg, local) = (&received.msg, received.flow.local());
+    let ip = local.ip();
+    let secure = msg.attribute("crypto").is_some().then(|| {
+        let offered = Crypto::of(msg);
+        format!("a=crypto:{}\r\n", Crypto::fresh(offered.tag, &offered.suite).write())
+    });
+    let contact = match secure {
+        Some(_) => format!(
+            "CONTACT: {TEAMS_CONTACT}\r\n\
+             RECORD-ROUTE: <sip:sip.teams.test:5061;transport=tls;lr>\r\n"
+        ),
+        None => {
+            let transport = received.flow.transport().to_ascii_lowercase();
+            format!("CONTACT: <sip:{local};transport={transport}>\r\n")
+        }
+    };
+    let profile = if secure.is_some() { "SAVP" } else { "AVP" };
+    let sdp = format!(
+        "v=0\r\no=- 1 0 IN IP4 {ip}\r\ns=session\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+         m=audio 9000 RTP/{profile} 0 101\r\na=rtpmap:0 PCMU/8000\r\n\
+         a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n\
+         {}a=sendrecv\r\n",
+        secure.unwrap_or_default()
+    );
+    (sdp, contact)
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -40,6 +40,7 @@ pub struct Scene {
     ports: &'static str,
     gateway_keys: String,
     carrier_keys: String,
+    advertise: Option<IpAddr>,
     times: u32,
     _watchdog: Watchdog,
 }
@@ -65,6 +66,7 @@ impl Scene {
             ports: "20000-20199",
             gateway_keys: String::new(),
             carrier_keys: String::new(),
+            advertise: None,
             pki,
             dir: Some(dir),
             proxies: 1,
@@ -161,6 +163,12 @@ impl Scene {
         self
     }
 
+    /// Behind NAT: peers are told this address, for signalling and media.
+    pub fn behind(&mut self, address: IpAddr) -> &mut Self {
+        self.advertise = Some(address);
+        self
+    }
+
     /// Without trunks and tenants; files of tenants that were written stay.
     pub fn bare(&mut self) -> &mut Self {
         self.trunks.clear();
@@ -236,6 +244,9 @@ impl Scene {
 
     fn text(&self) -> String {
         let (edge, carrier) = (self.place.ip(EDGE), self.place.ip(CARRIER_SIDE));
+        let advertise =
+            self.advertise.map(|ip| format!("advertise = \"{ip}\"")).unwrap_or_default();
+        let also = if advertise.is_empty() { String::new() } else { format!(", {advertise}") };
         let hosts: Vec<_> =
             self.hosts.iter().map(|(n, ip)| format!("\"{n}\" = [\"{ip}\"]")).collect();
         format!(
@@ -259,15 +270,17 @@ port = 5061
 certificate_names = ["sip.teams.test"]
 roots = "{roots}"
 networks = [{teams_net}]
+{advertise}
 
 [carrier]
 listen = ["udp:{carrier}:5060", "tcp:{carrier}:5060", "tls:{carrier}:5071"]
 roots = "{ca}"
+{advertise}
 {carrier_keys}
 
 [media]
-teams = {{ address = "{edge}", ports = "{ports}" }}
-carrier = {{ address = "{carrier}", ports = "{ports}" }}
+teams = {{ address = "{edge}", ports = "{ports}"{also} }}
+carrier = {{ address = "{carrier}", ports = "{ports}"{also} }}
 {media}
 workers = 1
 
@@ -308,10 +321,23 @@ servers = ["{dns}"]
     }
 
     pub fn carrier_udp(&self, host: u8) -> Carrier {
-        let mut end = End::new(Inbox::new("carrier", Box::new(options)));
+        self.carrier_udp_with(host, Box::new(options))
+    }
+
+    /// A carrier over UDP that answers by itself what `auto` takes.
+    pub fn carrier_udp_with(&self, host: u8, auto: Box<Auto>) -> Carrier {
+        let mut end = End::new(Inbox::new("carrier", auto));
         end.listen_udp(self.place.at(host, 5060));
         let flow = end.udp_to(self.place.at(CARRIER_SIDE, 5060));
-        Carrier::new(self, host, end, flow)
+        Carrier::new(self.place, self.place.at(host, 5060), end, flow)
+    }
+
+    /// A trunk over UDP at any address, which speaks to that listener.
+    pub fn carrier_udp_at(&self, address: SocketAddr, gate: SocketAddr) -> Carrier {
+        let mut end = End::new(Inbox::new("carrier", Box::new(options)));
+        end.listen_udp(address);
+        let flow = end.udp_to(gate);
+        Carrier::new(self.place, address, end, flow)
     }
 
     /// A trunk over TLS, known by that name.
@@ -325,7 +351,7 @@ servers = ["{dns}"]
         let flow = end
             .connect_tls(self.place.ip(host), self.place.at(CARRIER_SIDE, 5071), FQDN, &client)
             .unwrap_or_else(|why| panic!("TLS to the realm: {why}"));
-        let mut carrier = Carrier::new(self, host, end, flow);
+        let mut carrier = Carrier::new(self.place, self.place.at(host, 5060), end, flow);
         carrier.persona.sent_by = format!("{name}:5061");
         carrier.persona.contact = format!("<sip:{name}:5061;transport=tls>");
         carrier
@@ -353,10 +379,15 @@ servers = ["{dns}"]
 
     /// Listens for the gateway and has a connection of its own to it, so start that first.
     pub fn carrier_tcp(&self, host: u8) -> Carrier {
-        let mut end = End::new(Inbox::new("carrier", Box::new(options)));
+        self.carrier_tcp_with(host, Box::new(options))
+    }
+
+    /// The same; it answers by itself what `auto` takes.
+    pub fn carrier_tcp_with(&self, host: u8, auto: Box<Auto>) -> Carrier {
+        let mut end = End::new(Inbox::new("carrier", auto));
         end.listen_tcp(self.place.at(host, 5060));
         let flow = end.connect_tcp(self.place.ip(host), self.place.at(CARRIER_SIDE, 5060));
-        Carrier::new(self, host, end, flow)
+        Carrier::new(self.place, self.place.at(host, 5060), end, flow)
     }
 }
 
@@ -497,27 +528,35 @@ pub struct Carrier {
     pub persona: Persona,
     pub flow: Flow,
     pub place: Place,
-    host: u8,
+    /// What it calls the gateway by.
+    pub gate: String,
+    address: SocketAddr,
 }
 
 impl Carrier {
-    fn new(scene: &Scene, host: u8, end: End, flow: Flow) -> Self {
+    fn new(place: Place, address: SocketAddr, end: End, flow: Flow) -> Self {
         let inbox = Arc::clone(&end.inbox);
-        let address = scene.place.at(host, 5060);
         let transport = flow.transport().to_ascii_lowercase();
         let persona = Persona {
-            inbox: Arc::clone(&inbox),
-            sent_by: address.to_string(),
             contact: format!("<sip:{address};transport={transport}>"),
             extra: "User-Agent: raw carrier\r\nAllow: INVITE, ACK, BYE, CANCEL, OPTIONS\r\n"
                 .to_owned(),
-            record_route: None,
+            ..Persona::at(address, &inbox)
         };
-        Self { _end: end, inbox, persona, flow, place: scene.place, host }
+        let gate = flow.remote().to_string();
+        Self { _end: end, inbox, persona, flow, place, gate, address }
     }
 
     pub fn ip(&self) -> IpAddr {
-        self.place.ip(self.host)
+        self.address.ip()
+    }
+
+    /// Its address as the host of a URI.
+    fn host(&self) -> String {
+        match self.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        }
     }
 
     /// INVITE to a number at the gateway.
@@ -526,13 +565,13 @@ impl Carrier {
     }
 
     pub fn call_with(&self, caller: &str, called: &str, extra: &str, sdp: &str) -> Dialog {
-        let gateway = self.flow.remote();
+        let (gateway, host) = (&self.gate, self.host());
         Dialog::invite(
             &self.persona,
             &self.flow,
             &Invite {
                 uri: &format!("sip:{called}@{gateway}"),
-                from: &format!("<sip:{caller}@{}>", self.ip()),
+                from: &format!("<sip:{caller}@{host}>"),
                 to: &format!("<sip:{called}@{gateway}>"),
                 extra,
                 sdp,
@@ -582,11 +621,16 @@ fn options(received: &Received) -> bool {
 }
 
 pub fn answer_options(received: &Received, extra: &str) -> bool {
+    answer_options_by(received, "200 OK", extra)
+}
+
+/// The same with another status.
+pub fn answer_options_by(received: &Received, status: &str, extra: &str) -> bool {
     let msg = &received.msg;
     if !(msg.is_request() && msg.method() == "OPTIONS") {
         return false;
     }
-    let mut text = "SIP/2.0 200 OK\r\n".to_owned();
+    let mut text = format!("SIP/2.0 {status}\r\n");
     for via in msg.all("Via") {
         write!(text, "VIA: {via}\r\n").unwrap();
     }

@@ -137,9 +137,9 @@ impl Msg {
     pub fn media(&self) -> std::net::SocketAddr {
         let address = self.line('c').and_then(|c| c.rsplit(' ').next()).unwrap_or_default();
         let port = self.line('m').and_then(|m| m.split(' ').nth(1)).unwrap_or_default();
-        format!("{address}:{port}")
-            .parse()
-            .unwrap_or_else(|_| panic!("no media address in\n{self}"))
+        let address: Option<std::net::IpAddr> = address.parse().ok();
+        let media = address.zip(port.parse().ok()).map(std::net::SocketAddr::from);
+        media.unwrap_or_else(|| panic!("no media address in\n{self}"))
     }
 
     /// sendrecv unless said.

@@ -92,14 +92,24 @@ impl Stage {
     }
 
     pub fn sipp_calls(&self) -> Sipp {
+        self.sipp_calls_as("uac.xml")
+    }
+
+    /// SIPp calls a number of the tenant, by a scenario in tests/peers/sipp.
+    pub fn sipp_calls_as(&self, scenario: &str) -> Sipp {
         let call = (self.scene.place.at(CARRIER_SIDE, 5060), "+442071230000", CALLED);
         let local = self.scene.place.at(CARRIER_A, 5060);
-        Sipp::start(self.scene.dir(), "uac.xml", self.transport, local, Some(call))
+        Sipp::start(self.scene.dir(), scenario, self.transport, local, Some(call))
     }
 
     pub fn sipp_answers(&self) -> Sipp {
+        self.sipp_answers_as("uas.xml")
+    }
+
+    /// SIPp is called, by a scenario in tests/peers/sipp.
+    pub fn sipp_answers_as(&self, scenario: &str) -> Sipp {
         let local = self.scene.place.at(CARRIER_A, 5060);
-        Sipp::start(self.scene.dir(), "uas.xml", self.transport, local, None)
+        Sipp::start(self.scene.dir(), scenario, self.transport, local, None)
     }
 
     pub fn pjsip_as_carrier(&self) -> Pjsip {
@@ -197,8 +207,17 @@ pub fn pjsip_as_carrier(scene: &Scene, transport: &str) -> Pjsip {
     pjsip_with(scene, transport, None)
 }
 
+/// The same, with 100rel mandatory.
+pub fn pjsip_requiring_100rel(scene: &Scene, transport: &str) -> Pjsip {
+    pjsip_of(scene, transport, None, true)
+}
+
 /// The same, with what it answers challenges with.
 pub fn pjsip_with(scene: &Scene, transport: &str, auth: Option<&str>) -> Pjsip {
+    pjsip_of(scene, transport, auth, false)
+}
+
+fn pjsip_of(scene: &Scene, transport: &str, auth: Option<&str>, reliable: bool) -> Pjsip {
     let place = scene.place;
     let route = format!("sip:{};transport={transport}", place.at(CARRIER_SIDE, 5060));
     let id = format!("sip:+442071230000@{}", place.ip(CARRIER_A));
@@ -211,8 +230,10 @@ pub fn pjsip_with(scene: &Scene, transport: &str, auth: Option<&str>) -> Pjsip {
         route: Some(&route),
         dns: None,
         auth,
+        registrar: None,
         tls: None,
         answer: 200,
+        reliable,
         calls: 1,
     };
     Pjsip::start(scene.dir(), &setup)
@@ -237,8 +258,10 @@ fn as_teams<'a>(scene: &Scene, identity: &'a Identity, ca: &'a Path) -> PjsipSet
         route: None,
         dns: Some(scene.place.ip(DNS)),
         auth: None,
+        registrar: None,
         tls: Some((identity, ca)),
         answer: 200,
+        reliable: false,
         calls: 2,
     }
 }

@@ -23,7 +23,10 @@ impl Owned {
             let public = a.advertise.map(|ip| (ip, a.ports.clone()));
             std::iter::once((a.address, a.ports.clone())).chain(public)
         });
-        let edges = config.edges.iter().map(|edge| edge.listen);
+        let edges = config.edges.iter().flat_map(|edge| {
+            let public = edge.advertise.map(|ip| SocketAddr::new(ip, edge.listen.port()));
+            std::iter::once(edge.listen).chain(public)
+        });
         let realms = config.realms.iter().flat_map(|realm| {
             realm.listen.iter().flat_map(|listener| {
                 let public = realm.advertise.map(|ip| SocketAddr::new(ip, listener.address.port()));
@@ -36,7 +39,7 @@ impl Owned {
         let trunks = config.trunks.iter().flat_map(|trunk| {
             let peers = trunk.peers.iter().filter_map(|peer| match peer.host {
                 config::Host::Ip(ip) => Some(IpNet::from(ip)),
-                config::Host::Name(_) => None,
+                config::Host::Name(_) | config::Host::Registered => None,
             });
             trunk.networks.iter().chain(&trunk.media_networks.networks).copied().chain(peers)
         });

@@ -195,6 +195,22 @@ fn at_29_a_call_for_help_is_served_first_while_its_own_trunk_floods_us() {
     assert_eq!(first.raw, raw(&help));
 }
 
+/// The numbers for help that a tenant has of its own come as early as those of countries.
+#[test]
+fn at_29_a_tenants_own_number_for_help_is_served_first_too() {
+    let mut config = config();
+    config.tenants[1].emergency.numbers = Some(["7777".to_owned()].into());
+    let mut world = World::with(config);
+    for (number, first) in [("7777", true), ("+7777", true), ("7778", false), ("77777", false)] {
+        let invite = teams_invite(number, "h1", "", SECURE);
+        let place = sort(&mut world, PROXY, &invite);
+        assert_eq!(matches!(place, Ok(Place::Help(_))), first, "{number}: {place:?}");
+        assert!(first || matches!(place, Ok(Place::Call(_))), "{number}: {place:?}");
+        let cancel = sort(&mut world, PROXY, &invite.replace("INVITE", "CANCEL"));
+        assert_eq!(matches!(cancel, Ok(Place::Help(_))), first, "{number}: {cancel:?}");
+    }
+}
+
 #[test]
 fn a_call_refused_for_load_leaves_nothing_but_a_figure() {
     let mut world = World::new();
@@ -215,6 +231,8 @@ fn a_call_refused_for_load_leaves_nothing_but_a_figure() {
             | Output::Close(_)
             | Output::Hand { .. }
             | Output::Callbacks(_)
+            | Output::Help { .. }
+            | Output::Registered(_)
             | Output::Event(_) => panic!("{output:?}"),
         }
     }
@@ -394,7 +412,7 @@ fn every_refused_invite_leaves_a_trace_and_a_flood_of_them_a_bounded_one() {
     let invite = carrier_invite("+442079460001", PLAIN);
     for (n, (with, status)) in [
         ("\nReplaces: a;to-tag=b;from-tag=c\nMax-Forwards", "501"),
-        ("\nRequire: 100rel\nMax-Forwards", "420"),
+        ("\nRequire: precondition\nMax-Forwards", "420"),
     ]
     .into_iter()
     .enumerate()

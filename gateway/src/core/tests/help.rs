@@ -101,6 +101,50 @@ fn tr_068_ports_are_kept_for_calls_for_help() {
     }
 }
 
+/// The next trunk is in another realm, whose media ports are all taken but those that are kept back: a call for help goes on
+/// there, another one does not.
+#[test]
+fn tr_068_a_call_for_help_fails_over_to_media_ports_that_are_all_taken() {
+    const CENTRE: &str = "127.0.0.52:5070";
+    let mut config = scene();
+    let mut realm = config.realms[0].clone();
+    (realm.name, realm.media) = ("other".into(), 2);
+    realm.listen.iter_mut().for_each(|listener| listener.address.set_port(5070));
+    config.realms.push(realm);
+    let mut pool = config.media[1].clone();
+    pool.name = "other".into();
+    pool.addresses[0].address = "127.0.0.13".parse().unwrap();
+    config.media.push(pool);
+    config.trunks[2].realm = 1;
+    config.tenants[0].trunks = vec![1, 2];
+    config.tenants[0].emergency.trunks = vec![1, 2];
+    let mut world = World::with(config);
+    world.core.keep_ports_for_help(true);
+    let other = media_relay::PoolId(2);
+    while world.core.ports.reserve_in(0, other, world.now).is_some() {}
+    for (number, name) in [("+33198765432", "o1"), ("112", "h1")] {
+        world.hear(PROXY, &teams_invite(number, name, "", SECURE));
+        let first = world.expect(SECOND, &format!("INVITE sip:{number}@"));
+        world.hear(SECOND, &reply(&first, "503 Service Unavailable", "s", "", ""));
+        if number == "112" {
+            let second = world.expect(CENTRE, "INVITE sip:112@");
+            assert!(second.contains("c=IN IP4 127.0.0.13"), "{second}");
+        } else {
+            world.expect(PROXY, "SIP/2.0 503");
+            world.nothing_but(CENTRE, &["OPTIONS"]);
+        }
+    }
+}
+
+/// What another process reads at an upgrade is all that this one knows, the call of a moment ago included.
+#[test]
+fn tr_068_who_may_be_called_back_is_known_before_it_is_written() {
+    let mut world = World::with(scene());
+    calls_for_help(&mut world, "112", "+442079460007", "h1");
+    let known = world.core.callbacks();
+    assert_eq!((known.len(), &known), (1, &world.callbacks));
+}
+
 #[test]
 fn tr_068_a_caller_of_no_site_shows_its_own_number_and_is_called_back() {
     let mut config = scene();
@@ -122,4 +166,41 @@ fn tr_068_who_called_for_help_is_called_back_after_a_restart() {
     next.core.learn_callbacks(kept, next.now);
     calls_back(&mut next, ELIN);
     next.expect(PROXY, "INVITE sip:+442079460007@");
+}
+
+#[test]
+fn who_was_refused_is_not_called_back() {
+    let mut world = World::with(scene());
+    world.core.drain(world.now);
+    world.hear(PROXY, &teams_invite("112", "h1", "", SECURE));
+    world.expect(PROXY, "SIP/2.0 503");
+    assert!(world.callbacks.is_empty());
+}
+
+#[test]
+fn a_call_for_help_is_told_whether_it_goes_on_or_not() {
+    let mut config = scene();
+    let url = config::Secret::of("http://127.0.0.1/help");
+    config.gateway.emergency_webhook = Some(url);
+    let mut world = World::with(config);
+    calls_for_help(&mut world, "112", "+442079460007", "h1");
+    let [call] = &world.help[..] else { panic!("{:?}", world.help) };
+    assert_eq!((call.tenant.as_deref(), call.site.as_deref()), (Some("t001"), Some("north")));
+    let shown = (call.caller.as_deref(), call.shown.as_deref());
+    assert_eq!(shown, (Some("+442079460007"), Some(ELIN)));
+    assert_eq!((call.called.as_str(), call.refused), ("112", None));
+    world.core.drain(world.now);
+    world.hear(PROXY, &teams_invite("112", "h2", "", SECURE));
+    assert_eq!(world.help[1].refused, Some("draining"));
+    assert_eq!(world.help[1].called, "112");
+    // A trunk has no site; another call is not told.
+    let mut config = scene();
+    config.gateway.emergency_webhook = Some(config::Secret::of("http://127.0.0.1/help"));
+    config.trunks[0].trunks = vec![1];
+    let mut world = World::with(config);
+    world.hear(CARRIER, &carrier_invite("112", PLAIN));
+    world.expect(SECOND, "INVITE sip:112@");
+    assert_eq!(world.help[0].trunk.as_deref(), Some("carrier-a"));
+    world.hear(PROXY, &teams_invite("+33198765432", "o1", "", SECURE));
+    assert_eq!(world.help.len(), 1);
 }

@@ -3,6 +3,7 @@
 use super::door::{raw, source};
 use super::*;
 use crate::handover::flow;
+use crate::handover::note::Load;
 
 /// Processes in the order of their age, each linked with the next.
 struct Family(Vec<World>);
@@ -254,8 +255,9 @@ fn calls_of_both_processes_count_against_a_tenant() {
     answered(&mut family.0[0]);
     family.upgrade();
     let load = family.0[0].core.load();
-    assert_eq!(load, [("t001".to_owned(), 1)]);
-    family.0[1].core.note_load(load);
+    let of = |trunk: bool, name: &str, calls| Load { trunk, name: name.to_owned(), calls };
+    assert_eq!(load, [of(false, "t001", [0, 1]), of(true, "carrier-a", [1, 0])]);
+    family.0[1].core.note_load(load, false);
     for (n, status) in [(2, "SIP/2.0 100"), (3, "SIP/2.0 503")] {
         let invite = carrier_invite("+442079460001", PLAIN).replace("c1", &format!("c{n}"));
         family.hear(1, CARRIER, &invite);
@@ -266,6 +268,43 @@ fn calls_of_both_processes_count_against_a_tenant() {
     let invite = carrier_invite("+442079460001", PLAIN).replace("c1", "c4");
     family.hear(1, CARRIER, &invite);
     assert_eq!(family.calls(), [1, 2], "t001 may have two");
+}
+
+/// Limits of a trunk, and of one direction, count what the elder has as well; told in parts.
+#[test]
+fn calls_of_both_processes_count_against_a_trunk_and_each_direction() {
+    let bounds: [fn(&mut config::Limits, config::Bound); 3] = [
+        |limits, bound| limits.all = bound,
+        |limits, bound| limits.made = bound,
+        |limits, bound| limits.received = bound,
+    ];
+    for (which, set) in bounds.into_iter().enumerate() {
+        let mut family = Family::new();
+        answered(&mut family.0[0]);
+        family.upgrade();
+        let mut config = config();
+        let bound = config::Bound { calls: Some(2), rate: None };
+        set(&mut config.trunks[0].limits, bound);
+        config.tenants[0].limits = config::Limits::default();
+        super::reload::reload(&mut family.0[1], |now| *now = config);
+        let load = family.0[0].core.load();
+        for (n, part) in load.chunks(1).enumerate() {
+            family.0[1].core.note_load(part.to_vec(), n > 0);
+        }
+        let mut served = Vec::new();
+        for n in 2..=4 {
+            let invite = carrier_invite("+442079460001", PLAIN).replace("c1", &format!("c{n}"));
+            family.hear(1, CARRIER, &invite);
+            served.push(family.calls()[1]);
+        }
+        // The trunk calls: what it may receive is not in question.
+        let expected = if which == 2 { [1, 2, 3] } else { [1, 1, 1] };
+        assert_eq!(served, expected, "{which}");
+        family.0[1].core.outlive_elder();
+        let invite = carrier_invite("+442079460001", PLAIN).replace("c1", "c9");
+        family.hear(1, CARRIER, &invite);
+        assert_eq!(family.calls()[1], expected[2] + 1, "{which}: the elder is gone");
+    }
 }
 
 #[test]

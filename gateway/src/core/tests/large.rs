@@ -113,6 +113,24 @@ fn tr_072_what_does_not_fit_is_sent_and_counted() {
     busy(&mut world, &invite);
 }
 
+/// A call that is taken back while its INVITE waits for a connection is not made by UDP when none comes about.
+#[test]
+fn tr_072_what_was_taken_back_meanwhile_is_not_sent_by_udp() {
+    let mut world = World::with(with(512));
+    world.dead.insert(CARRIER.parse().unwrap(), Dead::Hangs);
+    let (transport, _) = called(&mut world, "a", "");
+    assert_eq!(transport, Transport::Tcp);
+    world.wait(Duration::from_millis(500));
+    let invite = teams_invite("+33123456789", "a", "", "");
+    world.hear(PROXY, &invite.replace("INVITE", "CANCEL"));
+    world.expect(PROXY, "SIP/2.0 487");
+    world.wait(Duration::from_secs(60));
+    let sent = world.sent.iter().filter(|(target, _)| target.remote.to_string() == CARRIER);
+    assert_eq!(sent.map(|(_, text)| line(text)).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!((world.core.delivery.waiting(), world.core.calls()), (0, 0));
+    assert_eq!(world.records.len(), 1);
+}
+
 /// Once the peer has said something on the connection, its end is no reason to ask again.
 #[test]
 fn tr_072_nobody_is_asked_twice() {

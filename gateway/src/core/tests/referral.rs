@@ -255,6 +255,103 @@ fn a_target_at_the_next_trunk_is_offered_what_that_one_needs() {
     assert_eq!(world.core.gauges().free_port_pairs, free, "the ports of the transfer are back");
 }
 
+/// A call of the centre to the public network.
+fn centre_calls(world: &mut World, name: &str) {
+    let invite = carrier_invite("+33123456789", PLAIN).replace("c1", name);
+    world.hear(CENTRE, &invite.replace(CARRIER, CENTRE).replace("127.0.0.50", "127.0.0.52"));
+}
+
+/// With limits of the centre, which may transfer.
+fn bounded(limits: config::Limits) -> config::Config {
+    let mut config = config();
+    (config.trunks[2].refer, config.trunks[2].limits) = (Refer::Local, limits);
+    config.trunks[2].limit_status = 486;
+    config
+}
+
+fn answered_by_target(world: &mut World) {
+    let target = world.expect(OTHER, "INVITE sip:+33123456789@");
+    let contact = "Contact: <sip:o@127.0.0.51:5070>\n";
+    world.hear(OTHER, &reply(&target, "200 OK", "o1", contact, &at(51)));
+    world.expect(OTHER, "ACK ");
+}
+
+/// A call that a trunk makes by REFER is a call that it makes: it takes its place among them as long as the target is there,
+/// though the trunk itself has left.
+#[test]
+fn at_08_a_transfer_counts_as_a_call_of_who_asked_for_it() {
+    let one = config::Bound { calls: Some(1), rate: None };
+    let limits = config::Limits { made: one, ..config::Limits::default() };
+    let (mut world, ok, invite) = call_with(bounded(limits));
+    let all = world.core.admission.all_calls();
+    world.hear(CENTRE, &centre(&invite, "REFER", 2, TO));
+    world.expect(CENTRE, "SIP/2.0 202");
+    answered_by_target(&mut world);
+    world.hear(CENTRE, &centre(&invite, "BYE", 3, ""));
+    centre_calls(&mut world, "c5");
+    world.expect(CENTRE, "SIP/2.0 486");
+    world.hear(CARRIER, &carrier_bye(&ok));
+    let bye = world.expect(OTHER, "BYE ");
+    world.hear(OTHER, &reply(&bye, "200 OK", "", "", "").replace(";tag=\n", "\n"));
+    assert_eq!((all, world.core.admission.all_calls()), (2, 0));
+    centre_calls(&mut world, "c6");
+    world.expect(OTHER, "INVITE ");
+    // While it has that call, it may make no other, by no REFER either.
+    world.hear(CARRIER, &second_invite().replace("+442079460002", "+442079470001"));
+    let invite = world.expect(CENTRE, "INVITE ");
+    let contact = "Contact: <sip:c@127.0.0.52:5070>\n";
+    world.hear(CENTRE, &reply(&invite, "200 OK", "e1", contact, &at(52)));
+    world.hear(CENTRE, &centre(&invite, "REFER", 2, TO));
+    world.expect(CENTRE, "SIP/2.0 486");
+}
+
+/// How fast it may call holds for transfers; its own call is not in the way of one, since it goes; a target that does not
+/// answer gives the place back.
+#[test]
+fn at_08_a_transfer_takes_a_turn_and_the_place_of_the_call_that_it_ends() {
+    let one = config::Bound { calls: Some(1), rate: None };
+    let (mut world, _, invite) =
+        call_with(bounded(config::Limits { all: one, ..Default::default() }));
+    for cseq in [2, 3] {
+        world.hear(CENTRE, &centre(&invite, "REFER", cseq, TO));
+        world.expect(CENTRE, "SIP/2.0 202");
+        let target = world.expect(OTHER, "INVITE sip:+33123456789@");
+        world.hear(OTHER, &reply(&target, "486 Busy Here", "o1", "", ""));
+        assert_eq!(world.core.admission.all_calls(), 2);
+    }
+    let rate = Some(config::Rate { per_1000_s: 100, burst: 1 });
+    let made = config::Bound { calls: None, rate };
+    let (mut world, _, invite) = call_with(bounded(config::Limits { made, ..Default::default() }));
+    for (cseq, status) in [(2, "SIP/2.0 202"), (3, "SIP/2.0 486")] {
+        world.hear(CENTRE, &centre(&invite, "REFER", cseq, TO));
+        world.expect(CENTRE, status);
+        if cseq == 2 {
+            let target = world.expect(OTHER, "INVITE sip:+33123456789@");
+            world.hear(OTHER, &reply(&target, "486 Busy Here", "o1", "", ""));
+        }
+    }
+    world.wait(Duration::from_secs(10));
+    world.hear(CENTRE, &centre(&invite, "REFER", 4, TO));
+    world.expect(CENTRE, "SIP/2.0 202");
+}
+
+/// A transfer to 112 is a call for help: past the limits of who asks and of who is asked, and of what is barred there.
+#[test]
+fn tr_068_a_transfer_to_112_is_a_call_for_help() {
+    let full = config::Bound { calls: Some(1), rate: None };
+    let mut config = bounded(config::Limits { made: full, ..Default::default() });
+    config.trunks[1].limits.received = full;
+    let (mut world, _, invite) = call_with(config);
+    centre_calls(&mut world, "c5");
+    world.expect(OTHER, "INVITE ");
+    world.hear(CENTRE, &centre(&invite, "REFER", 2, TO));
+    world.expect(CENTRE, "SIP/2.0 486");
+    world.nothing_but(OTHER, &[]);
+    world.hear(CENTRE, &centre(&invite, "REFER", 3, "Refer-To: <sip:112@127.0.0.10>\n"));
+    world.expect(CENTRE, "SIP/2.0 202");
+    world.expect(OTHER, "INVITE sip:112@127.0.0.51:5070 ");
+}
+
 /// TR-038: "pass" ends at a tenant: it never gets a REFER; the gateway calls the target.
 #[test]
 fn tr_038_a_tenant_is_never_asked_to_call_somebody() {

@@ -560,6 +560,8 @@ fn where_media_stand_is_kept_for_calls_that_stand_and_given_back_behind_itself()
             | Output::Close(_)
             | Output::Hand { .. }
             | Output::Callbacks(_)
+            | Output::Help { .. }
+            | Output::Registered(_)
             | Output::Event(_) => panic!("{output:?}"),
         }
     }

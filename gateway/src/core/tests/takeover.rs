@@ -172,7 +172,7 @@ fn a_trunk_that_may_transfer_takes_over_its_own_leg() {
     config.trunks[0].refer = config::Refer::Local;
     let mut world = World::with(config);
     let (_, ok) = answered(&mut world);
-    assert_eq!(value(&ok, "Supported"), "replaces, timer");
+    assert_eq!(value(&ok, "Supported"), "replaces, timer, 100rel");
     let tag = value(&ok, "To").split_once(";tag=").expect("a tag").1;
     let lines =
         format!("Require: replaces\nReplaces: c1;to-tag={tag};from-tag=ca\nMax-Forwards: 70\n");

@@ -19,8 +19,9 @@ use crate::journal::{self, Entry, Left};
 use crate::run::driver::Driver;
 use crate::run::enter::Predecessor;
 use crate::run::pages::Pages;
+use crate::run::state_file::{CALLBACKS, REGISTERED};
 use crate::run::stop::{Order, Stop};
-use crate::run::{Failure, callbacks, clock};
+use crate::run::{Failure, clock, state_file};
 
 impl Driver {
     /// Goes on with the calls of a process that died beside this one.
@@ -146,6 +147,16 @@ impl Driver {
         self.kin.serving = None;
         // What has come is ours: if it were handed over after this, a CANCEL could be there before its INVITE.
         self.serve_waiting(now);
+        // Those of calls for help that came a moment ago are for the other process to read.
+        let callbacks = self.core.callbacks();
+        if !callbacks.is_empty() {
+            self.callbacks.keep(callbacks);
+        }
+        self.callbacks.flush();
+        if let Some(kept) = self.core.last_registered(now) {
+            self.registered.keep(kept);
+        }
+        self.registered.flush();
         let known = self.core.hand_over(now);
         let mut said = digest_packets(&known).all(|p| self.kin.post(Kin::Heir, p, Vec::new()));
         said &= self.kin.tell(Kin::Heir, &Note::Go, b"", Vec::new());
@@ -174,7 +185,8 @@ impl Driver {
         self.net.listen_again();
         self.kin.open_pages();
         self.core.take_back();
-        self.core.learn_callbacks(callbacks::read(&self.kin.state), clock());
+        self.core.learn_callbacks(state_file::read(&self.kin.state, &CALLBACKS), clock());
+        self.core.learn_registered(state_file::read(&self.kin.state, &REGISTERED), clock());
         self.core.keep_ports_ahead(self.kin.reserve);
         self.core.keep_ports_for_help(true);
         self.kin.lent.clear();
@@ -235,7 +247,8 @@ impl Driver {
         let (known, link) = elder.succeed(state, taken.collect()).await?;
         self.core.keep_ports_for_help(true);
         // Those of calls that came until now.
-        self.core.learn_callbacks(callbacks::read(state), clock());
+        self.core.learn_callbacks(state_file::read(state, &CALLBACKS), clock());
+        self.core.learn_registered(state_file::read(state, &REGISTERED), clock());
         if link.is_some() {
             self.kin.depth = depth;
             self.core.succeed(origins, known);

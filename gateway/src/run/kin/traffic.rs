@@ -12,7 +12,7 @@ use super::{Came, SPARE};
 use crate::core::kin::Kin;
 use crate::handover::flow;
 use crate::handover::heir::{self, Event};
-use crate::handover::note::{Address, Heard, Note};
+use crate::handover::note::{Address, ENDS, Heard, Note};
 use crate::run::driver::Driver;
 use crate::run::stop::Stop;
 
@@ -82,9 +82,18 @@ impl Driver {
         if self.kin.heir.has_taken_over() {
             self.core.give_up_ports(SPARE);
             let calls = self.core.calls() + self.kin.elder_calls;
-            let (depth, tenants) = (self.kin.depth, self.core.load());
-            let load = Note::Load { calls, depth, tenants };
-            let _ = self.kin.tell(Kin::Heir, &load, b"", Vec::new());
+            let (depth, all) = (self.kin.depth, self.core.load());
+            let mut rest = &all[..];
+            loop {
+                let (some, left) = rest.split_at(rest.len().min(ENDS));
+                let more = rest.len() < all.len();
+                let load = Note::Load { calls, depth, ends: some.to_vec(), more };
+                let _ = self.kin.tell(Kin::Heir, &load, b"", Vec::new());
+                if left.is_empty() {
+                    break;
+                }
+                rest = left;
+            }
         }
     }
 
@@ -129,10 +138,10 @@ impl Driver {
             (Kin::Heir, Note::Stop { drain }) => self.heir_event(Event::Stop(drain), now),
             (Kin::Heir, Note::End) => self.heir_event(Event::End, now),
             (Kin::Heir, Note::Free { flow }) => self.free(FlowId(flow)),
-            (Kin::Elder, Note::Load { calls, depth, tenants }) => {
+            (Kin::Elder, Note::Load { calls, depth, ends, more }) => {
                 self.kin.elder_calls = calls;
                 self.kin.depth = depth + 1;
-                self.core.note_load(tenants);
+                self.core.note_load(ends, more);
             }
             (_, Note::Message(heard)) => self.take_handed(kin, &heard, bytes, now),
             (_, Note::Send { id, to }) => self.send_for(kin, id, &to, bytes),

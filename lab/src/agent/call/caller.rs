@@ -29,6 +29,20 @@ impl Call {
         .await
     }
 
+    /// Waits for a reliable 18x and acknowledges it (RFC 3262); gives the status of the answer to the PRACK.
+    pub async fn acknowledge(&mut self, limit: Duration) -> Result<u16, Fault> {
+        let ring = self
+            .until(limit, "reliable 18x", |message| {
+                let reliable = message.status() < 200 && message.header("RSeq").is_some();
+                reliable.then(|| message.clone())
+            })
+            .await?;
+        self.dialog.accepted(&ring, &self.record_route);
+        let rseq = ring.header("RSeq").unwrap_or_default();
+        let rack = format!("RAck: {rseq} {} INVITE\r\n", ring.cseq());
+        Ok(self.ask("PRACK", &rack, "", limit).await?.status())
+    }
+
     /// Waits for the 200 and acknowledges it.
     pub async fn answered(&mut self, limit: Duration) -> Result<(), Fault> {
         match self.until(limit, "200 to the INVITE", |_| None::<()>).await {

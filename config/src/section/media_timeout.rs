@@ -1,4 +1,4 @@
-//! How long a call may last, and how long it may be without media.
+//! How long a call may be without media.
 
 use std::time::Duration;
 
