@@ -63,14 +63,9 @@ impl Routes {
             }
     }
 
+    /// Never back to where it came from: that would be a loop.
     fn takes_from(&self, end: End, trunk: TrunkId) -> bool {
-        match end {
-            End::Tenant(id) => self.config.tenants[id.0].inbound_trunks.contains(&trunk.0),
-            // Never back to where it came from: that would be a loop.
-            End::Trunk(id) => {
-                id != trunk && self.config.trunks[id.0].inbound_trunks.contains(&trunk.0)
-            }
-        }
+        end != End::Trunk(trunk) && self.inbound.takes(end, trunk)
     }
 }
 

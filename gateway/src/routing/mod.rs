@@ -7,6 +7,7 @@ mod barring;
 mod help;
 mod identify;
 mod lookup;
+mod owners;
 mod ownership;
 mod plan;
 mod share;
@@ -15,12 +16,13 @@ mod sources;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use config::{Config, Country, EarlyMedia, Number, NumberRange};
+use config::{Config, Country, EarlyMedia, NumberRange};
 use media_relay::audio::Clip;
 use media_relay::audio::tone::{Tone, tone};
 
 use crate::sounds::Sounds;
 
+use owners::{Inbound, Owners};
 pub use plan::{Hop, Place, PlaceName, Plan, Reach};
 use sources::Sources;
 
@@ -59,6 +61,7 @@ pub struct Routes {
     public: Owners,
     /// Private numbers, unique per trunk they come from.
     private: HashMap<TrunkId, Owners>,
+    inbound: Inbound,
     sources: Sources,
     sounds: Sounds,
     /// Ringback by country, of those whose trunks have it generated.
@@ -74,6 +77,7 @@ impl Routes {
             hosts: HashMap::new(),
             public: Owners::default(),
             private: HashMap::new(),
+            inbound: Inbound::new(&config),
             sources: Sources::new(&config),
             sounds: Sounds::default(),
             ringbacks: HashMap::new(),
@@ -81,21 +85,23 @@ impl Routes {
             config,
         };
         let config = Arc::clone(&routes.config);
+        let mut owned = Owned::default();
         for (index, tenant) in config.tenants.iter().enumerate() {
             for name in &tenant.names {
                 routes.hosts.insert((EdgeId(name.edge), name.fqdn.clone()), TenantId(index));
             }
-            routes.own(End::Tenant(TenantId(index)), &tenant.numbers, &tenant.inbound_trunks);
+            owned.add(End::Tenant(TenantId(index)), &tenant.numbers, &tenant.inbound_trunks);
         }
         for (index, trunk) in config.trunks.iter().enumerate() {
-            routes.own(End::Trunk(TrunkId(index)), &trunk.numbers, &trunk.inbound_trunks);
+            owned.add(End::Trunk(TrunkId(index)), &trunk.numbers, &trunk.inbound_trunks);
             if trunk.early_media == EarlyMedia::Generate {
                 let ringbacks = &mut routes.ringbacks;
                 ringbacks.entry(trunk.country).or_insert_with(|| ringback(trunk.country));
             }
         }
-        routes.public.sort();
-        routes.private.values_mut().for_each(Owners::sort);
+        routes.public = Owners::new(owned.public);
+        let private = owned.private.into_iter();
+        routes.private = private.map(|(trunk, ranges)| (trunk, Owners::new(ranges))).collect();
         routes
     }
 
@@ -172,15 +178,24 @@ impl Routes {
         };
         self.sounds.get(file?)?.get().cloned()
     }
+}
 
-    fn own(&mut self, end: End, numbers: &config::Numbers, inbound: &[usize]) {
+/// Who owns what, while tables are made of it.
+#[derive(Default)]
+struct Owned {
+    public: Vec<(NumberRange, End)>,
+    private: HashMap<TrunkId, Vec<(NumberRange, End)>>,
+}
+
+impl Owned {
+    fn add(&mut self, end: End, numbers: &config::Numbers, inbound: &[usize]) {
         for range in numbers.ranges() {
             if range.first.is_private() {
                 for trunk in inbound {
-                    self.private.entry(TrunkId(*trunk)).or_default().ranges.push((*range, end));
+                    self.private.entry(TrunkId(*trunk)).or_default().push((*range, end));
                 }
             } else {
-                self.public.ranges.push((*range, end));
+                self.public.push((*range, end));
             }
         }
     }
@@ -189,35 +204,6 @@ impl Routes {
 fn ringback(country: Option<Country>) -> Arc<Clip> {
     Arc::new(tone(Tone::Ringback, country.as_ref().map(Country::as_str)))
 }
-
-/// Who owns which numbers: ranges that do not overlap, sorted before the first look-up. Among a million of them, memory is what
-/// takes time: a look-up goes through a small table that stays in the cache, then through a few lines of numbers alone.
-#[derive(Debug, Default)]
-struct Owners {
-    ranges: Vec<(NumberRange, End)>,
-    /// Where each of them begins.
-    firsts: Vec<Number>,
-    /// Every [`BLOCK`]th of these.
-    blocks: Vec<Number>,
-}
-
-impl Owners {
-    fn sort(&mut self) {
-        self.ranges.sort_unstable_by_key(|(range, _)| range.first);
-        self.firsts = self.ranges.iter().map(|(range, _)| range.first).collect();
-        self.blocks = self.firsts.iter().step_by(BLOCK).copied().collect();
-    }
-
-    fn of(&self, number: Number) -> Option<End> {
-        let before = |firsts: &[Number]| firsts.partition_point(|first| *first <= number);
-        let start = before(&self.blocks).checked_sub(1)? * BLOCK;
-        let block = &self.firsts[start..self.firsts.len().min(start + BLOCK)];
-        let (range, end) = self.ranges.get(start + before(block).checked_sub(1)?)?;
-        (number <= range.last).then_some(*end)
-    }
-}
-
-const BLOCK: usize = 64;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use config::{
     Barring, Bound, CallerId, Config, Dns, EarlyMedia, Edge, Emergency, ForeignCaller, Gateway,
     Host, Key, Limits, Listener, Log, LogFormat, LogLevel, Match, MediaAddress, MediaNetworks,
-    MediaPool, Numbers, Peer, Realm, Refer, Roots, Srtp, States, Tenant, TenantName, Transport,
-    Trunk,
+    MediaPool, Number, Numbers, Peer, Realm, Refer, Roots, Srtp, States, Tenant, TenantName,
+    Transport, Trunk,
 };
 
 use super::*;
@@ -304,23 +304,4 @@ fn a_trunk_is_known_by_its_source_and_match_only_chooses_among_equals() {
     assert_eq!(from("127.0.0.50", "sip:+4915112345678;tgrp=x2;trunk-context=y@x"), Some(0));
     assert_eq!(from("127.0.0.51", "sip:+442079460000@x"), Some(1));
     assert_eq!(from("127.0.0.99", "sip:+442079460000@x"), None, "AT-03: no header admits anyone");
-}
-
-#[test]
-fn among_many_ranges_each_number_has_the_owner_of_its_range() {
-    let number = |n: u64| config::Number::parse(&format!("+4420{n:08}")).unwrap();
-    for count in [0, 1, 63, 64, 65, 128, 1000] {
-        let mut owners = Owners::default();
-        // Three numbers each, and two of nobody behind them; not in order.
-        for n in (0..count).rev() {
-            let range = NumberRange { first: number(10 + n * 5), last: number(12 + n * 5) };
-            owners.ranges.push((range, End::Tenant(TenantId(n as usize))));
-        }
-        owners.sort();
-        for n in 0..20 + count * 5 {
-            let within = n >= 10 && (n - 10) % 5 < 3 && (n - 10) / 5 < count;
-            let owner = within.then(|| End::Tenant(TenantId(((n - 10) / 5) as usize)));
-            assert_eq!(owners.of(number(n)), owner, "{n} of {count}");
-        }
-    }
 }
