@@ -59,6 +59,7 @@ impl Locals {
                 listen: vec![(Transport::Tls, edge.listen)],
                 tls,
                 networks: Some(edge.networks.iter().map(network).collect()),
+                known: None,
                 reserve: reserve(config),
                 dscp: edge.dscp_sip,
             });
@@ -70,7 +71,8 @@ impl Locals {
                 id: locals::of_realm(config, RealmId(index)),
                 listen: realm.listen.iter().map(|l| (transport(l.transport), l.address)).collect(),
                 tls,
-                networks: Some(networks_of(config, RealmId(index))),
+                networks: Some(networks_of(config, RealmId(index), true)),
+                known: Some(networks_of(config, RealmId(index), false)),
                 reserve: reserve(config),
                 dscp: realm.dscp_sip,
             });
@@ -211,15 +213,15 @@ fn own(
     Ok(Arc::clone(credentials.identity(certificate, key).ok_or_else(missing)?))
 }
 
-/// Those of the realm's trunks, and from where they may register, each once.
-fn networks_of(config: &Config, realm: RealmId) -> Vec<(IpAddr, u8)> {
+/// Those of the realm's trunks, and from where they may register, each once. `anywhere`: also where that is from all networks.
+fn networks_of(config: &Config, realm: RealmId, anywhere: bool) -> Vec<(IpAddr, u8)> {
     let trunks = config.trunks.iter().filter(|trunk| trunk.realm == realm.0);
     let mut networks = BTreeSet::new();
     for trunk in trunks {
         networks.extend(trunk.networks.iter().copied());
         if let Some(registrar) = &trunk.registrar {
             networks.extend(registrar.networks.iter().copied());
-            if registrar.networks.is_empty() {
+            if anywhere && registrar.networks.is_empty() {
                 networks.extend(ANYWHERE);
             }
         }

@@ -13,8 +13,12 @@ pub struct Limits {
     pub per_local: usize,
     /// Accepted connections of all identities.
     pub total: usize,
+    /// Of these, from networks that are not known; more are closed at once, so that who is known finds room.
+    pub strangers: usize,
     /// Accepted connections whose TLS handshake is not done; more are closed at once.
     pub handshakes: usize,
+    /// Of these, from networks that are not known.
+    pub strange_handshakes: usize,
     /// Connections that we opened; above, a send that needs another one fails.
     pub outbound: usize,
     /// Messages waiting to be written on one connection; above, the newest fails.
@@ -50,7 +54,9 @@ impl Default for Limits {
             per_address: 64,
             per_local: 2048,
             total: 4096,
+            strangers: 1536,
             handshakes: 256,
+            strange_handshakes: 192,
             outbound: 1024,
             queue: 4096,
             queue_bytes: 256 * 1024,

@@ -35,7 +35,7 @@ impl Net {
         config: LocalConfig,
         inherited: &mut Inherited,
     ) -> Result<(), BindError> {
-        let LocalConfig { id, listen, tls, networks, dscp, reserve } = config;
+        let LocalConfig { id, listen, tls, networks, known, dscp, reserve } = config;
         let mut from: Vec<IpAddr> = Vec::new();
         for (transport, address) in listen.iter().copied() {
             let failed = |source| BindError::Listen { transport, address, source };
@@ -70,8 +70,8 @@ impl Net {
             let (idle, rest) = (false, None);
             self.listeners.push(Listener { local: id, transport, address, socket, idle, rest });
         }
-        let networks = networks.as_deref().map(Networks::new);
-        let local = Local { listen, tls, networks, dscp, reserve, from, accepted: 0 };
+        let [networks, known] = [networks, known].map(|set| set.as_deref().map(Networks::new));
+        let local = Local { listen, tls, networks, known, dscp, reserve, from, accepted: 0 };
         self.held.reserved += reserve;
         match self.locals.insert(id, local) {
             Some(_) => Err(BindError::Duplicate(id)),
@@ -195,6 +195,10 @@ impl Net {
 impl Local {
     pub(super) fn admits(&self, address: IpAddr) -> bool {
         self.networks.as_ref().is_none_or(|networks| networks.contains(address))
+    }
+
+    pub(super) fn knows(&self, address: IpAddr) -> bool {
+        self.known.as_ref().is_none_or(|networks| networks.contains(address))
     }
 
     /// What it has in reserve and does not use.

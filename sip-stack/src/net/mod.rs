@@ -57,6 +57,8 @@ pub struct LocalConfig {
     /// Networks (address, prefix length) whose connections are taken; `None`: all. Datagrams are taken
     /// from everywhere: they cost nothing before they are read.
     pub networks: Option<Vec<(IpAddr, u8)>>,
+    /// Those of them that are known; from others no more than a share of all connections is taken. `None`: all are known.
+    pub known: Option<Vec<(IpAddr, u8)>>,
     /// Accepted connections for which there is always room, whatever the others hold.
     pub reserve: usize,
     /// The code point of what we send (RFC 2474).
@@ -236,6 +238,9 @@ struct Held {
     shaking: usize,
     /// What the identities have in reserve and do not use.
     reserved: usize,
+    /// Accepted connections from networks that are not known, and of these, in their handshake.
+    strange: usize,
+    strange_shaking: usize,
     opened: usize,
 }
 
@@ -245,6 +250,7 @@ struct Local {
     listen: Vec<(Transport, SocketAddr)>,
     tls: Option<TlsIdentity>,
     networks: Option<Networks>,
+    known: Option<Networks>,
     dscp: Option<u8>,
     reserve: usize,
     /// Addresses that connections leave from, at most one for each family.

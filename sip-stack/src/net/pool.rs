@@ -20,6 +20,8 @@ pub(super) struct Connection {
     local: LocalId,
     remote: SocketAddr,
     inbound: bool,
+    /// It comes from a network that was not known then.
+    strange: bool,
     open: bool,
     /// For one that we opened.
     target: Option<Target>,
@@ -52,10 +54,12 @@ impl Net {
     ) -> Result<(), Refusal> {
         let local = self.locals.get(&id).ok_or(Refusal::Network)?;
         self.room_for(local, remote.ip())?;
+        let strange = !local.knows(remote.ip());
         let acceptor = match transport {
             Transport::Udp | Transport::Tcp => None,
             Transport::Tls => {
-                if self.held.shaking >= self.limits.handshakes {
+                let many = self.held.strange_shaking >= self.limits.strange_handshakes;
+                if self.held.shaking >= self.limits.handshakes || (strange && many) {
                     return Err(Refusal::Busy);
                 }
                 let server = local.tls.as_ref().and_then(|tls| tls.server.clone());
@@ -67,12 +71,13 @@ impl Net {
         let (task, queue) = self.task(&peer, true);
         let (flow, pending) = (task.flow, Arc::clone(&task.pending));
         let task = tokio::spawn(task.accept(stream, acceptor)).abort_handle();
-        self.count(id, remote.ip());
+        self.count(id, remote.ip(), strange);
         let connection = Connection {
             transport,
             local: id,
             remote,
             inbound: true,
+            strange,
             open: false,
             target: None,
             faults: 0,
@@ -97,6 +102,9 @@ impl Net {
         if full || local.accepted >= self.limits.per_local {
             return Err(Refusal::Full);
         }
+        if !local.knows(remote) && self.held.strange >= self.limits.strangers {
+            return Err(Refusal::Full);
+        }
         let from_there = self.addresses.get(&holder(remote)).copied().unwrap_or(0);
         if from_there >= self.limits.per_address {
             return Err(Refusal::PerAddress);
@@ -104,10 +112,12 @@ impl Net {
         Ok(())
     }
 
-    fn count(&mut self, id: LocalId, remote: IpAddr) {
+    fn count(&mut self, id: LocalId, remote: IpAddr, strange: bool) {
         *self.addresses.entry(holder(remote)).or_default() += 1;
         self.held.accepted += 1;
         self.held.shaking += 1;
+        self.held.strange += usize::from(strange);
+        self.held.strange_shaking += usize::from(strange);
         self.reaccept(id, |accepted| accepted + 1);
     }
 
@@ -146,6 +156,7 @@ impl Net {
                 {
                     connection.open = true;
                     self.held.shaking -= usize::from(connection.inbound);
+                    self.held.strange_shaking -= usize::from(connection.strange);
                 }
                 batch.push(input);
             }
@@ -179,6 +190,8 @@ impl Net {
         }
         self.held.accepted -= 1;
         self.held.shaking -= usize::from(!connection.open);
+        self.held.strange -= usize::from(connection.strange);
+        self.held.strange_shaking -= usize::from(connection.strange && !connection.open);
         self.reaccept(connection.local, |accepted| accepted - 1);
         let holder = holder(connection.remote.ip());
         if let Some(count) = self.addresses.get_mut(&holder) {
@@ -276,6 +289,7 @@ impl Net {
             local: target.local,
             remote,
             inbound: false,
+            strange: false,
             open: false,
             target: Some(Target { flow: None, ..target }),
             faults: 0,

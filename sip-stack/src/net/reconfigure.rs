@@ -69,6 +69,7 @@ impl Net {
             }
             (local.tls, local.dscp) = (config.tls, config.dscp);
             local.networks = config.networks.as_deref().map(Networks::new);
+            local.known = config.known.as_deref().map(Networks::new);
             self.held.reserved -= local.unused_reserve();
             local.reserve = config.reserve;
             self.held.reserved += local.unused_reserve();

@@ -73,6 +73,7 @@ fn config(transports: &[Transport]) -> LocalConfig {
         listen: transports.iter().map(|&transport| (transport, address)).collect(),
         tls: None,
         networks: None,
+        known: None,
         reserve: 0,
         dscp: Some(24),
     }

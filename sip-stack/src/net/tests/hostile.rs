@@ -37,6 +37,45 @@ async fn at_27_a_flood_on_one_listener_leaves_the_reserve_of_the_others() {
     assert!(net.addresses.is_empty() && net.connections.is_empty());
 }
 
+/// Who may register from anywhere is let in from anywhere.
+#[tokio::test]
+async fn at_27_a_flood_of_strangers_leaves_room_for_networks_that_are_known() {
+    let limits =
+        Limits { strangers: 4, strange_handshakes: 2, per_address: 100, ..Limits::default() };
+    let known = Some(vec![("127.0.0.2".parse().unwrap(), 32)]);
+    let server = Pki::new().identity(&["sbc.example"], &["peer.example"]);
+    let here = LocalConfig { known, ..config(&[Transport::Tcp, Transport::Tls]) };
+    let (mut net, addresses) = bind(with_tls(here, server), limits);
+    let from = |own: &str, to: SocketAddr| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{own}:0").parse().unwrap()).unwrap();
+        socket.connect(to)
+    };
+    let mut held = Vec::new();
+    // Handshakes that never come.
+    for _ in 0..2 {
+        held.push(from("127.0.0.3", addresses[1]).await.unwrap());
+    }
+    held.push(from("127.0.0.3", addresses[1]).await.unwrap());
+    assert!(matches!(next(&mut net).await, Input::Refused { reason: Refusal::Busy, .. }));
+    for _ in 0..2 {
+        held.push(from("127.0.0.3", addresses[0]).await.unwrap());
+        opened(&mut net, true).await;
+    }
+    held.push(from("127.0.0.4", addresses[0]).await.unwrap());
+    assert!(matches!(next(&mut net).await, Input::Refused { reason: Refusal::Full, .. }));
+    for _ in 0..10 {
+        held.push(from("127.0.0.2", addresses[0]).await.unwrap());
+        opened(&mut net, true).await;
+    }
+    assert_eq!((net.held.strange, net.held.strange_shaking), (4, 2));
+    held.clear();
+    for _ in 0..14 {
+        assert!(matches!(next(&mut net).await, Input::Closed { .. } | Input::Refused { .. }));
+    }
+    assert_eq!(net.held, Held::default());
+}
+
 #[tokio::test]
 async fn at_27_a_reserve_can_be_changed_while_it_is_in_use() {
     let (mut net, addresses) =
