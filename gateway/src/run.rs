@@ -4,6 +4,7 @@
 //! and the admin pages; `records` writes CDRs; the relay has its own. They meet in bounded queues. Beside them the allocator
 //! has up to one for each processor, which give memory back to the system.
 
+mod beside;
 mod capacity;
 mod driver;
 mod durable;
@@ -56,7 +57,6 @@ use crate::random::{Drawn, Random};
 use crate::routing::Routes;
 use crate::service::Service;
 use crate::state_key::StateKey;
-use crate::webhook::Webhook;
 
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -253,10 +253,8 @@ async fn serve(
     );
     let meters = Meters::new();
     let reloader = Reloader::start(&service.handle(), path, in_force, files, levels);
-    let webhook = Webhook::new(service.handle());
-    let mut driver = Driver::new(
-        core, net, service, relay, media, durable, meters, health, reloader, kin, webhook,
-    );
+    let mut driver =
+        Driver::new(core, net, service, relay, media, durable, meters, health, reloader, kin);
     driver.begin();
     crate::numbers::warm_up();
     match elder {

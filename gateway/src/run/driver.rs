@@ -83,10 +83,10 @@ impl Driver {
         health: Arc<Health>,
         reloader: Reloader,
         kin: Kindred,
-        webhook: Webhook,
     ) -> Self {
         let callbacks = Keeper::new(kin.state(), &CALLBACKS, service.handle());
         let registered = Keeper::new(kin.state(), &REGISTERED, service.handle());
+        let webhook = Webhook::new(service.handle());
         Self {
             core,
             net,

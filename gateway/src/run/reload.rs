@@ -2,7 +2,7 @@
 //! not at all, and calls that are up notice nothing.
 //!
 //! A task on the service runtime does it, one reload at a time; requests meanwhile become one more. It computes on a
-//! thread beside, so that handshakes do not wait. What is good goes to the event loop, which puts it in force in one
+//! thread beside, so that neither handshakes nor calls wait. What is good goes to the event loop, which puts it in force in one
 //! turn and hands back the former one. That is dropped here, when the last call that holds it has ended.
 
 mod compile;
@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 pub(super) use self::compile::InForce;
 use self::compile::{Changed, Refusal, Verdict, compile};
 use self::watch::{LOOK, Watch};
+use super::beside::beside;
 use super::{clock, time_of_day};
 use crate::core::Retired;
 use crate::logging::Levels;
@@ -127,7 +128,7 @@ impl Task {
                 () = asked.notified() => true,
                 () = sleep_until(look) => {
                     look = Instant::from_std(clock()) + LOOK;
-                    self.former.retain(|routes| Arc::strong_count(routes) > 1);
+                    self.drop_former().await;
                     self.check_certificates();
                     self.in_force.config.gateway.watch && self.has_changed().await
                 }
@@ -148,8 +149,8 @@ impl Task {
         if music.is_empty() {
             return;
         }
-        let loaded = tokio::task::spawn_blocking(move || music.load());
-        for fault in loaded.await.unwrap_or_default() {
+        let loaded = beside(move || music.load()).await;
+        for fault in loaded.unwrap_or_default() {
             error!(help = fault.help, "{}", fault.message);
         }
         info!("music: read");
@@ -159,17 +160,23 @@ impl Task {
 
     async fn has_changed(&mut self) -> bool {
         let files = self.watch.files().clone();
-        let look = tokio::task::spawn_blocking(move || files.look_again());
-        match look.await {
-            Ok(found) => self.watch.look(found, clock()),
-            Err(_) => false,
+        let found = beside(move || files.look_again()).await;
+        found.is_some_and(|found| self.watch.look(found, clock()))
+    }
+
+    /// Large ones take a while to drop.
+    async fn drop_former(&mut self) {
+        let free: Vec<_> =
+            self.former.extract_if(.., |routes| Arc::strong_count(routes) == 1).collect();
+        if !free.is_empty() {
+            beside(move || drop(free)).await;
         }
     }
 
     async fn reload(&mut self) {
         let (path, in_force) = (self.path.clone(), self.in_force.clone());
-        let compiled = tokio::task::spawn_blocking(move || compile(&path, &in_force));
-        let Ok((verdict, files)) = compiled.await else {
+        let compiled = beside(move || compile(&path, &in_force)).await;
+        let Some((verdict, files)) = compiled else {
             error!("a reload failed by a fault of the gateway; nothing has changed");
             return self.meters.note(Reload::Refused);
         };
@@ -216,7 +223,7 @@ impl Task {
         self.meters.note(Reload::Applied);
         self.meters.in_force(time_of_day());
         self.show_certificates(time_of_day());
-        drop(tokio::task::spawn_blocking(move || drop(before)).await);
+        beside(move || drop(before)).await;
     }
 
     /// How long certificates hold changes without a reload as well.
