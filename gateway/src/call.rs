@@ -215,7 +215,7 @@ pub struct Call {
     /// What the caller hears when the callee first rings, if that is ringback of ours.
     ringback: Option<Arc<Clip>>,
     /// What either side has changed before the answer.
-    amended: amended::Amended,
+    amended: bool,
     /// The answer that stood in an 18x to the caller; none once its 2xx was acknowledged.
     told: Option<Bytes>,
     story: Story,
@@ -302,7 +302,7 @@ impl Call {
             rung: None,
             ringback: None,
             told: None,
-            amended: [None, None],
+            amended: false,
             story: new.story,
             relayed: false,
             figures_deadline: None,

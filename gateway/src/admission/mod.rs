@@ -5,6 +5,7 @@
 //! its place. How fast calls came is not kept across a restart: after one, a burst may come again. How long they lasted today
 //! is kept ([`Spent`]).
 
+mod book;
 mod minutes;
 mod pace;
 mod usage;
@@ -15,6 +16,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use config::Limits;
 
+pub use self::book::PermitBook;
 pub use self::minutes::Spent;
 use self::usage::{Reached, Usage};
 use crate::failure::Cause;
@@ -86,14 +88,6 @@ pub struct Permits {
     pub referrer: Option<Permit>,
     /// The same once the target is there: of who has put the caller, and the callee, into their places.
     pub referred: [Option<Permit>; 2],
-}
-
-/// Where a call gets permits for further hops.
-pub struct PermitBook<'a> {
-    /// Of all calls.
-    pub admission: &'a mut Admission,
-    /// Those of this call.
-    pub held: &'a mut Permits,
 }
 
 impl Admission {
@@ -211,11 +205,16 @@ impl Admission {
         }
     }
 
+    /// The same of a permit that may have been taken.
+    fn give_back(&mut self, permit: Option<Permit>, now: Instant) {
+        permit.into_iter().for_each(|permit| self.release(permit, now));
+    }
+
     /// Takes back what a call holds.
     pub fn release_all(&mut self, permits: Permits, now: Instant) {
         let Permits { caller, callee, target, referrer, referred: [first, second] } = permits;
         let held = [caller, callee, target, referrer, first, second];
-        held.into_iter().flatten().for_each(|permit| self.release(permit, now));
+        held.into_iter().for_each(|permit| self.give_back(permit, now));
     }
 
     /// What the clock on the wall shows now.
@@ -307,102 +306,6 @@ impl Admission {
     #[cfg(test)]
     pub(crate) fn all_calls(&self) -> u32 {
         self.usage.values().map(Usage::all).sum()
-    }
-}
-
-impl PermitBook<'_> {
-    /// Gets a permit for the callee of another attempt, in place of the one for the last.
-    ///
-    /// # Errors
-    /// The bound that is reached; no permit for a callee is held then.
-    pub fn for_callee(
-        &mut self,
-        routes: &Routes,
-        asked: Request<'_>,
-        now: Instant,
-    ) -> Result<(), Cause> {
-        let (wanted, _) = permit(routes, asked);
-        if self.held.callee.as_ref().is_some_and(|held| {
-            held.who == wanted.who && (held.number.is_none() || held.number == wanted.number)
-        }) {
-            return Ok(());
-        }
-        if let Some(permit) = self.held.callee.take() {
-            self.admission.release(permit, now);
-        }
-        self.held.callee = Some(self.admission.admit(routes, asked, now)?);
-        Ok(())
-    }
-
-    /// Gets a permit for who is asked to take a side's place. None is needed at the end whose place that is: it has one call
-    /// before and after.
-    ///
-    /// # Errors
-    /// The bound that is reached; no permit for a target is held then.
-    pub fn for_target(
-        &mut self,
-        routes: &Routes,
-        asked: Request<'_>,
-        caller_side: bool,
-        now: Instant,
-    ) -> Result<(), Cause> {
-        let who = Who::of(routes, asked.end);
-        if self.held.target.as_ref().is_some_and(|permit| permit.who == who) {
-            return Ok(());
-        }
-        self.give_up_target(now);
-        let replaced = if caller_side { &self.held.caller } else { &self.held.callee };
-        if replaced.as_ref().is_none_or(|permit| permit.who != who) {
-            self.held.target = Some(self.admission.admit(routes, asked, now)?);
-        }
-        Ok(())
-    }
-
-    /// Gets a permit for the call that the trunk on a side makes by asking somebody to take its place. That side's own call
-    /// is not in the way of it, since it will be over.
-    ///
-    /// # Errors
-    /// The bound that is reached; no permit for it is held then.
-    pub fn for_referrer(
-        &mut self,
-        routes: &Routes,
-        asked: Request<'_>,
-        caller_side: bool,
-        now: Instant,
-    ) -> Result<(), Cause> {
-        let own = if caller_side { &self.held.caller } else { &self.held.callee };
-        let own = own.as_ref().filter(|own| own.who == Who::of(routes, asked.end));
-        self.admission.take_out(own);
-        let permit = self.admission.admit(routes, asked, now);
-        self.admission.put_back(own, now);
-        if let Some(before) = self.held.referrer.replace(permit?) {
-            self.admission.release(before, now);
-        }
-        Ok(())
-    }
-
-    /// Somebody has taken a side's place, and whoever had it, with that side's permits, is gone.
-    pub fn settle(&mut self, caller_side: bool, now: Instant) {
-        let wall = self.admission.wall(now);
-        let mut referrer = self.held.referrer.take();
-        referrer.iter_mut().for_each(|permit| self.admission.begin_minutes(permit, wall));
-        let referred = &mut self.held.referred[usize::from(!caller_side)];
-        if let Some(before) = std::mem::replace(referred, referrer) {
-            self.admission.release(before, now);
-        }
-        let Some(mut permit) = self.held.target.take() else { return };
-        // It has not been there before.
-        self.admission.begin_minutes(&mut permit, wall);
-        let side = if caller_side { &mut self.held.caller } else { &mut self.held.callee };
-        if let Some(before) = side.replace(permit) {
-            self.admission.release(before, now);
-        }
-    }
-
-    fn give_up_target(&mut self, now: Instant) {
-        if let Some(permit) = self.held.target.take() {
-            self.admission.release(permit, now);
-        }
     }
 }
 

@@ -6,9 +6,6 @@ use bytes::Bytes;
 
 use super::{CALLEE, CALLER, Call, Context, Exchange, Phase};
 
-/// By side: what it has offered last before the answer.
-pub(super) type Amended = [Option<Bytes>; 2];
-
 impl Call {
     /// A side changes its early media.
     pub(super) fn offered_early(&mut self, at: usize, sdp: Option<&Bytes>, cx: &mut Context<'_>) {
@@ -17,7 +14,7 @@ impl Call {
         if let Err(cause) = self.media.take_offer(own, sdp, cx.owned) {
             return self.refuse(at, cause.status(), cx);
         }
-        self.amended[own] = Some(sdp.clone());
+        self.amended |= own == CALLER;
         self.accept(at, cx);
     }
 
@@ -26,7 +23,7 @@ impl Call {
     pub(super) fn settle_amended(&mut self, cx: &mut Context<'_>) {
         if self.phase == Phase::Talking
             && self.exchange == Exchange::Idle
-            && self.amended[CALLER].take().is_some()
+            && std::mem::take(&mut self.amended)
             && !self.media.agrees(CALLER)
             && let Some(callee) = self.speakers[CALLEE]
         {

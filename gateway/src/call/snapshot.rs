@@ -239,7 +239,7 @@ impl Call {
             rung: None,
             ringback: None,
             told: None,
-            amended: [None, None],
+            amended: false,
             story: Story::resume(record, UNIX_EPOCH + Duration::from_millis(began)),
             relayed: false,
             figures_deadline: None,

@@ -22,6 +22,7 @@ mod kept;
 mod wish;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -130,6 +131,8 @@ pub struct Registrar {
     held: HashMap<String, BTreeSet<u64>>,
     /// Whose a place is, and how many of its contacts are there.
     origins: HashMap<Origin, (String, usize)>,
+    /// Those on each connection.
+    flows: HashMap<FlowId, BTreeSet<u64>>,
     timers: BTreeSet<(Instant, u64)>,
     last: u64,
     seal: Seal,
@@ -372,13 +375,12 @@ impl Registrar {
 
     /// Whether something leans on that connection.
     pub fn leans_on(&self, flow: FlowId) -> bool {
-        self.bindings.values().any(|binding| binding.origin.flow == Some(flow))
+        self.flows.contains_key(&flow)
     }
 
     /// A connection is gone, and with it what was reached on it.
     pub fn closed(&mut self, flow: FlowId) -> Vec<Change> {
-        let on_it = self.bindings.iter().filter(|(_, b)| b.origin.flow == Some(flow));
-        let gone: Vec<u64> = on_it.map(|(id, _)| *id).collect();
+        let gone = self.flows.remove(&flow).unwrap_or_default();
         gone.into_iter().filter_map(|id| self.remove(id, What::Disconnected)).collect()
     }
 
@@ -412,18 +414,17 @@ impl Registrar {
         let place = self.origins.entry(binding.origin);
         place.or_insert_with(|| (binding.trunk.clone(), 0)).1 += 1;
         self.held.entry(binding.trunk.clone()).or_default().insert(self.last);
+        if let Some(flow) = binding.origin.flow {
+            self.flows.entry(flow).or_default().insert(self.last);
+        }
         self.bindings.insert(self.last, binding);
     }
 
     fn remove(&mut self, id: u64, what: What) -> Option<Change> {
         let Binding { trunk, uri, origin, until, .. } = self.bindings.remove(&id)?;
         self.timers.remove(&(until, id));
-        if let Some(held) = self.held.get_mut(&trunk) {
-            held.remove(&id);
-            if held.is_empty() {
-                self.held.remove(&trunk);
-            }
-        }
+        take_out(&mut self.held, &trunk, id);
+        origin.flow.iter().for_each(|flow| take_out(&mut self.flows, flow, id));
         if let Some((_, contacts)) = self.origins.get_mut(&origin) {
             *contacts -= 1;
             if *contacts == 0 {
@@ -474,6 +475,15 @@ impl What {
             Self::Expired => "expired",
             Self::Disconnected => "disconnected",
             Self::Dropped => "dropped",
+        }
+    }
+}
+
+fn take_out<K: Eq + Hash>(sets: &mut HashMap<K, BTreeSet<u64>>, key: &K, id: u64) {
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(&id);
+        if set.is_empty() {
+            sets.remove(key);
         }
     }
 }

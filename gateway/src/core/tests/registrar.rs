@@ -456,7 +456,7 @@ fn contacts_behind_one_socket_are_tried_one_after_the_other() {
 
 #[test]
 fn a_log_line_hides_the_number_in_a_contact() {
-    let shown = crate::core::registrar::shown;
+    let shown = crate::core::registered::shown;
     assert_eq!(shown(b"sip:+442079460000@10.0.0.9:5062;ob", true), "+442\u{2026}00@10.0.0.9");
     assert_eq!(shown(b"sip:+442079460000@10.0.0.9:5062;ob", false), "+442079460000@10.0.0.9");
     assert_eq!(shown(b"sip:10.0.0.9", true), "10.0.0.9");
