@@ -1,7 +1,7 @@
 //! Kamailio (and what runs beside it) as a child: started on a configuration, ended with this.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -30,6 +30,30 @@ impl Programs {
         let child = command.spawn().unwrap_or_else(|why| panic!("{name}: {why}"));
         watchdog::adopt(child.id());
         self.0.push(child);
+    }
+
+    /// Runs rtpengine with these words until it answers there: Kamailio does without one that is not there when it starts.
+    pub fn rtpengine<'a>(
+        &mut self,
+        words: impl Iterator<Item = &'a String>,
+        ng: SocketAddr,
+        dir: &Path,
+    ) {
+        self.run("rtpengine", words, dir);
+        let socket = UdpSocket::bind((ng.ip(), 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let (end, mut heard) = (Instant::now() + START, [0; 256]);
+        loop {
+            // Refused as long as nobody is there.
+            let _ = socket.send_to(b"1 d7:command4:pinge", ng);
+            match socket.recv(&mut heard) {
+                Ok(length) if heard[..length].ends_with(b"4:ponge") => return,
+                Ok(_) | Err(_) => {}
+            }
+            let said = || fs::read_to_string(dir.join("rtpengine.log")).unwrap_or_default();
+            assert!(Instant::now() < end, "rtpengine does not answer:\n{}", said());
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Runs Kamailio on this configuration until it listens there.
@@ -113,10 +137,13 @@ fn program(name: &str) -> PathBuf {
 }
 
 fn listening(at: SocketAddr, log: &Path) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + START;
     while TcpStream::connect(at).is_err() {
         let said = || fs::read_to_string(log).unwrap_or_default();
         assert!(Instant::now() < end, "kamailio does not listen:\n{}", said());
         thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// Programs that were installed a moment ago are read from the disk first.
+const START: Duration = Duration::from_secs(30);
