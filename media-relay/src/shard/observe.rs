@@ -181,6 +181,14 @@ impl Observer {
         self.previous = None;
     }
 
+    /// It need not have been heard until now.
+    pub(crate) fn pass_over(&mut self, now: Instant) {
+        if let Some(run) = &mut self.run {
+            run.heard = now;
+            run.timing = None;
+        }
+    }
+
     /// The source heard now.
     pub(crate) fn ssrc(&self) -> Option<Ssrc> {
         self.run.as_ref().map(|run| run.ssrc)
