@@ -263,4 +263,33 @@ mod tests {
         assert_eq!(attribute(long(LONGEST - 13).as_bytes()), None);
         assert_eq!(attribute(b"T38Fax:\xff"), None);
     }
+
+    /// Whatever stands below an m= line, what is taken of it is written so that the same is read again, and nothing else.
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let head = "v=0\r\no=- 1 1 IN IP4 203.0.113.5\r\ns=-\r\nc=IN IP4 203.0.113.5\r\nt=0 0\r\n";
+        let mut random = crate::random::Random::seeded(7);
+        for round in 0..500 {
+            let mut text = format!("{head}m=image 30000 udptl t38\r\n").into_bytes();
+            for n in 0..random.number() % 40 {
+                text.extend(format!("a=T38F{n}").into_bytes());
+                let mut bytes = vec![0; (random.number() % 12) as usize];
+                random.fill(&mut bytes);
+                // Anything that can stand in a line, and DEL.
+                text.extend(bytes.into_iter().map(|b| b % 96 + b' '));
+                text.extend(b"\r\n");
+            }
+            let Ok(fax) = Description::read_fax(&text, &Owned::default()) else { continue };
+            let fax = fax.fax.unwrap();
+            assert!(fax.attributes.len() <= MOST);
+            let mut sdp = Writer::new(1, round, "203.0.113.5".parse().unwrap());
+            sdp.media("image", 30000, "udptl", [FORMAT]);
+            fax.write(Direction::Inactive, &mut sdp);
+            let written = sdp.finish();
+            let lines = written.split(|b| *b == b'\n').count();
+            assert_eq!(lines, 5 + 1 + fax.attributes.len() + 1 + 1);
+            let again = Description::read_fax(&written, &Owned::default()).unwrap();
+            assert_eq!((again.fax, again.direction), (Some(fax), Direction::Inactive));
+        }
+    }
 }

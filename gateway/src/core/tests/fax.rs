@@ -395,6 +395,21 @@ fn a_trunk_that_refuses_or_is_encrypted_gets_no_fax_and_sends_none() {
     world.nothing_but(CARRIER, &["OPTIONS", "SIP/2.0 100"]);
 }
 
+/// Beside live audio it is a stream like any other that is not ours: port 0, and nobody else hears of it.
+#[test]
+fn a_fax_beside_live_audio_is_no_fax() {
+    let mut call = Call::new();
+    for side in [0, 1] {
+        let plan = format!("{:?}", call.world.plan());
+        call.offers(side, &(version(side, 2, PLAIN) + &image(side)));
+        let answer = call.answered(side);
+        let (lines, attributes) = shape(&answer);
+        assert!(answer.starts_with("SIP/2.0 200") && attributes.is_empty(), "{answer}");
+        assert!(lines[0].starts_with("audio 2") && lines[1] == "image 0 udptl", "{answer}");
+        call.goes_on_in_audio(side, &plan);
+    }
+}
+
 /// What is no fax of ours is refused, and no attribute makes a line or grows without bounds.
 #[test]
 fn hostile_faxes() {
