@@ -477,7 +477,7 @@ fn a_transfer_ends_a_fax() {
     assert!(call.world.plan().sides.iter().all(|side| side.send && side.receive));
 }
 
-/// The next process goes on with the fax, and from there back to audio; a call of a process that knew no faxes is none.
+/// The next process goes on with the fax, and from there back to audio.
 #[test]
 fn r01_a_fax_goes_on_in_the_next_process() {
     let mut call = Call::new();
