@@ -384,9 +384,9 @@ pub struct SideStats {
     /// Payload type of the last speech packet.
     pub payload_type: Option<u8>,
     /// How often the peer fell silent.
-    pub silences: u64,
+    pub silences: u32,
     /// How often it was silent while the other side was heard.
-    pub one_way: u64,
+    pub one_way: u32,
     /// Mean opinion score of what came from the peer, in hundredths; 0 when nothing came. See
     /// [`quality`](crate::quality).
     pub mos: u16,

@@ -626,7 +626,7 @@ enum Arrival {
 /// which are the RTCP types in use, are never RTP (RFC 3551 §6), and a peer may multiplex before
 /// it knows our answer.
 fn arrival(datagram: &[u8], apart: bool, side: &side::SideState) -> Arrival {
-    if side.udptl.is_some() {
+    if side.udptl {
         return if apart || datagram.is_empty() { Arrival::Neither } else { Arrival::Udptl };
     }
     match (classify(datagram), apart) {

@@ -116,7 +116,7 @@ impl Session {
             self.attention |= this.note_sound(&header, len, now);
         }
         let payload_type = payload_type.ok_or(Refusal::Unlisted)?;
-        if !this.receive || !other.send || other.udptl.is_some() {
+        if !this.receive || !other.send || other.udptl {
             return Err(Refusal::Held);
         }
         let speech = this.payloads.codec(header.payload_type).is_speech();
@@ -186,7 +186,7 @@ impl Session {
             return Err(Refusal::Dropped);
         }
         let relayable = relayable.ok_or(Refusal::Dropped)?;
-        if other.udptl.is_some() {
+        if other.udptl {
             return Err(Refusal::Held);
         }
         let to = other.rtcp_path().destination().ok_or(Refusal::Held)?;
@@ -207,7 +207,7 @@ impl Session {
         now: Instant,
     ) -> Option<Forward> {
         let (this, _) = split(&mut self.sides, side);
-        if this.udptl.is_some() {
+        if this.udptl {
             return None;
         }
         this.keys.expire(now);

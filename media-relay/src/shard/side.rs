@@ -30,8 +30,8 @@ pub(crate) struct SideState {
     /// Unused while multiplexed, except for what a peer sends there all the same.
     pub(crate) rtcp: Path,
     pub(crate) mux: bool,
-    /// Since when its datagrams are UDPTL, if they are.
-    pub(super) udptl: Option<Instant>,
+    /// Its datagrams are UDPTL.
+    pub(super) udptl: bool,
     pub(crate) send: bool,
     pub(crate) receive: bool,
     pub(crate) keys: Keys,
@@ -80,7 +80,7 @@ impl SideState {
             rtp: Path::new(SILENCE),
             rtcp: Path::new(RTCP_SILENCE),
             mux: plan.mux,
-            udptl: None,
+            udptl: false,
             send: plan.send,
             receive: plan.receive,
             keys: Keys::default(),

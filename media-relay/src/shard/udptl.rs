@@ -55,7 +55,7 @@ impl Session {
         if !this.pace.admits(now) {
             return Err(Refusal::Dropped);
         }
-        if other.udptl.is_none() || !this.receive || !other.send {
+        if !other.udptl || !this.receive || !other.send {
             return Err(Refusal::Held);
         }
         let to = other.rtp.destination().ok_or(Refusal::Held)?;
@@ -64,23 +64,22 @@ impl Session {
 }
 
 impl SideState {
-    /// Takes on what a plan says.
+    /// Takes on what a plan says. A fax is no gap in the RTP before and after it.
     pub(super) fn set_udptl(&mut self, udptl: bool, now: Instant) {
-        if !udptl && self.udptl.is_some() {
+        if self.udptl != udptl {
             self.observer.pass_over(now);
         }
-        self.udptl = udptl.then(|| self.udptl.unwrap_or(now));
+        self.udptl = udptl;
     }
 
     /// Whether this was sent before the peer knew of the change.
     fn is_late_rtp(&self, datagram: &[u8], now: Instant) -> bool {
-        let fresh = |since| now.saturating_duration_since(since) < LATE;
         let ssrc = match classify(datagram) {
             Kind::Rtp => Header::peek(datagram).map(|header| header.ssrc),
             Kind::Rtcp => u32_at(datagram, 4).map(Ssrc),
             Kind::Stun | Kind::Dtls | Kind::Other => None,
         };
-        self.udptl.is_some_and(fresh) && ssrc.is_some() && ssrc == self.observer.ssrc()
+        ssrc.is_some_and(|ssrc| self.observer.is_near(ssrc, now, LATE))
     }
 }
 

@@ -145,9 +145,9 @@ fn nothing_of_ours_is_in_a_fax_and_it_may_pause() {
     talk(&mut bench, &mut a, &mut b);
     bench.pass(Duration::from_secs(5));
     assert!(!bench.reports.is_empty());
-    let sounds = |event| match event {
-        Event::Sound { sides, .. } => Some(sides),
-        _ => None,
+    let sounds = |event| {
+        let Event::Sound { sides, .. } = event else { return None };
+        Some(sides)
     };
     let last = |bench: &mut Bench| bench.events().into_iter().filter_map(sounds).next_back();
     assert_eq!(last(&mut bench), Some([Sound::Silent; 2]));
