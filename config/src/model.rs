@@ -26,10 +26,12 @@ use crate::limits::{Barring, Limits};
 use crate::numbers::{Number, Numbers};
 
 mod dialect;
+mod fax;
 mod registrar;
 mod reliable;
 
 pub use dialect::*;
+pub use fax::T38;
 pub use registrar::{Registrar, RequestUser};
 pub use reliable::ReliableProvisional;
 

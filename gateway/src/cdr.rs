@@ -139,6 +139,9 @@ pub struct MediaRecord {
     /// What that side spoke last, as in SDP ("PCMA/8000"), if it was heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
+    /// Datagrams of a fax by T.38 (UDPTL) accepted from that side, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub t38: Option<u64>,
     /// Mean opinion score of what came from that side, by the E-model (ITU-T G.107), if it was heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mos: Option<f64>,

@@ -149,7 +149,7 @@ pub struct Meters {
     elder_calls: Gauge,
     faults: Counter,
     unrecorded: Counter,
-    media: [Counter; 7],
+    media: [Counter; 8],
     score: Histogram,
     silent: [Counter; Silent::ALL.len()],
     transfers: [Counter; Transfer::ALL.len()],
@@ -203,6 +203,7 @@ impl Meters {
                 counter!("trunkgate_media_unauthentic_packets_total"),
                 counter!("trunkgate_media_foreign_packets_total"),
                 counter!("trunkgate_media_malformed_packets_total"),
+                counter!("trunkgate_media_fax_datagrams_total"),
             ],
             score: histogram!("trunkgate_media_mos"),
             silent: Silent::ALL
@@ -283,6 +284,7 @@ impl Meters {
                         side.auth_failed,
                         side.foreign,
                         side.malformed,
+                        side.udptl,
                     ];
                     for (meter, figure) in self.media.iter().zip(figures) {
                         meter.increment(figure);
@@ -416,6 +418,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("trunkgate_media_unauthentic_packets_total", "SRTP packets that did not authenticate"),
     ("trunkgate_media_foreign_packets_total", "Packets from addresses that may not send"),
     ("trunkgate_media_malformed_packets_total", "Packets that are neither RTP nor RTCP"),
+    ("trunkgate_media_fax_datagrams_total", "Datagrams of faxes by T.38 taken from peers"),
     (
         "trunkgate_relay_faults_total",
         "Faults of the relay's own code, each of which ended a session or cut a turn short",

@@ -113,6 +113,9 @@ pub struct SidePlan {
     pub rtcp: Option<SocketAddr>,
     /// RTP and RTCP share the RTP port (RFC 5761).
     pub mux: bool,
+    /// Its datagrams are UDPTL (a fax by T.38) and no RTP: they pass unread to the other side, if that has the same. Never
+    /// with keys.
+    pub udptl: bool,
     /// SRTP with these keys; `None` is plain RTP.
     pub security: Option<Security>,
     /// Networks from which plain media may come besides the signalled address. A side with
@@ -169,6 +172,7 @@ impl SidePlan {
             rtp: None,
             rtcp: None,
             mux: false,
+            udptl: false,
             security: None,
             sources: Vec::new(),
             send: true,
@@ -380,9 +384,9 @@ pub struct SideStats {
     /// Payload type of the last speech packet.
     pub payload_type: Option<u8>,
     /// How often the peer fell silent.
-    pub silences: u64,
+    pub silences: u32,
     /// How often it was silent while the other side was heard.
-    pub one_way: u64,
+    pub one_way: u32,
     /// Mean opinion score of what came from the peer, in hundredths; 0 when nothing came. See
     /// [`quality`](crate::quality).
     pub mos: u16,
@@ -399,4 +403,6 @@ pub struct SideStats {
     pub rtt_max: Duration,
     /// Time in which the peer should have sent and was silent, from its last packet on.
     pub silent: Duration,
+    /// Datagrams of a fax taken from the peer. They count nowhere else but where they are refused.
+    pub udptl: u64,
 }

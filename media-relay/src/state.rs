@@ -152,10 +152,12 @@ pub(crate) const TRUST: Duration = Duration::from_secs(60);
 /// Writes and reads figures by one list of them. Its order is that of the journal.
 macro_rules! in_order {
     (counts: $($count:ident)*; times: $($time:ident)*;
-     more counts: $($later:ident)*; more times: $($late:ident)*; or none: $($maybe:ident)*) => {
+     more counts: $($later:ident)*; more times: $($late:ident)*; or none: $($maybe:ident)*;
+     last counts: $($last:ident)*) => {
         /// Figures as they stand in a snapshot.
         pub(crate) fn figures(stats: &SideStats) -> Vec<u64> {
-            let SideStats { $($count,)* $($time,)* $($later,)* $($late,)* $($maybe,)* } = *stats;
+            let SideStats { $($count,)* $($time,)* $($later,)* $($late,)* $($maybe,)* $($last,)* } =
+                *stats;
             let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             vec![
                 $($count,)*
@@ -163,6 +165,7 @@ macro_rules! in_order {
                 $($later.into(),)*
                 $(nanos($late),)*
                 $($maybe.map_or(0, |number| u64::from(number) + 1),)*
+                $($last,)*
             ]
         }
 
@@ -176,6 +179,7 @@ macro_rules! in_order {
                 $($later: next().try_into().unwrap_or_default(),)*
                 $($late: Duration::from_nanos(next()),)*
                 $($maybe: next().checked_sub(1).and_then(|number| number.try_into().ok()),)*
+                $($last: next(),)*
             }
         }
     };
@@ -187,7 +191,8 @@ in_order! {
     times: jitter longest_gap;
     more counts: played far_lost far_reports far_discarded silences one_way mos far_mos;
     more times: jitter_max far_jitter rtt rtt_max silent;
-    or none: payload_type
+    or none: payload_type;
+    last counts: udptl
 }
 
 #[cfg(test)]
@@ -226,7 +231,7 @@ mod tests {
 
     #[test]
     fn figures_come_back_in_their_order() {
-        let numbers: Vec<u64> = (1..34).collect();
+        let numbers: Vec<u64> = (1..35).collect();
         assert_eq!(figures(&stats(&numbers)), numbers);
         let longest_gap = Duration::from_nanos(19);
         let known = SideStats { received: 1, lost: 8, longest_gap, ..SideStats::default() };

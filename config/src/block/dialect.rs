@@ -4,7 +4,7 @@ use super::{Entry, inline, list, maybe, set, text};
 use crate::key::AnyKey;
 use crate::model::{Dialect, HeaderRule};
 use crate::read::Choice;
-use crate::section::{header, profile, reliable};
+use crate::section::{fax, header, profile, reliable};
 
 /// What a trunk's own words on headers come to.
 pub(super) fn entries<'a>(of: &Dialect) -> Vec<Entry<'a>> {
@@ -21,6 +21,7 @@ pub(super) fn entries<'a>(of: &Dialect) -> Vec<Entry<'a>> {
         set(&profile::CODECS, list(of.codecs.iter().map(|codec| text(codec.word())))),
         set(&profile::REDIRECTS, text(of.redirects.word())),
         set(&reliable::RELIABLE_PROVISIONAL, text(of.reliable_provisional.word())),
+        set(&fax::T38, text(of.t38.word())),
         set(&profile::MAX_MESSAGE, of.max_message.to_string()),
     ]
 }

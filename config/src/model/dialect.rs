@@ -2,7 +2,7 @@
 
 pub use crate::text::pattern::Pattern;
 
-use super::ReliableProvisional;
+use super::{ReliableProvisional, T38};
 
 /// What a trunk's peers expect of headers, and what theirs mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Dialect {
     pub redirects: Redirects,
     /// Whether provisional responses are acknowledged.
     pub reliable_provisional: ReliableProvisional,
+    /// What becomes of faxes by T.38.
+    pub t38: T38,
     /// Bytes of the longest request that goes to it by UDP.
     pub max_message: u32,
 }

@@ -168,6 +168,7 @@ impl Rules {
             codecs: said(&raw.codecs).0,
             redirects: said(&raw.redirects),
             reliable_provisional: said(&raw.reliable_provisional),
+            t38: said(&raw.t38),
             max_message: said(&raw.max_message).0,
         }
     }

@@ -41,7 +41,7 @@ pub(crate) static UPGRADE_DRAIN: Key<Patience> = Key::default(
 pub(crate) static MEDIA_TIMEOUT: Key<MediaTimeout> = Key::computed(
     "media_timeout",
     "never",
-    "How long a side that should send may send neither RTP nor RTCP, 5s at least; then the call is ended. Held sides may be quiet.",
+    "How long a side that should send may send neither RTP nor RTCP, 5s at least; then the call is ended. Held sides may be quiet, and so may a fax (T.38).",
 );
 pub(crate) static WATCH: Key<bool> = Key::default(
     "watch",

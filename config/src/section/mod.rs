@@ -9,6 +9,7 @@ pub(crate) mod callers;
 pub(crate) mod edge;
 pub(crate) mod emergency;
 pub(crate) mod failover;
+pub(crate) mod fax;
 pub(crate) mod gateway;
 pub(crate) mod header;
 pub(crate) mod media;

@@ -8,10 +8,11 @@ use crate::fault::Findings;
 use crate::key::{Key, Section};
 use crate::model::{
     CalledFrom, CallerId, CallerIdOut, Codec, DisplayName, Diversion, EarlyMedia, Location,
-    NumberForm, Redirects, Refer, ReliableProvisional, Srtp,
+    NumberForm, Redirects, Refer, ReliableProvisional, Srtp, T38,
 };
 use crate::read::{Bad, Choice, Node, Table, Text, Value};
 use crate::section::failover::{PeerInterval, StatusMap};
+use crate::section::fax;
 use crate::section::header::Rules;
 use crate::section::reliable::RELIABLE_PROVISIONAL;
 use crate::section::trunk;
@@ -112,6 +113,7 @@ pub(crate) static PROFILE: Section = Section {
         &CODECS,
         &REDIRECTS,
         &RELIABLE_PROVISIONAL,
+        &fax::T38,
         &MAX_MESSAGE,
         &trunk::OPTIONS_INTERVAL,
         &trunk::STATUS_MAP,
@@ -149,6 +151,7 @@ pub(crate) struct RawRules {
     pub(crate) codecs: Option<Codecs>,
     pub(crate) redirects: Option<Redirects>,
     pub(crate) reliable_provisional: Option<ReliableProvisional>,
+    pub(crate) t38: Option<T38>,
     pub(crate) max_message: Option<Int<512, 65000>>,
     pub(crate) options_interval: Option<PeerInterval>,
     pub(crate) status_map: Option<StatusMap>,
@@ -202,6 +205,7 @@ impl RawRules {
             codecs: table.plain(&CODECS),
             redirects: table.plain(&REDIRECTS),
             reliable_provisional: table.plain(&RELIABLE_PROVISIONAL),
+            t38: table.plain(&fax::T38),
             max_message: table.plain(&MAX_MESSAGE),
             options_interval: table.plain(&trunk::OPTIONS_INTERVAL),
             status_map: table.plain(&trunk::STATUS_MAP),
@@ -233,6 +237,7 @@ impl RawRules {
             codecs: first(&self.codecs, &base.codecs),
             redirects: first(&self.redirects, &base.redirects),
             reliable_provisional: first(&self.reliable_provisional, &base.reliable_provisional),
+            t38: first(&self.t38, &base.t38),
             max_message: first(&self.max_message, &base.max_message),
             options_interval: first(&self.options_interval, &base.options_interval),
             status_map: first(&self.status_map, &base.status_map),

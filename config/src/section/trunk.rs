@@ -12,6 +12,7 @@ use crate::section::access::{AUTHENTICATE, CREDENTIALS, REGISTER, RawAccess};
 use crate::section::admission::{self, RawAdmission};
 use crate::section::callers;
 use crate::section::failover::{LimitStatus, PeerInterval, StatusMap};
+use crate::section::fax;
 use crate::section::numbers::{Numbered, NumbersEntry};
 use crate::section::profile::{self, RawRules};
 use crate::section::registrar;
@@ -157,6 +158,7 @@ pub(crate) static TRUNK: Section = Section {
         &profile::CODECS,
         &profile::REDIRECTS,
         &RELIABLE_PROVISIONAL,
+        &fax::T38,
         &profile::MAX_MESSAGE,
         &NUMBERS,
         &callers::MAIN_NUMBER,

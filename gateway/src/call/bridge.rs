@@ -137,12 +137,16 @@ impl Call {
     /// An answer to an offer of ours: in a 2xx to our re-INVITE, or in an ACK.
     fn offer_answered(&mut self, at: usize, sdp: &Bytes, cx: &mut Context<'_>) {
         let taken = self.media.take_answer(self.legs[at].side, sdp, cx.owned);
-        if taken.is_err() {
-            self.media.withdraw_offer(self.legs[at].side);
-        }
+        let strays = taken.is_err() && self.media.reject_answer(self.legs[at].side);
         match (std::mem::replace(&mut self.exchange, Exchange::Idle), taken) {
             (Exchange::For(waiting), Ok(())) => self.accept(waiting, cx),
-            (Exchange::For(waiting), Err(cause)) => self.refuse(waiting, cause.status(), cx),
+            (Exchange::For(waiting), Err(cause)) => {
+                self.refuse(waiting, cause.status(), cx);
+                if strays {
+                    // It has accepted to have no stream at all: the one that stands is offered anew.
+                    self.offer_again(at, cx);
+                }
+            }
             (Exchange::Withdrawn(_), _) => {
                 self.offer_again(at, cx);
             }

@@ -2,10 +2,12 @@
 //!
 //! RFC 3264 (offer/answer), RFC 8866 (SDP), RFC 4568 (SDES keys), RFC 5761 (rtcp-mux). Each side of a call has its own
 //! session: our address, port, keys and origin stay for the whole call; codecs are matched by name, never by payload
-//! type number. Only the first usable audio stream is relayed; other streams are refused with port 0.
+//! type number. Only the first usable audio stream is relayed; other streams are refused with port 0. In place of audio there
+//! may be a fax between two sides that take one (see `fax.rs`).
 
 mod codecs;
 mod description;
+mod fax;
 mod hold;
 mod owned;
 mod side;
@@ -18,6 +20,7 @@ use media_relay::{Codec, Plan, Port, SessionId, SidePlan};
 
 pub use codecs::Codecs;
 pub use description::{Description, Format};
+pub use fax::Fax;
 pub use owned::Owned;
 pub use side::MediaSide;
 pub use snapshot::SideSnapshot;
@@ -41,6 +44,8 @@ pub struct MediaRules {
     pub holds: Holds,
     /// In which codecs.
     pub codecs: Codecs,
+    /// Whether T.38 passes, where media are in clear.
+    pub t38: bool,
 }
 
 /// Whether media are encrypted.
@@ -102,10 +107,10 @@ impl CallMedia {
         self.third.replace(side).map(|third| third.port)
     }
 
-    /// Our offer to the third: what side `from` has agreed to as it stands, open both ways.
+    /// Our offer to the third: what side `from` has agreed to as it stands, open both ways. Whoever takes a place talks.
     pub fn offer_third(&mut self, from: usize, random: &mut Random) -> Vec<u8> {
         let Some(third) = &mut self.third else { return Vec::new() };
-        third.offer_of(self.sides[from].agreed(), Direction::SendRecv, random)
+        third.offer_of(self.sides[from].talk(), Direction::SendRecv, random)
     }
 
     /// Our answer to the offer by which the third comes, of what side `from` has agreed to, open both ways.
@@ -118,7 +123,7 @@ impl CallMedia {
     ) -> Result<Vec<u8>, Cause> {
         let third = self.third.as_mut().ok_or(Cause::Internal)?;
         third.take_offer(offer, owned)?;
-        third.answer_of(self.sides[from].agreed(), random)
+        third.answer_of(self.sides[from].talk(), random)
     }
 
     /// The third has answered our offer.
@@ -186,7 +191,7 @@ impl CallMedia {
 
     /// Whether there is anything to offer to the third, of what side `from` has agreed to.
     pub fn can_offer_third(&self, from: usize) -> bool {
-        let agreed = self.sides[from].agreed();
+        let agreed = self.sides[from].talk();
         self.third.as_ref().is_some_and(|third| third.can_offer(agreed))
     }
 
@@ -214,11 +219,24 @@ impl CallMedia {
         self.sides[at].withdraw();
     }
 
+    /// Takes our own offer to side `at` back, though it was answered, because the answer cannot be taken: what was agreed
+    /// before stays, but for the m= lines. Whether the peer believes in another kind of stream now.
+    pub fn reject_answer(&mut self, at: usize) -> bool {
+        let side = &mut self.sides[at];
+        let switched = side.switches();
+        side.lines_before = None;
+        side.withdraw();
+        switched
+    }
+
     /// Whether the other side was told just what side `at` has agreed to: no codec too many, the same direction, as far
     /// as it wants that itself.
     pub fn agrees(&self, at: usize) -> bool {
         let (side, other) = (&self.sides[at], &self.sides[1 - at]);
         let (Some(agreed), Some(told)) = (side.agreed(), other.local()) else { return true };
+        if agreed.is_fax() || told.fax.is_some() {
+            return agreed.is_fax() && told.fax.is_some() && other.was_told(side, agreed);
+        }
         let known = |format: &Format| agreed.formats.iter().any(|f| f.is_same(format));
         told.formats.iter().filter(|format| format.is_speech()).all(known)
             && other.was_told(side, agreed)
@@ -316,6 +334,13 @@ fn side_plan(side: &MediaSide, other: &MediaSide) -> SidePlan {
     plan.mux = side.mux();
     plan.send = ours.direction.sends() && theirs.direction.receives();
     plan.receive = ours.direction.receives() && theirs.direction.sends();
+    if side.is_fax() || other.is_fax() {
+        plan.udptl = side.is_fax();
+        // On the way from one to the other nothing crosses.
+        let both = side.is_fax() == other.is_fax();
+        (plan.send, plan.receive) = (plan.send && both, plan.receive && both);
+        return plan;
+    }
     plan.play = hold::ringback(side, plan.send).or_else(|| hold::play(side, other, plan.send));
     let wanted = other.agreed().map_or(&[][..], |description| &description.formats);
     for format in &ours.formats {

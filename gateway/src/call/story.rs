@@ -226,6 +226,7 @@ impl Story {
                     longest_gap_ms: millis(side.longest_gap),
                     reordered: side.reordered,
                     codec: side.payload_type.and_then(|number| media.encoding(at, number)),
+                    t38: (side.udptl > 0).then_some(side.udptl),
                     mos: score(side.mos),
                     rtt_ms: known(side.rtt),
                     rtt_max_ms: known(side.rtt_max),

@@ -24,6 +24,7 @@ mod diversion;
 mod door;
 mod failover;
 mod faults;
+mod fax;
 mod flows;
 mod grants;
 mod help;

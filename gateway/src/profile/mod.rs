@@ -87,6 +87,7 @@ impl Profile {
                 offer_mux: false,
                 holds: Holds::AsOffered,
                 codecs: Codecs::ANY,
+                t38: false,
             },
             allow: "",
             supported: "",

@@ -38,6 +38,7 @@ pub fn profile(config: &Config, edge: EdgeId, fqdn: &str) -> Profile {
             offer_mux: true,
             holds: Holds::InactiveOnly,
             codecs: Codecs::ANY,
+            t38: false,
         },
         allow: ALLOW,
         supported: SUPPORTED,

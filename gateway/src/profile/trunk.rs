@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use config::{Config, Peer, Realm, Refer, ReliableProvisional, Srtp, Trunk};
+use config::{Config, Peer, Realm, Refer, ReliableProvisional, Srtp, T38, Trunk};
 use sip_stack::message::{Draft, HeaderId, Message, Method};
 use sip_stack::transport::Transport;
 
@@ -30,6 +30,7 @@ pub fn profile(config: &Config, trunk: TrunkId, transport: Transport, ipv6: bool
             offer_mux: false,
             holds: Holds::AsOffered,
             codecs: Codecs::new(&trunk.dialect.codecs),
+            t38: trunk.dialect.t38 == T38::Pass,
         },
         allow,
         supported,

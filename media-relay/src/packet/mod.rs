@@ -30,7 +30,7 @@ impl std::fmt::Display for Ssrc {
 }
 
 /// The four bytes at `at` as a number in network order; `None` past the end.
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|four| u32::from_be_bytes(*four))
 }
 

@@ -28,6 +28,7 @@ mod rewrite;
 mod session;
 mod side;
 mod silence;
+mod udptl;
 mod wheel;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -204,6 +205,7 @@ impl Shard {
         let relayed = match arrival(datagram, socket.rtcp, &session.sides[side.index()]) {
             Arrival::Rtp => session.handle_rtp(side, from, buf, len, now),
             Arrival::Rtcp => session.handle_rtcp(side, socket.rtcp, from, buf, len, epoch, now),
+            Arrival::Udptl => session.handle_udptl(side, from, datagram, now),
             Arrival::Neither => Err(Refusal::Malformed),
         };
         let attention = session.attention;
@@ -616,6 +618,7 @@ pub const MAX_DATAGRAM: usize = 1600;
 enum Arrival {
     Rtp,
     Rtcp,
+    Udptl,
     Neither,
 }
 
@@ -623,6 +626,9 @@ enum Arrival {
 /// which are the RTCP types in use, are never RTP (RFC 3551 §6), and a peer may multiplex before
 /// it knows our answer.
 fn arrival(datagram: &[u8], apart: bool, side: &side::SideState) -> Arrival {
+    if side.udptl {
+        return if apart || datagram.is_empty() { Arrival::Neither } else { Arrival::Udptl };
+    }
     match (classify(datagram), apart) {
         (Kind::Rtcp, true) => Arrival::Rtcp,
         (Kind::Rtcp, false) if side.mux || matches!(datagram, [_, 200..=207, ..]) => Arrival::Rtcp,

@@ -181,6 +181,20 @@ impl Observer {
         self.previous = None;
     }
 
+    /// It need not have been heard until now.
+    pub(crate) const fn pass_over(&mut self, now: Instant) {
+        if let Some(run) = &mut self.run {
+            run.heard = now;
+            run.timing = None;
+        }
+    }
+
+    /// Whether this is the source, and was to be heard so short a time ago.
+    pub(crate) fn is_near(&self, ssrc: Ssrc, now: Instant, time: Duration) -> bool {
+        let near = |run: &Run| now.saturating_duration_since(run.heard) < time;
+        self.run.as_ref().is_some_and(|run| run.ssrc == ssrc && near(run))
+    }
+
     /// The source heard now.
     pub(crate) fn ssrc(&self) -> Option<Ssrc> {
         self.run.as_ref().map(|run| run.ssrc)

@@ -116,7 +116,7 @@ impl Session {
             self.attention |= this.note_sound(&header, len, now);
         }
         let payload_type = payload_type.ok_or(Refusal::Unlisted)?;
-        if !this.receive || !other.send {
+        if !this.receive || !other.send || other.udptl {
             return Err(Refusal::Held);
         }
         let speech = this.payloads.codec(header.payload_type).is_speech();
@@ -186,6 +186,9 @@ impl Session {
             return Err(Refusal::Dropped);
         }
         let relayable = relayable.ok_or(Refusal::Dropped)?;
+        if other.udptl {
+            return Err(Refusal::Held);
+        }
         let to = other.rtcp_path().destination().ok_or(Refusal::Held)?;
         let len = report::relay(other, &relayable, buf, epoch, now).ok_or(Refusal::Dropped)?;
         let sent = send_rtcp(other, to, buf, len);
@@ -204,6 +207,9 @@ impl Session {
         now: Instant,
     ) -> Option<Forward> {
         let (this, _) = split(&mut self.sides, side);
+        if this.udptl {
+            return None;
+        }
         this.keys.expire(now);
         let to = this.rtcp_path().destination()?;
         let len = report::own(this, buf, epoch, now)?;
@@ -279,7 +285,7 @@ impl Session {
     }
 }
 
-fn split(sides: &mut [SideState; 2], side: Side) -> (&mut SideState, &mut SideState) {
+pub(super) fn split(sides: &mut [SideState; 2], side: Side) -> (&mut SideState, &mut SideState) {
     let [a, b] = sides;
     match side {
         Side::A => (a, b),

@@ -30,6 +30,8 @@ pub(crate) struct SideState {
     /// Unused while multiplexed, except for what a peer sends there all the same.
     pub(crate) rtcp: Path,
     pub(crate) mux: bool,
+    /// Its datagrams are UDPTL.
+    pub(super) udptl: bool,
     pub(crate) send: bool,
     pub(crate) receive: bool,
     pub(crate) keys: Keys,
@@ -78,6 +80,7 @@ impl SideState {
             rtp: Path::new(SILENCE),
             rtcp: Path::new(RTCP_SILENCE),
             mux: plan.mux,
+            udptl: false,
             send: plan.send,
             receive: plan.receive,
             keys: Keys::default(),
@@ -132,7 +135,9 @@ impl SideState {
         self.send = plan.send;
         self.receive = plan.receive;
         self.payloads = Payloads::new(&plan.payloads, &plan.clocks, &plan.codecs);
-        self.silence.apply(plan.expect && plan.receive && plan.send, plan.timeout, now);
+        self.set_udptl(plan.udptl, now);
+        let talks = plan.receive && plan.send && !plan.udptl;
+        self.silence.apply(plan.expect && talks, plan.timeout, now);
         let next = plan.rtp.and_then(|mut rtp| {
             rtp.set_port(rtp.port().checked_add(1)?);
             Some(rtp)
@@ -157,7 +162,7 @@ impl SideState {
             self.begin_own(now);
         }
         self.reports.set_name(plan.cname.as_deref());
-        self.set_play(plan.play.as_ref(), now);
+        self.set_play(plan.play.as_ref().filter(|_| !plan.udptl), now);
     }
 
     /// Forgets sources that a plain side no longer allows.

@@ -122,7 +122,7 @@ impl Silence {
     /// The same beside the other side: one-way is when only one of two that should be heard is.
     pub(crate) fn compare(&mut self, other_speaks: bool, stats: &mut SideStats) {
         let one_way = self.is_silent() && other_speaks;
-        stats.one_way += u64::from(one_way && !self.one_way);
+        stats.one_way += u32::from(one_way && !self.one_way);
         self.one_way = one_way;
     }
 

@@ -19,3 +19,4 @@ mod shard;
 mod sources;
 mod strangers;
 mod tap;
+mod udptl;

@@ -19,6 +19,7 @@ mod conformance_kamailio;
 mod course;
 mod diverted;
 mod failover;
+mod fax;
 mod help;
 mod hostile;
 mod hours;

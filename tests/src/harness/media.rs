@@ -336,6 +336,16 @@ impl MediaEnd {
         heard
     }
 
+    /// What has arrived so far on the port of RTP, whatever it is.
+    pub fn hear_raw(&self) -> Vec<Vec<u8>> {
+        let mut buffer = [0; 2048];
+        std::iter::from_fn(|| {
+            let (length, _) = self.rtp.recv_from(&mut buffer).ok()?;
+            Some(buffer[..length].to_vec())
+        })
+        .collect()
+    }
+
     fn received(&self, bytes: &[u8]) {
         if let Some(track) = &self.track {
             track.received(bytes);

@@ -6,7 +6,7 @@ use media_relay::srtp::{MasterKey, Mki, Suite};
 use serde::{Deserialize, Serialize};
 use sip_stack::sdp::{Crypto, Direction, Media, Sdp};
 
-use super::{MediaRules, Owned, Secure};
+use super::{Fax, MediaRules, Owned, Secure};
 use crate::failure::Cause;
 
 /// A codec, telephone-event or comfort noise in a description.
@@ -24,10 +24,10 @@ pub struct Format {
     pub fmtp: Option<String>,
 }
 
-/// The audio stream of a peer's offer or answer.
+/// The stream of a peer's offer or answer that is relayed: audio, or a fax.
 #[derive(Clone)]
 pub struct Description {
-    /// What it can receive, in its order of preference.
+    /// What it can receive, in its order of preference; nothing of a fax.
     pub formats: Vec<Format>,
     /// Its direction, as the peer sees it.
     pub direction: Direction,
@@ -45,6 +45,8 @@ pub struct Description {
     pub streams: Vec<StreamLine>,
     /// Which of the streams is relayed.
     pub place: usize,
+    /// It is a fax, and this is said of it.
+    pub fax: Option<Fax>,
 }
 
 /// An m= line as it must appear again, in place, in what we send.
@@ -100,19 +102,8 @@ impl Description {
         if !formats.iter().any(Format::is_speech) {
             return Err(Cause::NothingInCommon);
         }
+        let (direction, rtp) = place_of(&sdp, place, owned)?;
         let address = sdp.address(place).ok_or(Cause::BadOffer)?;
-        let mut direction = sdp.direction(place);
-        let mut rtp = None;
-        if address.is_unspecified() {
-            // RFC 3264 §8.4: the old way to say "send me nothing".
-            direction = Direction::of(direction.sends(), false);
-        } else {
-            let at = SocketAddr::new(address, media.port);
-            if owned.forbids(at) {
-                return Err(Cause::BadOffer);
-            }
-            rtp = Some(at);
-        }
         let rtcp = media
             .rtcp()
             .map(|(port, ip)| SocketAddr::new(ip.unwrap_or(address), port))
@@ -127,8 +118,29 @@ impl Description {
             key,
             streams: sdp.media.iter().map(line).collect(),
             place,
+            fax: None,
         })
     }
+}
+
+/// The direction of a stream, and where its peer wants it.
+pub(super) fn place_of(
+    sdp: &Sdp,
+    place: usize,
+    owned: &Owned,
+) -> Result<(Direction, Option<SocketAddr>), Cause> {
+    let address = sdp.address(place).ok_or(Cause::BadOffer)?;
+    let direction = sdp.direction(place);
+    if address.is_unspecified() {
+        // RFC 3264 §8.4: the old way to say "send me nothing".
+        return Ok((Direction::of(direction.sends(), false), None));
+    }
+    let port = sdp.media.get(place).map_or(0, |media| media.port);
+    let at = SocketAddr::new(address, port);
+    if owned.forbids(at) {
+        return Err(Cause::BadOffer);
+    }
+    Ok((direction, Some(at)))
 }
 
 /// The first audio stream that the rules can take.
@@ -205,7 +217,7 @@ fn formats(media: &Media) -> Vec<Format> {
     formats
 }
 
-fn line(media: &Media) -> StreamLine {
+pub(super) fn line(media: &Media) -> StreamLine {
     StreamLine {
         kind: media.kind().to_owned(),
         protocol: media.protocol().to_owned(),

@@ -72,7 +72,7 @@ pub(super) fn play(side: &MediaSide, other: &MediaSide, sends: bool) -> Option<P
 
 /// Whether `side` has music for this hold of `other`, and nothing to hear it with.
 pub(super) fn is_mute(side: &MediaSide, other: &MediaSide) -> bool {
-    let agreed = side.agreed().is_some() && side.g711().is_none();
+    let agreed = side.agreed().is_some_and(|agreed| !agreed.is_fax()) && side.g711().is_none();
     side.music.is_some()
         && agreed
         && other.described().is_some_and(|described| other.holds(described))

@@ -11,14 +11,15 @@ use media_relay::{Port, Security};
 use sip_stack::sdp::{Crypto, Direction, Writer};
 
 use super::description::StreamLine;
-use super::{Description, Format, Holds, MediaRules, Owned, Secure, hold};
+use super::fax::{self, Lines};
+use super::{Description, Fax, Format, Holds, MediaRules, Owned, Secure, hold};
 use crate::failure::Cause;
 use crate::random::Random;
 
 /// What we last told a peer.
 #[derive(Clone, Debug)]
 pub struct Local {
-    /// What it may send to us.
+    /// What it may send to us; during a fax, before and after it.
     pub formats: Vec<Format>,
     /// Direction as we see it.
     pub direction: Direction,
@@ -28,6 +29,8 @@ pub struct Local {
     pub(super) mux: bool,
     /// The direction of the other side as it was shown to the peer, before both were put together.
     pub(super) shown: Direction,
+    /// It was told of this fax, and not of audio.
+    pub(super) fax: Option<Fax>,
 }
 
 /// An early answer: that of one early dialog. Forks of one INVITE answer on the one port of our offer, each with an
@@ -72,6 +75,8 @@ pub struct MediaSide {
     /// The m= lines of the session, ours to relay at `place`.
     pub(super) streams: Vec<StreamLine>,
     pub(super) place: usize,
+    /// The same before our open offer, if that has others.
+    pub(super) lines_before: Option<Lines>,
     pub(super) sdp: Vec<u8>,
 }
 
@@ -103,6 +108,7 @@ impl MediaSide {
             offered: None,
             streams: Vec::new(),
             place: 0,
+            lines_before: None,
             sdp: Vec::new(),
         }
     }
@@ -176,7 +182,7 @@ impl MediaSide {
                     .formats
                     .iter()
                     .all(|format| offered.formats.iter().any(|new| new.is_same(format)));
-                seen(offered) != seen(agreed) || !same_formats
+                offered.fax != agreed.fax || seen(offered) != seen(agreed) || !same_formats
             }
             (Some(_), None) => true,
             (None, _) => false,
@@ -184,8 +190,11 @@ impl MediaSide {
     }
 
     pub(super) fn take_offer(&mut self, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
-        let description = Description::read(sdp, self.rules, None, owned)?;
-        self.offered = Some(description);
+        let description = match Description::read(sdp, self.rules, None, owned) {
+            Err(Cause::NothingInCommon) if self.takes_fax() => Description::read_fax(sdp, owned),
+            read => read,
+        };
+        self.offered = Some(description?);
         Ok(())
     }
 
@@ -207,6 +216,7 @@ impl MediaSide {
         if let Some(before) = self.before.take() {
             self.local = Some(before);
         }
+        self.restore_lines();
     }
 
     pub(super) fn take_answer(&mut self, sdp: &[u8], owned: &Owned) -> Result<(), Cause> {
@@ -255,6 +265,9 @@ impl MediaSide {
         sdp: &[u8],
         owned: &Owned,
     ) -> Result<Description, Cause> {
+        if offer.is_some_and(|local| local.fax.is_some()) {
+            return Description::read_fax(sdp, owned);
+        }
         let suites = offer.map(|local| &local.suites[..]).unwrap_or_default();
         Description::read(sdp, self.rules, Some(suites), owned)
     }
@@ -263,6 +276,7 @@ impl MediaSide {
         self.remote = Some(description);
         self.offered = None;
         self.before = None;
+        self.lines_before = None;
     }
 
     /// Our offer: what `other` described, or G.711 and telephone events when nothing is known yet.
@@ -288,6 +302,9 @@ impl MediaSide {
         shown: Direction,
         random: &mut Random,
     ) -> Vec<u8> {
+        if let Some(described) = described.filter(|described| described.is_fax()) {
+            return self.offer_fax(described, shown);
+        }
         let mut formats = self.spoken(described);
         for format in &mut formats {
             // A payload type that was agreed for an encoding keeps it (RFC 3264 §8.3.2).
@@ -312,15 +329,21 @@ impl MediaSide {
                 format: String::new(),
             }];
         }
+        self.lay_audio(described);
         // An offer during a call repeats what was agreed; the first one says what we would like.
         let mux = self.local.as_ref().map_or(self.rules.offer_mux, |local| local.mux);
         let direction = self.held(shown);
-        self.before = self.local.replace(Local { formats, direction, suites, mux, shown });
+        self.before =
+            self.local.replace(Local { formats, direction, suites, mux, shown, fax: None });
         self.write(cryptos, described.and_then(|d| d.ptime))
     }
 
-    /// Whether there is a codec among those that somebody has `described`, if anybody has, in which the peer is spoken to.
+    /// Whether there is a codec among those that somebody has `described`, if anybody has, in which the peer is spoken to;
+    /// or whether it takes the fax that is described.
     pub(super) fn can_offer(&self, described: Option<&Description>) -> bool {
+        if described.is_some_and(Description::is_fax) {
+            return self.takes_fax();
+        }
         described.is_none() || self.spoken(described).iter().any(Format::is_speech)
     }
 
@@ -353,9 +376,14 @@ impl MediaSide {
         self.answer_with(formats, described, Direction::SendRecv, random)
     }
 
-    /// What the peer's open offer and a description have in common; at least one codec of speech.
+    /// What the peer's open offer and a description have in common: at least one codec of speech, or a fax.
     fn in_common(&self, described: Option<&Description>) -> Result<Vec<Format>, Cause> {
         let offered = self.described().ok_or(Cause::BadOffer)?;
+        match (offered.is_fax(), described.is_some_and(Description::is_fax)) {
+            (true, true) => return Ok(Vec::new()),
+            (true, false) | (false, true) => return Err(Cause::NothingInCommon),
+            (false, false) => {}
+        }
         let formats: Vec<Format> = match described {
             None => offered.formats.clone(),
             Some(described) => described
@@ -388,12 +416,16 @@ impl MediaSide {
         let cryptos = suites.iter().map(|(tag, s)| self.crypto(*tag, *s, random)).collect();
         self.streams.clone_from(&offered.streams);
         self.place = offered.place;
-        let mux = offered.mux;
+        let fax = described.and_then(|d| d.fax.clone());
+        let (formats, mux) = match &fax {
+            Some(_) => self.audio_told(),
+            None => (formats, offered.mux),
+        };
         let ptime = described.and_then(|d| d.ptime);
         self.forget_other_keys(&offered);
         self.agree(offered);
         let formats = unique(formats);
-        self.local = Some(Local { formats, direction, suites, mux, shown });
+        self.local = Some(Local { formats, direction, suites, mux, shown, fax });
         Ok(self.write(cryptos, ptime))
     }
 
@@ -442,7 +474,7 @@ impl MediaSide {
     }
 
     /// Writes our SDP. The version rises with each change (RFC 3264 §8), not with each repetition.
-    fn write(&mut self, cryptos: Vec<Crypto>, ptime: Option<u16>) -> Vec<u8> {
+    pub(super) fn write(&mut self, cryptos: Vec<Crypto>, ptime: Option<u16>) -> Vec<u8> {
         let text = self.render(&cryptos, ptime);
         if self.sdp.is_empty() {
             self.sdp = text;
@@ -462,6 +494,11 @@ impl MediaSide {
                 sdp.media(kind, port, protocol, [format]);
                 continue;
             };
+            if let Some(fax) = &local.fax {
+                sdp.media(kind, self.port.number, protocol, [fax::FORMAT]);
+                fax.write(local.direction, &mut sdp);
+                continue;
+            }
             let payloads = local.formats.iter().map(|format| format.payload);
             sdp.media(kind, self.port.number, protocol, payloads);
             describe(&mut sdp, local, self.port.rtcp());

@@ -11,7 +11,7 @@ use sip_stack::sdp::Direction;
 use zeroize::Zeroizing;
 
 use super::side::Local;
-use super::{CallMedia, Description, Format, MediaRules, MediaSide, Secure, StreamLine};
+use super::{CallMedia, Description, Fax, Format, MediaRules, MediaSide, Secure, StreamLine};
 
 /// One side.
 #[derive(Clone, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ struct LocalRecord {
     mux: bool,
     /// Absent where nothing but `direction` was shown.
     shown: Option<(bool, bool)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fax: Option<Fax>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ struct RemoteRecord {
     streams: Vec<StreamLine>,
     #[serde(default)]
     place: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fax: Option<Fax>,
 }
 
 /// A master key, in hexadecimal.
@@ -116,6 +120,7 @@ impl SideSnapshot {
             offered: None,
             streams: self.streams,
             place: self.place,
+            lines_before: None,
             sdp: sdp.to_vec(),
         })
     }
@@ -159,6 +164,7 @@ impl LocalRecord {
             tags: local.suites.iter().map(|(tag, _)| *tag).collect(),
             mux: local.mux,
             shown: Some((local.shown.sends(), local.shown.receives())),
+            fax: local.fax.clone(),
         }
     }
 
@@ -174,6 +180,7 @@ impl LocalRecord {
             suites: tags.zip(&self.suites).filter_map(known).collect(),
             mux: self.mux,
             shown: Direction::of(shown.0, shown.1),
+            fax: self.fax,
         }
     }
 }
@@ -190,6 +197,7 @@ impl RemoteRecord {
             key: remote.key.as_ref().map(|(tag, key)| (*tag, KeyRecord::of(key))),
             streams: remote.streams.clone(),
             place: remote.place,
+            fax: remote.fax.clone(),
         }
     }
 
@@ -209,6 +217,7 @@ impl RemoteRecord {
             key,
             streams: self.streams,
             place: self.place,
+            fax: self.fax,
         })
     }
 }

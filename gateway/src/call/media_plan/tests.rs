@@ -10,6 +10,7 @@ mod hold;
 
 const SECURE: MediaRules = MediaRules {
     codecs: Codecs::ANY,
+    t38: false,
     secure: Secure::Required,
     offered_suites: &[Suite::AesCm128HmacSha1_80],
     offer_mux: true,
@@ -17,6 +18,7 @@ const SECURE: MediaRules = MediaRules {
 };
 const PLAIN: MediaRules = MediaRules {
     codecs: Codecs::ANY,
+    t38: true,
     secure: Secure::Off,
     offered_suites: &[],
     offer_mux: false,

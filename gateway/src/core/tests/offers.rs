@@ -75,7 +75,8 @@ fn tr_050_an_offerless_re_invite_is_answered_with_what_stands() {
     world.nothing_but(CARRIER, &["OPTIONS"]);
 }
 
-/// A fax is 488 at once, nothing of it reaches Teams, and the call stays; beside audio its stream alone is refused.
+/// A fax is 488 at once, nothing of it reaches Teams, and the call stays; beside audio its stream alone is refused. Between
+/// two trunks it passes ([`super::fax`]).
 #[test]
 fn t_38_is_refused_and_the_call_stays() {
     const FAX: &str = "m=image 30002 udptl t38\na=T38FaxVersion:0\n";
