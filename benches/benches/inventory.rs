@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use benches::load::{Load, Place, Plan, Report};
 use benches::peer::{self, Gateway, Server, Site, configure};
+use benches::stolen::stolen;
 use benches::verdict::Verdicts;
 use gateway::numbers::Number;
 use gateway::routing::{Routes, TrunkId};
@@ -22,6 +23,9 @@ use gateway::routing::{Routes, TrunkId};
 const TENANTS: u32 = 10_000;
 const EACH: u32 = 100;
 const RELOADS: u32 = 4;
+const ROUNDS: u32 = 4;
+/// As much as a host takes that does nothing else.
+const CALM: Duration = Duration::from_millis(300);
 /// Between two OPTIONS of a peer, while configurations are read.
 const EVERY: Duration = Duration::from_millis(20);
 
@@ -51,7 +55,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     let plan = Plan { hold: Duration::from_secs(3), ..Plan::new(50.0, Duration::from_secs(30)) };
     let quiet = load.run(&plan)?;
-    let (busy, answered, asked, reloads) = while_reloading(&gateway, &mut load, &site, &plan)?;
+    let round = calmest(&gateway, &mut load, &site, &plan)?;
+    let Round { report: busy, answered, asked, reloads, .. } = round;
     let most = |report: &Report| report.setup.most.as_secs_f64() * 1000.0;
     let failed = |report: &Report| (report.begun - report.answered) as f64;
     say(&format!(
@@ -137,14 +142,49 @@ fn per_item(items: usize, mut round: impl FnMut()) -> f64 {
     times.fold(f64::INFINITY, f64::min) * 1e9 / items as f64
 }
 
-/// The same calls while tenants change: what the callers felt, OPTIONS answered and asked, reloads in force.
+/// Calls while tenants change: what the callers felt, OPTIONS answered and asked, reloads in force.
+struct Round {
+    report: Report,
+    answered: f64,
+    asked: f64,
+    reloads: f64,
+    /// For how long the host had our processors, all together.
+    stolen: Duration,
+}
+
+/// The first round in which the host of this machine left us alone, else the one in which it took least.
+fn calmest(
+    gateway: &Gateway,
+    load: &mut Load,
+    site: &Site,
+    plan: &Plan,
+) -> Result<Round, Box<dyn Error>> {
+    let mut best: Option<Round> = None;
+    for n in 0..ROUNDS {
+        let round = while_reloading(gateway, load, site, plan, n)?;
+        say(&format!(
+            "round {n}: set-up p99 {:.1?}, most {:.1?}; the host took {:.0?} of it",
+            round.report.setup.p99, round.report.setup.most, round.stolen,
+        ))?;
+        let calm = round.stolen < CALM;
+        if best.as_ref().is_none_or(|best| round.stolen < best.stolen) {
+            best = Some(round);
+        }
+        if calm {
+            break;
+        }
+    }
+    best.ok_or_else(|| "no round".into())
+}
+
 fn while_reloading(
     gateway: &Gateway,
     load: &mut Load,
     site: &Site,
     plan: &Plan,
-) -> Result<(Report, f64, f64, f64), Box<dyn Error>> {
-    let before = gateway.reloads();
+    n: u32,
+) -> Result<Round, Box<dyn Error>> {
+    let (before, stolen_before) = (gateway.reloads(), stolen()?);
     let place = site.place;
     let window = plan.window;
     let asking = thread::spawn(move || ask(place, window));
@@ -152,7 +192,7 @@ fn while_reloading(
     let pid = gateway.pid();
     let changing = thread::spawn(move || -> io::Result<()> {
         for round in 0..RELOADS {
-            fs::write(tenants.join("n00007.toml"), text(7, 60 + round))?;
+            fs::write(tenants.join("n00007.toml"), text(7, 60 + n * RELOADS + round))?;
             peer::reload(pid)?;
             thread::sleep(window / (RELOADS + 1));
         }
@@ -161,7 +201,8 @@ fn while_reloading(
     let report = load.run(plan)?;
     changing.join().map_err(|_| "the changes")??;
     let (answered, asked) = asking.join().map_err(|_| "the OPTIONS")??;
-    Ok((report, answered, asked, gateway.reloads() - before))
+    let (reloads, stolen) = (gateway.reloads() - before, stolen()? - stolen_before);
+    Ok(Round { report, answered, asked, reloads, stolen })
 }
 
 /// OPTIONS of the carrier from another port of it: how many were answered, of how many.

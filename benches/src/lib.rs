@@ -6,5 +6,6 @@
 
 pub mod load;
 pub mod peer;
+pub mod stolen;
 pub mod table;
 pub mod verdict;
