@@ -48,7 +48,7 @@ pub struct Record {
 pub struct LegRecord {
     /// "caller", "callee", or "target": of a transfer.
     pub role: String,
-    /// The tenant at that end.
+    /// The tenant at that end, or whose trunk is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// The trunk at that end.

@@ -248,10 +248,7 @@ impl Story {
 
     /// Says in the log that a call came.
     pub fn announce(&self, routes: &Routes, from: End, caller: &str, called: &str) {
-        let (tenant, trunk) = match from {
-            End::Tenant(_) => (Some(routes.name(from)), None),
-            End::Trunk(_) => (None, Some(routes.name(from))),
-        };
+        let [tenant, trunk] = routes.names(from);
         let hidden = routes.config().log.mask_numbers;
         tracing::info!(
             call = %self.record.id,
@@ -279,9 +276,6 @@ fn score(hundredths: u16) -> Option<f64> {
 
 /// The names of an end in a record.
 pub fn leg_record(routes: &Routes, end: End) -> LegRecord {
-    let name = Some(routes.name(end).to_owned());
-    match end {
-        End::Tenant(_) => LegRecord { tenant: name, ..LegRecord::default() },
-        End::Trunk(_) => LegRecord { trunk: name, ..LegRecord::default() },
-    }
+    let [tenant, trunk] = routes.names(end).map(|name| name.map(str::to_owned));
+    LegRecord { tenant, trunk, ..LegRecord::default() }
 }

@@ -137,6 +137,18 @@ impl Routes {
         }
     }
 
+    /// What an end is to those who read of its calls: the tenant, whose trunk it may be as well, and the trunk.
+    pub fn names(&self, end: End) -> [Option<&str>; 2] {
+        let name = Some(self.name(end));
+        match end {
+            End::Tenant(_) => [name, None],
+            End::Trunk(id) => {
+                let owner = self.config.trunks[id.0].owner;
+                [owner.map(|tenant| self.config.tenants[tenant].name.as_str()), name]
+            }
+        }
+    }
+
     /// ISO 3166 code by which the national numbers of an end are read.
     pub fn country(&self, end: End) -> Option<&str> {
         match end {

@@ -61,6 +61,7 @@ fn at_04_numbers_of_another_tenant_are_neither_reached_nor_shown() {
     call.ack_failure();
     let record = &gateway.wait_records(1)[0];
     assert_eq!(record["legs"][0]["trunk"], "carrier-a", "{record}");
+    assert_eq!(record["legs"][0]["tenant"], serde_json::Value::Null, "{record}");
     assert_eq!(record["attempts"], serde_json::json!([]), "{record}");
     // For the PBX it is a number of the public network, to be reached by its tenant's carrier and by nothing shorter.
     let mut call = pbx.call(CALLED, OTHERS, &plain);
@@ -69,8 +70,13 @@ fn at_04_numbers_of_another_tenant_are_neither_reached_nor_shown() {
     callee.is_busy(&invite, &mut call);
     teams.not_invited();
     let record = &gateway.wait_records(2)[1];
-    assert_eq!(record["legs"][0]["trunk"], "pbx-1", "{record}");
-    assert_eq!(record["legs"][1]["trunk"], "carrier-a", "{record}");
+    let [caller, callee] = [0, 1].map(|leg| &record["legs"][leg]);
+    assert_eq!(
+        (&caller["trunk"], &caller["tenant"]),
+        (&"pbx-1".into(), &"t001".into()),
+        "{record}"
+    );
+    assert_eq!((&callee["trunk"], callee.get("tenant")), (&"carrier-a".into(), None), "{record}");
     let diversion =
         |number: &str| format!("Diversion: <sip:{number}@pbx.test>;reason=no-answer\r\n");
     let history = |number: &str| {
