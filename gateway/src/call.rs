@@ -214,7 +214,7 @@ pub struct Call {
     rung: Option<(u16, bool)>,
     /// What the caller hears when the callee first rings, if that is ringback of ours.
     ringback: Option<Arc<Clip>>,
-    /// What either side has changed before the answer.
+    /// The caller has changed its early media before the answer.
     amended: bool,
     /// The answer that stood in an 18x to the caller; none once its 2xx was acknowledged.
     told: Option<Bytes>,

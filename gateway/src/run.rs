@@ -1,8 +1,9 @@
 //! `trunkgate run`: opens everything, says `ready`, and runs until it is told to stop.
 //!
 //! Threads: this one owns signalling (sockets, core, timers); `service` does TLS handshakes, DNS
-//! and the admin pages; `records` writes CDRs; the relay has its own. They meet in bounded queues. Beside them the allocator
-//! has up to one for each processor, which give memory back to the system.
+//! and the admin pages; `records` writes CDRs; the relay has its own. They meet in bounded queues. A reload, and a look at
+//! its files, has a thread of its own for a moment (`beside`). Beside them the allocator has up to one for each processor, which
+//! give memory back to the system.
 
 mod beside;
 mod capacity;

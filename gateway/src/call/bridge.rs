@@ -136,8 +136,9 @@ impl Call {
 
     /// An answer to an offer of ours: in a 2xx to our re-INVITE, or in an ACK.
     fn offer_answered(&mut self, at: usize, sdp: &Bytes, cx: &mut Context<'_>) {
-        let taken = self.media.take_answer(self.legs[at].side, sdp, cx.owned);
-        let strays = taken.is_err() && self.media.reject_answer(self.legs[at].side);
+        let own = self.legs[at].side;
+        let taken = self.media.take_answer(own, sdp, cx.owned);
+        let strays = taken.is_err() && self.media.reject_answer(own, sdp);
         match (std::mem::replace(&mut self.exchange, Exchange::Idle), taken) {
             (Exchange::For(waiting), Ok(())) => self.accept(waiting, cx),
             (Exchange::For(waiting), Err(cause)) => {
@@ -153,10 +154,14 @@ impl Call {
             (Exchange::InAck(_), Err(cause)) => self.conclude("gateway", cause, None, cx),
             (Exchange::Idle | Exchange::Resync(_), Err(cause)) => {
                 tracing::warn!(call = self.story.id(), %cause, "an answer cannot be taken");
+                // Twice it has left us without any stream, or it holds on to another kind than the other side.
+                if strays || self.media.is_apart() {
+                    return self.conclude("gateway", cause, None, cx);
+                }
             }
             (Exchange::InAck(_), Ok(())) => {
                 self.apply(cx);
-                self.bring_together(self.legs[at].side, cx);
+                self.bring_together(own, cx);
             }
             (Exchange::Idle | Exchange::Resync(_), Ok(())) => self.apply(cx),
         }
@@ -198,6 +203,10 @@ impl Call {
         self.media.withdraw_offer(self.legs[at].side);
         match std::mem::replace(&mut self.exchange, Exchange::Idle) {
             Exchange::For(waiting) => self.refuse(waiting, status, cx),
+            // One side speaks and the other one faxes, and will not be brought together: nobody would hear anything.
+            Exchange::Resync(_) if self.media.is_apart() => {
+                return self.conclude("gateway", Cause::NothingInCommon, None, cx);
+            }
             Exchange::Idle | Exchange::Withdrawn(_) | Exchange::Resync(_) | Exchange::InAck(_) => {}
         }
         self.settle_amended(cx);

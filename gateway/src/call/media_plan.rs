@@ -144,8 +144,8 @@ impl CallMedia {
     }
 
     /// The peer of side `at` has left: nothing goes there, nothing is taken from there, until another one has its place.
-    pub const fn vacate(&mut self, at: usize) {
-        self.sides[at].vacant = true;
+    pub fn vacate(&mut self, at: usize) {
+        self.sides[at].vacate();
     }
 
     /// Takes an offer of side `at`. What was agreed before stays until it is answered.
@@ -220,13 +220,19 @@ impl CallMedia {
     }
 
     /// Takes our own offer to side `at` back, though it was answered, because the answer cannot be taken: what was agreed
-    /// before stays, but for the m= lines. Whether the peer believes in another kind of stream now.
-    pub fn reject_answer(&mut self, at: usize) -> bool {
+    /// before stays, but for the m= lines. Whether the peer believes in another kind of stream now, or in none.
+    pub fn reject_answer(&mut self, at: usize, answer: &[u8]) -> bool {
         let side = &mut self.sides[at];
-        let switched = side.switches();
+        let strays = side.switches() || description::is_empty(answer);
         side.lines_before = None;
         side.withdraw();
-        switched
+        strays
+    }
+
+    /// Whether one side speaks and the other one faxes.
+    pub fn is_apart(&self) -> bool {
+        let [a, b] = self.sides.each_ref().map(|side| side.agreed().map(Description::is_fax));
+        matches!((a, b), (Some(a), Some(b)) if a != b)
     }
 
     /// Whether the other side was told just what side `at` has agreed to: no codec too many, the same direction, as far

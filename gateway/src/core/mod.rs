@@ -183,6 +183,8 @@ pub struct Core {
     registrations: Registrations,
     registrar: Registrar,
     keeping: Keeping,
+    /// REGISTERs that are refused.
+    refusing_registers: Flood,
     /// A password that nobody has.
     nobody: Secret,
     gate: Gate,
@@ -255,6 +257,7 @@ impl Core {
             registrations: Registrations::default(),
             registrar: Registrar::new(&mask),
             keeping: Keeping::default(),
+            refusing_registers: Flood::default(),
             nobody: Secret::of(&hex(&random.bytes::<16>())),
             gate: Gate::new(&mask, wall),
             unauthentic: Flood::default(),

@@ -14,7 +14,6 @@ use sip_stack::uri::Uri;
 use super::health::Why;
 use super::{Asker, Core, Output, call_of};
 use crate::event::Event;
-use crate::logging::Flood;
 use crate::numbers::Masked;
 use crate::registrar::{Change, Kept, Origin, What, host};
 use crate::routing::{Place, PlaceName, Reach};
@@ -26,7 +25,6 @@ pub(super) struct Keeping {
     due: Option<Instant>,
     /// When it was written last.
     written: Option<Instant>,
-    pub(super) refusing: Flood,
 }
 
 impl Core {

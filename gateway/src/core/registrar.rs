@@ -269,7 +269,7 @@ impl Core {
     }
 
     fn warn_register(&mut self, trunk: &str, source: &Source, why: &str, now: Instant) {
-        if let Some(count) = self.keeping.refusing.note(now) {
+        if let Some(count) = self.refusing_registers.note(now) {
             let from = source.remote;
             tracing::warn!(count, trunk, %from, why, "REGISTER is refused");
         }

@@ -105,6 +105,19 @@ impl Latch {
         }
     }
 
+    /// The same, if it is the signalled address.
+    pub(crate) const fn exact_source(&self) -> Option<SocketAddr> {
+        match self.state {
+            State::Latched { from, exact: true, .. } | State::Silent { from, exact: true } => {
+                Some(from)
+            }
+            State::Open
+            | State::Moved { .. }
+            | State::Latched { exact: false, .. }
+            | State::Silent { exact: false, .. } => None,
+        }
+    }
+
     /// The one source that a socket may be closed to all others for: exact, or latched long enough
     /// that an exact one need not be waited for.
     pub(crate) fn settled(&mut self, now: Instant) -> Option<SocketAddr> {

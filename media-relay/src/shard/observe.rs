@@ -195,6 +195,15 @@ impl Observer {
         self.run.as_ref().is_some_and(|run| run.ssrc == ssrc && near(run))
     }
 
+    /// Whether this is the source, and has not paused for so long, packets that are asked about here included.
+    pub(crate) fn lingers(&mut self, ssrc: Ssrc, now: Instant, time: Duration) -> bool {
+        let lingers = self.is_near(ssrc, now, time);
+        if let Some(run) = self.run.as_mut().filter(|_| lingers) {
+            run.heard = now;
+        }
+        lingers
+    }
+
     /// The source heard now.
     pub(crate) fn ssrc(&self) -> Option<Ssrc> {
         self.run.as_ref().map(|run| run.ssrc)

@@ -52,6 +52,11 @@ impl Path {
             && self.latch.admits(from, exact, now)
     }
 
+    /// Whether the peer was heard from the very address that it has signalled, which is not this one.
+    pub(crate) fn is_exactly_elsewhere(&self, from: SocketAddr) -> bool {
+        self.latch.exact_source().is_some_and(|source| source != from)
+    }
+
     /// A good packet came from an admitted source. `true` when it is a new latch.
     pub(crate) fn heard(&mut self, from: SocketAddr, now: Instant) -> bool {
         self.latch.heard(from, self.signalled() == Some(from), now)

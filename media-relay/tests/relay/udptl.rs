@@ -99,6 +99,21 @@ fn who_may_not_send_rtp_may_not_send_a_fax() {
     assert!((900..=1000).contains(&passed), "{passed}");
 }
 
+/// A page takes half a minute, in which its receiver sends nothing.
+#[test]
+fn the_pause_of_a_fax_is_nobody_elses_turn() {
+    let mut bench = Bench::plain();
+    bench.fax(true);
+    assert!(bench.rtp(Side::A, &udptl(0)).is_some());
+    bench.pass(Duration::from_secs(30));
+    let elsewhere = ADDRESS[0].replace(":4000", ":6666");
+    assert_ne!(elsewhere, ADDRESS[0]);
+    assert_eq!(bench.rtp_from(Side::A, &elsewhere, &udptl(1)), None);
+    assert_eq!(bench.stats(Side::A).foreign, 1);
+    assert_eq!(bench.rtp(Side::B, &udptl(0)).unwrap().0.to, ADDRESS[0].parse().unwrap());
+    assert!(bench.rtp(Side::A, &udptl(1)).is_some());
+}
+
 /// Nobody is told reports, music or of silence, however long the fax pauses; and a side that never sends is not dead.
 #[test]
 fn nothing_of_ours_is_in_a_fax_and_it_may_pause() {
@@ -178,11 +193,17 @@ fn late_rtp_is_not_passed_on_as_a_fax() {
     like[11] ^= 1;
     assert!(bench.rtp(Side::A, &like).is_some());
     assert!(bench.rtp(Side::B, &late).is_some(), "the other side has spoken as nobody");
-    // After two seconds nothing is under way any more, and nothing is looked at.
-    bench.pass(ms(1900));
+    // It is late as long as it goes on; another plan begins nothing anew.
+    for _ in 0..150 {
+        bench.pass(ms(20));
+        assert_eq!(bench.rtp(Side::A, &a.say().1), None);
+    }
     bench.fax(true);
-    assert_eq!(bench.rtp(Side::A, &late), None, "another plan begins nothing anew");
-    bench.pass(ms(100));
+    bench.pass(ms(1900));
+    assert_eq!(bench.rtp(Side::A, &late), None);
+    assert_eq!(bench.stats(Side::A).udptl, 1);
+    // After two seconds of nothing, nothing is under way any more.
+    bench.pass(ms(2000));
     assert!(bench.rtp(Side::A, &late).is_some());
 }
 
@@ -225,9 +246,10 @@ fn a_fax_goes_nowhere_where_it_may_not() {
         let suite = Suite::AesCm128HmacSha1_80;
         let mut bench = Bench::with(|sides| sides[secure].security = security(suite, 1, 2));
         bench.fax(true);
-        for side in [Side::A, Side::B] {
+        for (at, side) in [Side::A, Side::B].into_iter().enumerate() {
             assert_eq!(bench.rtp(side, &udptl(0)), None);
-            assert_eq!(bench.stats(side).auth_failed, 1);
+            let (refused, stats) = (u64::from(at == secure), bench.stats(side));
+            assert_eq!((stats.auth_failed, stats.held, stats.udptl), (refused, 1 - refused, 0));
         }
     }
 }

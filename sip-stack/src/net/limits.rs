@@ -11,10 +11,10 @@ pub struct Limits {
     pub per_address: usize,
     /// Accepted connections of one identity, so that a flood on one leaves the others room.
     pub per_local: usize,
-    /// Accepted connections of all identities.
-    pub total: usize,
     /// Of these, from networks that are not known; more are closed at once, so that who is known finds room.
     pub strangers: usize,
+    /// Accepted connections of all identities.
+    pub total: usize,
     /// Accepted connections whose TLS handshake is not done; more are closed at once.
     pub handshakes: usize,
     /// Of these, from networks that are not known.
@@ -53,8 +53,8 @@ impl Default for Limits {
         Self {
             per_address: 64,
             per_local: 2048,
-            total: 4096,
             strangers: 1536,
+            total: 4096,
             handshakes: 256,
             strange_handshakes: 192,
             outbound: 1024,

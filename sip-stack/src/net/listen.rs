@@ -71,7 +71,8 @@ impl Net {
             self.listeners.push(Listener { local: id, transport, address, socket, idle, rest });
         }
         let [networks, known] = [networks, known].map(|set| set.as_deref().map(Networks::new));
-        let local = Local { listen, tls, networks, known, dscp, reserve, from, accepted: 0 };
+        let local =
+            Local { listen, tls, networks, known, dscp, reserve, from, accepted: 0, strange: 0 };
         self.held.reserved += reserve;
         match self.locals.insert(id, local) {
             Some(_) => Err(BindError::Duplicate(id)),

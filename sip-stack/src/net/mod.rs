@@ -238,8 +238,7 @@ struct Held {
     shaking: usize,
     /// What the identities have in reserve and do not use.
     reserved: usize,
-    /// Accepted connections from networks that are not known, and of these, in their handshake.
-    strange: usize,
+    /// Accepted connections from networks that are not known, in their handshake.
     strange_shaking: usize,
     opened: usize,
 }
@@ -256,6 +255,8 @@ struct Local {
     /// Addresses that connections leave from, at most one for each family.
     from: Vec<IpAddr>,
     accepted: usize,
+    /// Of these, from networks that are not known.
+    strange: usize,
 }
 
 impl Net {

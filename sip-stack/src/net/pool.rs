@@ -102,7 +102,7 @@ impl Net {
         if full || local.accepted >= self.limits.per_local {
             return Err(Refusal::Full);
         }
-        if !local.knows(remote) && self.held.strange >= self.limits.strangers {
+        if !local.knows(remote) && local.strange >= self.limits.strangers {
             return Err(Refusal::Full);
         }
         let from_there = self.addresses.get(&holder(remote)).copied().unwrap_or(0);
@@ -116,9 +116,9 @@ impl Net {
         *self.addresses.entry(holder(remote)).or_default() += 1;
         self.held.accepted += 1;
         self.held.shaking += 1;
-        self.held.strange += usize::from(strange);
         self.held.strange_shaking += usize::from(strange);
         self.reaccept(id, |accepted| accepted + 1);
+        self.locals.get_mut(&id).into_iter().for_each(|it| it.strange += usize::from(strange));
     }
 
     fn reaccept(&mut self, id: LocalId, change: impl FnOnce(usize) -> usize) {
@@ -190,9 +190,10 @@ impl Net {
         }
         self.held.accepted -= 1;
         self.held.shaking -= usize::from(!connection.open);
-        self.held.strange -= usize::from(connection.strange);
         self.held.strange_shaking -= usize::from(connection.strange && !connection.open);
         self.reaccept(connection.local, |accepted| accepted - 1);
+        let local = self.locals.get_mut(&connection.local).into_iter();
+        local.for_each(|it| it.strange -= usize::from(connection.strange));
         let holder = holder(connection.remote.ip());
         if let Some(count) = self.addresses.get_mut(&holder) {
             *count -= 1;

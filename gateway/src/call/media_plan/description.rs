@@ -123,6 +123,11 @@ impl Description {
     }
 }
 
+/// Whether a description has streams, and none of them is live.
+pub(super) fn is_empty(sdp: &[u8]) -> bool {
+    Sdp::parse(sdp).is_ok_and(|sdp| sdp.media.iter().all(Media::is_rejected))
+}
+
 /// The direction of a stream, and where its peer wants it.
 pub(super) fn place_of(
     sdp: &Sdp,

@@ -1,6 +1,6 @@
 //! A fax in a call: one stream of T.38 over UDPTL in place of the audio (ITU-T T.38 annex D, RFC 3362, RFC 3264 §8.3.3).
 //!
-//! It is taken from a side in clear whose trunk has `t38 = "pass"`, where it is the only live stream, and offered to the other
+//! It is taken from a side in clear whose trunk has `t38 = "pass"`, where no audio is live beside it, and offered to the other
 //! side if that is such a one as well. Our address and port are those of the audio. Its attributes pass as they are written;
 //! they are not understood here. Beside live audio a fax is a refused stream like any other.
 //!
@@ -14,7 +14,7 @@
 //! types mean the same before and after.
 
 use serde::{Deserialize, Serialize};
-use sip_stack::sdp::{Direction, Media, Sdp, Writer};
+use sip_stack::sdp::{Direction, Line, Media, Sdp, Writer};
 
 use super::description::{line, place_of};
 use super::side::Local;
@@ -32,9 +32,10 @@ pub struct Fax {
 pub(super) struct Lines(Vec<StreamLine>, usize);
 
 impl Fax {
-    /// As far as they have the form of such attributes, and no more than there are sensible ones.
-    fn of(media: &Media) -> Self {
-        let attributes = media.lines.iter().filter(|line| line.kind == b'a');
+    /// Of the session as a whole and of the stream, as far as they have the form of such attributes, and no more than there are
+    /// sensible ones.
+    fn of(session: &[Line], media: &Media) -> Self {
+        let attributes = session.iter().chain(&media.lines).filter(|line| line.kind == b'a');
         Self { attributes: attributes.filter_map(|a| attribute(&a.value)).take(MOST).collect() }
     }
 
@@ -54,10 +55,13 @@ impl Fax {
 }
 
 impl Description {
-    /// Reads an offer or answer whose only live stream is a fax.
+    /// Reads an offer or answer with a fax, and no further live stream of its kind or of audio.
     pub(super) fn read_fax(sdp: &[u8], owned: &Owned) -> Result<Self, Cause> {
         let sdp = Sdp::parse(sdp).map_err(|_| Cause::BadOffer)?;
-        let mut live = sdp.media.iter().enumerate().filter(|(_, media)| !media.is_rejected());
+        let kinds = ["image", "audio"];
+        let rivals = |media: &Media| kinds.iter().any(|it| media.kind().eq_ignore_ascii_case(it));
+        let all = sdp.media.iter().enumerate();
+        let mut live = all.filter(|(_, media)| !media.is_rejected() && rivals(media));
         let (Some((place, media)), None) = (live.next(), live.next()) else {
             return Err(Cause::NothingInCommon);
         };
@@ -76,7 +80,7 @@ impl Description {
             key: None,
             streams: sdp.media.iter().map(line).collect(),
             place,
-            fax: Some(Fax::of(media)),
+            fax: Some(Fax::of(&sdp.session, media)),
         })
     }
 
@@ -118,7 +122,14 @@ impl StreamLine {
 impl MediaSide {
     /// Whether faxes pass by this side: never where media are encrypted.
     pub(super) fn takes_fax(&self) -> bool {
-        self.rules.t38 && self.rules.secure == Secure::Off
+        // One that stands goes on, whatever the rules are after a restart.
+        (self.rules.t38 || self.is_fax()) && self.rules.secure == Secure::Off
+    }
+
+    /// The peer has left. A fax goes with it; whoever stays may go back to audio alone.
+    pub(super) fn vacate(&mut self) {
+        self.vacant = true;
+        self.remote = self.remote.take().filter(|remote| !remote.is_fax());
     }
 
     /// Whether what was agreed is a fax.

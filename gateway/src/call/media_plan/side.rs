@@ -182,7 +182,8 @@ impl MediaSide {
                     .formats
                     .iter()
                     .all(|format| offered.formats.iter().any(|new| new.is_same(format)));
-                offered.fax != agreed.fax || seen(offered) != seen(agreed) || !same_formats
+                let apart = other.agreed().is_some_and(|other| other.is_fax() != offered.is_fax());
+                apart || offered.fax != agreed.fax || seen(offered) != seen(agreed) || !same_formats
             }
             (Some(_), None) => true,
             (None, _) => false,
