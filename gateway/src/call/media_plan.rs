@@ -110,7 +110,7 @@ impl CallMedia {
     /// Our offer to the third: what side `from` has agreed to as it stands, open both ways. Whoever takes a place talks.
     pub fn offer_third(&mut self, from: usize, random: &mut Random) -> Vec<u8> {
         let Some(third) = &mut self.third else { return Vec::new() };
-        third.offer_of(self.sides[from].talk(), Direction::SendRecv, random)
+        third.offer_of(self.sides[from].talk().as_deref(), Direction::SendRecv, random)
     }
 
     /// Our answer to the offer by which the third comes, of what side `from` has agreed to, open both ways.
@@ -123,7 +123,7 @@ impl CallMedia {
     ) -> Result<Vec<u8>, Cause> {
         let third = self.third.as_mut().ok_or(Cause::Internal)?;
         third.take_offer(offer, owned)?;
-        third.answer_of(self.sides[from].talk(), random)
+        third.answer_of(self.sides[from].talk().as_deref(), random)
     }
 
     /// The third has answered our offer.
@@ -192,7 +192,7 @@ impl CallMedia {
     /// Whether there is anything to offer to the third, of what side `from` has agreed to.
     pub fn can_offer_third(&self, from: usize) -> bool {
         let agreed = self.sides[from].talk();
-        self.third.as_ref().is_some_and(|third| third.can_offer(agreed))
+        self.third.as_ref().is_some_and(|third| third.can_offer(agreed.as_deref()))
     }
 
     /// Our offer to side `at`, which asks for one in mid call.

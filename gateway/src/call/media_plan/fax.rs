@@ -13,12 +13,14 @@
 //! offer that was refused are, since there was none then. What a side was told of its audio is kept meanwhile, so that payload
 //! types mean the same before and after.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use sip_stack::sdp::{Direction, Line, Media, Sdp, Writer};
 
 use super::description::{line, place_of};
 use super::side::Local;
-use super::{Description, MediaSide, Owned, Secure, StreamLine};
+use super::{Description, Format, MediaSide, Owned, Secure, StreamLine};
 use crate::failure::Cause;
 
 /// What a description says of a fax: its `T38…` attributes in order.
@@ -137,9 +139,17 @@ impl MediaSide {
         self.agreed().is_some_and(Description::is_fax)
     }
 
-    /// What was agreed, if that is talk.
-    pub(super) fn talk(&self) -> Option<&Description> {
-        self.agreed().filter(|agreed| !agreed.is_fax())
+    /// How the peer talks, for whoever is to talk to it: as agreed, or during a fax as it did before.
+    pub(super) fn talk(&self) -> Option<Cow<'_, Description>> {
+        let agreed = self.agreed()?;
+        if !agreed.is_fax() {
+            return Some(Cow::Borrowed(agreed));
+        }
+        let formats = &self.local()?.formats;
+        let talks = formats.iter().any(Format::is_speech);
+        talks.then(|| {
+            Cow::Owned(Description { formats: formats.clone(), fax: None, ..agreed.clone() })
+        })
     }
 
     /// Whether our open offer is of another kind than what stands.

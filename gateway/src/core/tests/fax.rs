@@ -536,7 +536,7 @@ fn a_transfer_ends_a_fax() {
     let (mut call, _) = transferred();
     let again = call.offered(0);
     assert!(shape(&again).0[0].starts_with("audio 2"), "{again}");
-    call.answers(0, &again, "200 OK", &version(0, 3, PLAIN));
+    call.answers(0, &again, "200 OK", &version(0, 5, PLAIN));
     assert_eq!(call.udptl(), [false, false]);
     assert!(call.world.plan().sides.iter().all(|side| side.send && side.receive));
 }
@@ -560,7 +560,7 @@ fn who_is_left_of_a_fax_may_go_back_to_audio() {
     let bye = call.parties[1].request(CENTRE, "BYE", "");
     call.world.hear(CENTRE, &bye);
     call.world.expect(CENTRE, "SIP/2.0 200");
-    call.offers(0, &version(0, 3, PLAIN));
+    call.offers(0, &version(0, 5, PLAIN));
     let answer = call.answered(0);
     assert!(answer.starts_with("SIP/2.0 200") && shape(&answer).0[0].starts_with("audio 2"));
 }
@@ -586,13 +586,19 @@ fn referred() -> (Call, String) {
     let mut config = config();
     config.trunks[2].refer = config::Refer::Local;
     let mut call = Call::with(config, PLAIN);
-    call.changes(1, &fax(1, 2, ""), &fax(0, 2, ""));
+    let one_codec = |side| version(side, 2, PLAIN).replace(" 8 0 101", " 8 101");
+    call.changes(1, &one_codec(1), &one_codec(0));
+    call.changes(1, &fax(1, 3, ""), &fax(0, 3, ""));
     call.parties[1].cseq += 1;
     let refer = call.parties[1].request(CENTRE, "REFER", "");
     let refer = refer.replace("Contact:", "Refer-To: <sip:0033123456789@127.0.0.10>\nContact:");
     call.world.hear(CENTRE, &refer);
     let target = call.world.expect(OTHER, "INVITE ");
     assert!(target.contains("m=audio 2") && !target.contains("image"), "{target}");
+    // In what the carrier has talked before, and in nothing else.
+    let formats = target.lines().find_map(|line| line.strip_prefix("m=audio ")).unwrap();
+    let formats: Vec<_> = formats.split(' ').skip(2).collect();
+    assert_eq!(formats, ["8", "101"], "{target}");
     (call, target)
 }
 
