@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::bench::{Bench, Judged, LIMIT, Pair, Trouble, Way, ensure, meanwhile};
+use super::bench::{Bench, Judged, LIMIT, Pair, Trouble, Way, audible, clean, ensure, meanwhile};
 use super::rule::Rule;
 use super::session::same_media;
 use crate::agent::{Edit, pair};
@@ -61,8 +61,8 @@ impl Bench {
         // Past the rollover.
         let [there, back] =
             pair::converse(&mut pair.carrier, &mut pair.teams, Duration::from_millis(900)).await?;
-        super::bench::clean(&there, "from the trunk to Teams")?;
-        super::bench::clean(&back, "from Teams to the trunk")?;
+        clean(&there, "from the trunk to Teams")?;
+        clean(&back, "from Teams to the trunk")?;
         Ok(pair)
     }
 }
@@ -201,8 +201,8 @@ async fn rtcp(bench: &mut Bench) -> Judged {
         let time = Duration::from_millis(5000);
         let [to_teams, to_carrier] =
             pair::converse(&mut pair.carrier, &mut pair.teams, time).await?;
-        super::bench::clean(&to_teams, "from the trunk to Teams")?;
-        super::bench::clean(&to_carrier, "from Teams to the trunk")?;
+        audible(&to_teams, "from the trunk to Teams")?;
+        audible(&to_carrier, "from Teams to the trunk")?;
         ensure!(to_teams.reports > 0, "no SRTCP at Teams within 5 s");
         bench.came(format!(
             "{} in the answer; SRTCP within 5 s",
