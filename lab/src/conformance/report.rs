@@ -150,12 +150,13 @@ impl Report {
             .collect();
         let test = entry.rule.shown_by.filter(|_| self.own);
         format!(
-            "  {{\"rule\": \"TR-{:03}\", \"title\": {}, \"steps\": [{}], \"verdict\": \"{}\", \"reason\": {}, \"test\": {}}}",
+            "  {{\"rule\": \"TR-{:03}\", \"title\": {}, \"steps\": [{}], \"verdict\": \"{}\", \"reason\": {}, \"ladder\": {}, \"test\": {}}}",
             entry.rule.number,
             quoted(entry.rule.title),
             steps.join(", "),
             entry.verdict.word(),
             quoted(entry.verdict.why()),
+            entry.ladder.as_deref().map_or("null".to_owned(), quoted),
             test.map_or("null".to_owned(), quoted),
         )
     }

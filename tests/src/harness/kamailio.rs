@@ -17,19 +17,19 @@ use super::watchdog;
 const REGISTRAR: &str = include_str!("../../peers/kamailio/registrar.cfg");
 const TLS: &str = include_str!("../../../benches/kamailio/tls.cfg");
 
-/// Programs, ended with this, the last one first.
+/// Programs, ended with this, the last one first. What they said is told when the test fails.
 #[derive(Default)]
-pub struct Programs(Vec<Child>);
+pub struct Programs(Vec<(Child, PathBuf)>);
 
 impl Programs {
     pub fn run<'a>(&mut self, name: &str, words: impl Iterator<Item = &'a String>, dir: &Path) {
-        let log = File::options().create(true).append(true).open(dir.join(format!("{name}.log")));
-        let log = log.unwrap();
+        let path = dir.join(format!("{name}.log"));
+        let log = File::options().create(true).append(true).open(&path).unwrap();
         let mut command = Command::new(program(name));
         command.args(words).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap_or_else(|why| panic!("{name}: {why}"));
         watchdog::adopt(child.id());
-        self.0.push(child);
+        self.0.push((child, path));
     }
 
     /// Runs rtpengine with these words until it answers there: Kamailio does without one that is not there when it starts.
@@ -71,7 +71,10 @@ impl Programs {
 
 impl Drop for Programs {
     fn drop(&mut self) {
-        for child in self.0.iter_mut().rev() {
+        for (child, log) in self.0.iter_mut().rev() {
+            if thread::panicking() {
+                eprintln!("{}:\n{}", log.display(), fs::read_to_string(&*log).unwrap_or_default());
+            }
             watchdog::signal(child.id(), Signal::TERM);
             let end = Instant::now() + Duration::from_secs(5);
             while Instant::now() < end && matches!(child.try_wait(), Ok(None)) {

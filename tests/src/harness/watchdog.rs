@@ -1,10 +1,10 @@
-//! A limit for each test, and the list of child processes that must not outlive the run.
+//! A limit for each test, its failure told at once, and the list of child processes that must not outlive the run.
 
-use std::process;
+use std::io::Write;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
+use std::{io, panic, process, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -34,6 +34,7 @@ pub struct Watchdog {
 
 impl Watchdog {
     pub fn start(test: &str, limit: Duration) -> Self {
+        tell_panics();
         let (alive, dropped) = mpsc::sync_channel(0);
         let test = test.to_owned();
         thread::spawn(move || {
@@ -47,4 +48,18 @@ impl Watchdog {
         });
         Self { _alive: alive }
     }
+}
+
+/// What a test that fails says is captured until the last one has ended; a run that is cut short never shows it. So it is told
+/// when it happens, too.
+fn tell_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |what| {
+            let thread = thread::current();
+            let _ = writeln!(io::stderr(), "{}: {what}", thread.name().unwrap_or_default());
+            usual(what);
+        }));
+    });
 }
