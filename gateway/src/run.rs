@@ -14,6 +14,7 @@ mod identities;
 mod kin;
 mod ledger;
 pub(crate) mod music;
+mod pace;
 mod pages;
 mod records;
 mod reload;
@@ -295,7 +296,7 @@ fn take_up(
     durable.ledger.others().iter().for_each(|others| core.learn_spent(others, clock()));
     let late = ended.len();
     for record in ended {
-        durable.keep(&Kept::Ended(Box::new(record)));
+        durable.keep(&Kept::Ended(record));
     }
     core.learn_callbacks(state_file::read(state, &CALLBACKS), clock());
     let Restored { resumed, cut } = core.restore(calls, clock());

@@ -31,7 +31,7 @@ use crate::routing::{EdgeId, End, RealmId, Routes, TenantId, TrunkId};
 pub struct Snapshot {
     /// The form of this record; larger than [`Snapshot::VERSION`] means: written by a newer one.
     pub version: u16,
-    record: Record,
+    record: Arc<Record>,
     /// Milliseconds since 1970.
     began: u64,
     caller: Caller,
@@ -73,7 +73,7 @@ impl Snapshot {
     pub const VERSION: u16 = 1;
 
     /// The record so far.
-    pub const fn record(&self) -> &Record {
+    pub const fn record(&self) -> &Arc<Record> {
         &self.record
     }
 
@@ -109,7 +109,7 @@ impl Call {
         let began = self.story.began().duration_since(UNIX_EPOCH).unwrap_or_default();
         Some(Box::new(Snapshot {
             version: Snapshot::VERSION,
-            record: self.story.record().clone(),
+            record: Arc::clone(self.story.record()),
             began: u64::try_from(began.as_millis()).unwrap_or_default(),
             caller: self.caller.clone(),
             called: self.called.clone(),

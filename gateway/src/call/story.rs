@@ -1,5 +1,6 @@
 //! What happened in a call, gathered while it lives; becomes its record.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use media_relay::SideStats;
@@ -14,7 +15,8 @@ use crate::routing::{End, Hop, Routes};
 /// The record of a call in the making.
 #[derive(Debug)]
 pub struct Story {
-    record: Record,
+    /// Shared with what the journal and the call's slot have of it, and copied when it goes on after that.
+    record: Arc<Record>,
     began: SystemTime,
     answered: Option<SystemTime>,
     /// It was over by then, however late that is found.
@@ -34,11 +36,11 @@ impl Story {
             t_invite: timestamp(wall),
             ..Record::default()
         };
-        Self::resume(record, wall)
+        Self::resume(Arc::new(record), wall)
     }
 
     /// Goes on with a record that was begun before.
-    pub const fn resume(record: Record, began: SystemTime) -> Self {
+    pub const fn resume(record: Arc<Record>, began: SystemTime) -> Self {
         Self { record, began, answered: None, over_by: None, verdict: None, written: false }
     }
 
@@ -49,7 +51,7 @@ impl Story {
     }
 
     /// The record so far.
-    pub const fn record(&self) -> &Record {
+    pub const fn record(&self) -> &Arc<Record> {
         &self.record
     }
 
@@ -70,11 +72,11 @@ impl Story {
     }
 
     pub(super) fn attempt(&mut self, to: String, wall: SystemTime) {
-        self.record.attempts.push(AttemptRecord { to, t: timestamp(wall), status: 0 });
+        self.edit().attempts.push(AttemptRecord { to, t: timestamp(wall), status: 0 });
     }
 
     pub(super) fn attempt_result(&mut self, status: u16) {
-        if let Some(attempt) = self.record.attempts.last_mut() {
+        if let Some(attempt) = self.edit().attempts.last_mut() {
             attempt.status = status;
         }
     }
@@ -96,8 +98,9 @@ impl Story {
         leg.call_id = String::from_utf8_lossy(call_id).into_owned();
         caller.clone_into(&mut leg.caller);
         called.clone_into(&mut leg.called);
-        self.record.legs.truncate(1);
-        self.record.legs.push(leg);
+        let legs = &mut self.edit().legs;
+        legs.truncate(1);
+        legs.push(leg);
     }
 
     /// The leg to the target of a transfer, which takes the place of one that was tried before.
@@ -112,30 +115,33 @@ impl Story {
     ) {
         let mut leg = leg_record(routes, hop.end());
         leg.role = TARGET.to_owned();
-        if again {
-            self.record.legs.pop();
-        }
         if let Hop::Proxy { edge, .. } = hop {
             leg.edge = Some(routes.config().edges[edge.0].name.clone());
         }
         leg.call_id = String::from_utf8_lossy(call_id).into_owned();
         caller.clone_into(&mut leg.caller);
         target.clone_into(&mut leg.called);
-        self.record.legs.push(leg);
+        let legs = &mut self.edit().legs;
+        if again {
+            legs.pop();
+        }
+        legs.push(leg);
     }
 
     /// Somebody has come in place of one of the others, by an INVITE of its own.
     pub(super) fn joined(&mut self, leg: LegRecord) {
-        self.record.legs.push(LegRecord { role: TARGET.to_owned(), ..leg });
+        self.edit().legs.push(LegRecord { role: TARGET.to_owned(), ..leg });
     }
 
     pub(super) fn rings(&mut self, wall: SystemTime) {
-        self.record.t_ring.get_or_insert_with(|| timestamp(wall));
+        if self.record.t_ring.is_none() {
+            self.edit().t_ring = Some(timestamp(wall));
+        }
     }
 
     pub(super) fn answered(&mut self, wall: SystemTime) {
         self.answered = Some(wall);
-        self.record.t_answer = Some(timestamp(wall));
+        self.edit().t_answer = Some(timestamp(wall));
         tracing::info!(
             call = %self.record.id,
             setup_ms = self.setup().as_millis() as u64,
@@ -152,7 +158,7 @@ impl Story {
 
     /// The peer's own name for the leg with this Call-ID.
     pub(super) fn correlation(&mut self, call_id: &[u8], id: String) {
-        let mut legs = self.record.legs.iter_mut();
+        let mut legs = self.edit().legs.iter_mut();
         if let Some(leg) = legs.find(|leg| leg.call_id.as_bytes() == call_id) {
             leg.correlation_id = Some(id);
         }
@@ -173,18 +179,17 @@ impl Story {
         wall: SystemTime,
     ) {
         let end = self.over_by.map_or(wall, |by| by.min(wall));
-        let Record { t_invite, t_ring, t_answer, .. } = &self.record;
+        let Record { t_invite, t_ring, t_answer, .. } = &*self.record;
         // Written the same way, they compare as the times do.
         let known = [Some(t_invite), t_ring.as_ref(), t_answer.as_ref()];
         let last = known.into_iter().flatten().max().cloned();
-        self.record.t_end = last.unwrap_or_default().max(timestamp(end));
-        by.clone_into(&mut self.record.ended_by);
+        let t_end = last.unwrap_or_default().max(timestamp(end));
         let theirs = matches!(cause, Cause::Peer(_) | Cause::Normal | Cause::CallerGaveUp);
         let verdict = self.verdict.filter(|_| theirs);
         let advice = verdict.map(|verdict| verdict.advice);
         let meaning = advice.map_or_else(|| cause.meaning(), |advice| Some(advice.meaning));
         let check = advice.map_or_else(|| cause.check(), |advice| Some(advice.check));
-        self.record.cause = CauseRecord {
+        let cause_told = CauseRecord {
             sip: if answered && cause == Cause::Normal { 200 } else { cause.status() },
             q850: cause.q850(),
             text: cause.to_string(),
@@ -194,6 +199,10 @@ impl Story {
             check: check.map(str::to_owned),
             reason: reason.map(|reason| String::from_utf8_lossy(reason).into_owned()),
         };
+        let record = self.edit();
+        record.t_end = t_end;
+        by.clone_into(&mut record.ended_by);
+        record.cause = cause_told;
         tracing::info!(
             call = %self.record.id,
             by,
@@ -208,7 +217,7 @@ impl Story {
     }
 
     pub(super) fn media(&mut self, stats: &[SideStats; 2], media: &CallMedia) {
-        self.record.media = [(CALLER, "caller"), (CALLEE, "callee")]
+        self.edit().media = [(CALLER, "caller"), (CALLEE, "callee")]
             .into_iter()
             .map(|(at, from)| {
                 let side = &stats[at];
@@ -242,8 +251,12 @@ impl Story {
     }
 
     /// The finished record; once.
-    pub fn take(&mut self) -> Option<Record> {
-        (!std::mem::replace(&mut self.written, true)).then(|| self.record.clone())
+    pub fn take(&mut self) -> Option<Arc<Record>> {
+        (!std::mem::replace(&mut self.written, true)).then(|| Arc::clone(&self.record))
+    }
+
+    fn edit(&mut self) -> &mut Record {
+        Arc::make_mut(&mut self.record)
     }
 
     /// Says in the log that a call came.

@@ -167,9 +167,8 @@ impl Core {
         let wall = self.wall(now);
         let mut story = Story::new(id, &routes.config().gateway.node, record, wall);
         story.ended("gateway", cause, false, None, wall);
-        self.outputs.extend(
-            story.take().map(|record| Output::Journal(journal::Entry::Ended(Box::new(record)))),
-        );
+        self.outputs
+            .extend(story.take().map(|record| Output::Journal(journal::Entry::Ended(record))));
     }
 
     fn try_invite(
@@ -266,7 +265,7 @@ impl Core {
         let record = LegRecord { asserted, diverted_by, ..said };
         let id = call_uuid(wall, self.random.bytes());
         let story = Story::new(id, &routes.config().gateway.node, record, wall);
-        let begun = Arc::new(story.record().clone());
+        let begun = Arc::clone(story.record());
         let asked =
             Asked { from: entry.from, caller: &caller, called: called.as_str(), help: free };
         let (plan, first, permits) = self.admit(plan, asked, now)?;

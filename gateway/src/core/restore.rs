@@ -42,9 +42,9 @@ impl Core {
         let mut restored = Restored::default();
         for Orphan { call, seen } in calls {
             let resumed = match call {
-                Restorable::Begun(record) => self.record_cut_guarded(*record, seen, now),
+                Restorable::Begun(record) => self.record_cut_guarded(record, seen, now),
                 Restorable::Stood { snapshot, media } => {
-                    let record = snapshot.record().clone();
+                    let record = Arc::clone(snapshot.record());
                     let before = self.slots.newest();
                     let attempt = || self.take_up(*snapshot, media, seen, now);
                     let result = catch_unwind(AssertUnwindSafe(attempt));
@@ -69,7 +69,7 @@ impl Core {
     }
 
     /// What cannot even be recorded must not keep the others from going on.
-    fn record_cut_guarded(&mut self, record: Record, seen: SystemTime, now: Instant) -> bool {
+    fn record_cut_guarded(&mut self, record: Arc<Record>, seen: SystemTime, now: Instant) -> bool {
         self.guarded(now, |core| core.record_cut(record, seen, now)).unwrap_or(false)
     }
 
@@ -105,7 +105,7 @@ impl Core {
         let (routes, wall) = (Arc::clone(&self.routes), self.wall(now));
         let key = self.slots.next_key();
         let session = SessionId(key.0);
-        let begun = Arc::new(snapshot.record().clone());
+        let begun = Arc::clone(snapshot.record());
         let id = CallId::of(&begun);
         let late = wall.duration_since(seen).is_ok_and(|away| away > LONGEST_AWAY);
         let ends = snapshot.ends(&routes).filter(|_| !late);
@@ -171,12 +171,12 @@ impl Core {
     }
 
     /// The record of a call that is no more; false, for it does not go on.
-    fn record_cut(&mut self, record: Record, seen: SystemTime, now: Instant) -> bool {
+    fn record_cut(&mut self, record: Arc<Record>, seen: SystemTime, now: Instant) -> bool {
         let wall = self.wall(now);
         let answered = record.t_answer.is_some();
         let mut story = Story::resume(record, wall).over_by(seen);
         story.ended("gateway", Cause::Restart, answered, None, wall);
-        let ended = story.take().map(|record| Entry::Ended(Box::new(record)));
+        let ended = story.take().map(Entry::Ended);
         self.outputs.extend(ended.map(Output::Journal));
         self.outputs.push_back(Output::Event(Event::CallEnded { cause: Cause::Restart }));
         false

@@ -332,10 +332,9 @@ impl Core {
         };
         self.outputs.push_back(Output::Event(Event::CallEnded { cause: Cause::Internal }));
         let answered = slot.kept.t_answer.is_some();
-        let mut story = Story::resume((*slot.kept).clone(), wall);
+        let mut story = Story::resume(Arc::clone(&slot.kept), wall);
         story.ended("gateway", Cause::Internal, answered, None, wall);
-        self.outputs
-            .extend(story.take().map(|record| Output::Journal(Entry::Ended(Box::new(record)))));
+        self.outputs.extend(story.take().map(|record| Output::Journal(Entry::Ended(record))));
     }
 
     fn carry_out(&mut self, key: CallKey, todo: Vec<Do>, now: Instant) {
@@ -448,19 +447,19 @@ impl Core {
             left.into_iter().flatten().for_each(|permit| self.admission.release(permit, now));
         }
         if let Some(snapshot) = call.news(now, wall) {
-            slot.kept = Arc::new(snapshot.record().clone());
+            slot.kept = Arc::clone(snapshot.record());
             self.outputs.push_back(Output::Journal(Entry::Standing(snapshot)));
         }
         if call.is_over() && !call.is_recorded() && !std::mem::replace(&mut slot.ending, true) {
             // The next process shall not take up what both sides have left.
-            let record = Box::new(call.story().record().clone());
+            let record = Arc::clone(call.story().record());
             self.outputs.push_back(Output::Journal(Entry::Ending(record)));
         }
         if call.is_recorded() && slot.over.is_none() {
             slot.over = Some(now);
             self.slots.over += 1;
             if let Some(record) = call.story().take() {
-                self.outputs.push_back(Output::Journal(Entry::Ended(Box::new(record))));
+                self.outputs.push_back(Output::Journal(Entry::Ended(record)));
             }
             for port in slot.ports.drain(..) {
                 self.ports.release(port, now);

@@ -204,7 +204,9 @@ impl World {
                 assert_no_forbidden_forms(&target, &text);
                 self.sent.push_back((target, text));
             }
-            Output::Journal(Entry::Ended(record)) => self.records.push(*record),
+            Output::Journal(Entry::Ended(record)) => {
+                self.records.push(Arc::unwrap_or_clone(record))
+            }
             Output::Journal(entry) => self.journal.push(entry),
             Output::Callbacks(callbacks) => self.callbacks = callbacks,
             Output::Help { call, .. } => self.help.push(*call),

@@ -35,7 +35,7 @@ pub(crate) struct Directory {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Head {
-    /// Of this form: 1.
+    /// Of this form: 2; in 1 all entries were JSON.
     pub(crate) version: u16,
     /// What makes the directory's key.
     pub(crate) salt: Salt,
@@ -228,7 +228,7 @@ fn lock_file(directory: &Path) -> io::Result<File> {
 /// Behind the name of a directory that nobody reads any more.
 const DONE: &str = "done";
 /// Of the form that we write.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 #[cfg(test)]
 mod tests {

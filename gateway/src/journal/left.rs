@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use media_relay::SessionState;
 
+use super::CallId;
 use super::directory::{Directory, Head};
 use super::fold::{Fold, Life};
+use super::form::decode;
 use super::frame::{self, Kind};
 use super::seal::Sealer;
-use super::{CallId, decode};
 use crate::call::Snapshot;
 use crate::cdr::{self, Record};
 
@@ -21,7 +23,7 @@ pub struct Left {
     /// Calls that were up, in the order in which they came.
     pub calls: Vec<Orphan>,
     /// Records of calls that are over, which are in no CDR file.
-    pub ended: Vec<Record>,
+    pub ended: Vec<Arc<Record>>,
     /// Calls of which nothing can be read: they are lost.
     pub unreadable: usize,
     /// Where all this lies.
@@ -48,7 +50,7 @@ pub enum Restorable {
         media: Option<Box<SessionState>>,
     },
     /// It was not yet, or what stood cannot be read: its record as it began.
-    Begun(Box<Record>),
+    Begun(Arc<Record>),
 }
 
 /// The directories of dead processes.
@@ -105,11 +107,11 @@ impl Left {
                 Some(Found::Up(call)) => {
                     left.calls.push(Orphan { call, seen: seen[life.directory] });
                 }
-                Some(Found::Over(record)) => left.ended.push(*record),
+                Some(Found::Over(record)) => left.ended.push(record),
                 None => left.unreadable += 1,
             }
         }
-        let days: BTreeSet<&str> = left.ended.iter().map(Record::day).collect();
+        let days: BTreeSet<&str> = left.ended.iter().map(|record| record.day()).collect();
         let written = cdr::written(state, &mark, &days)?;
         left.ended.retain(|record| !written.contains(&CallId::of(record)));
         Ok(left)
@@ -118,7 +120,7 @@ impl Left {
 
 enum Found {
     Up(Restorable),
-    Over(Box<Record>),
+    Over(Arc<Record>),
 }
 
 fn restorable(call: CallId, life: &Life<'_>, sealers: &[Option<Sealer>]) -> Option<Found> {

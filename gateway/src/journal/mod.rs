@@ -19,6 +19,7 @@
 mod directory;
 pub mod disk;
 mod fold;
+pub(crate) mod form;
 mod frame;
 mod left;
 mod records;
@@ -39,6 +40,7 @@ pub use self::records::{Keeper, Line, SYNC, Sink, Store};
 
 use self::directory::{Head, Root, VERSION};
 use self::disk::{Disk, Segments};
+use self::form::encode;
 use self::frame::Kind;
 use self::seal::{Salt, Sealer};
 use crate::call::Snapshot;
@@ -63,9 +65,9 @@ pub enum Entry {
         state: Box<SessionState>,
     },
     /// A call is over, but for the relay's figures.
-    Ending(Box<Record>),
+    Ending(Arc<Record>),
     /// A call is over; goes to the CDR file as well.
-    Ended(Box<Record>),
+    Ended(Arc<Record>),
 }
 
 /// What there is to know of a journal.
@@ -293,15 +295,6 @@ impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", Uuid::from_bytes(self.0).hyphenated())
     }
-}
-
-/// Appends the self-describing form of a value.
-fn encode<T: serde::Serialize>(value: &T, into: &mut Vec<u8>) {
-    serde_json::to_writer(into, value).expect("entries are plain data, and memory takes them");
-}
-
-fn decode<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    serde_json::from_slice(bytes).ok()
 }
 
 /// In place of a call.

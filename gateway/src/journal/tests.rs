@@ -73,11 +73,11 @@ impl Process {
         let mut this = Self { journal, keeper: Keeper::new(store), queue: Vec::new(), dead, now };
         assert_eq!(left.unreadable, 0);
         for record in left.ended {
-            this.keep(&Entry::Ended(Box::new(record)));
+            this.keep(&Entry::Ended(record));
         }
         for call in left.calls {
             let Restorable::Begun(record) = call.call else { panic!("none stood") };
-            this.keep(&Entry::Ended(Box::new(Record { t_end: end(), ..*record })));
+            this.keep(&Entry::Ended(Arc::new(Record { t_end: end(), ..(*record).clone() })));
         }
         this
     }
@@ -90,10 +90,10 @@ impl Process {
         match step {
             Step::Begin(call) => self.keep(&Entry::Begun(Arc::new(record(call)))),
             Step::End(call) => {
-                self.keep(&Entry::Ended(Box::new(Record { t_end: end(), ..record(call) })));
+                self.keep(&Entry::Ended(Arc::new(Record { t_end: end(), ..record(call) })));
             }
             Step::Leave(call) => {
-                self.keep(&Entry::Ending(Box::new(Record { t_end: end(), ..record(call) })));
+                self.keep(&Entry::Ending(Arc::new(Record { t_end: end(), ..record(call) })));
             }
             Step::Commit => {
                 self.now += RETRY;
@@ -235,7 +235,7 @@ fn r10_entries_wait_in_memory_while_the_disk_is_full_and_are_written_once() {
     journal.add(&media);
     assert_eq!(journal.figures(), before, "media entries are left out");
     assert!(journal.take_left_out() && !journal.take_left_out() && !journal.is_written());
-    journal.add(&Entry::Ended(Box::new(record(1))));
+    journal.add(&Entry::Ended(Arc::new(record(1))));
     assert!(journal.commit(now + RETRY, drop).is_err());
     journal.disk.full = false;
     let mut lines = 0;
@@ -257,7 +257,7 @@ fn r10_no_more_is_taken_than_memory_may_hold() {
     let large = Record { node: "x".repeat(1 << 20), ..record(1) };
     let mut count = 0;
     while !process.journal.is_full() {
-        process.journal.add(&Entry::Ended(Box::new(large.clone())));
+        process.journal.add(&Entry::Ended(Arc::new(large.clone())));
         count += 1;
     }
     assert_eq!(count, MOST_PENDING >> 20);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::offer_answer::{Exchange, Offers};
@@ -275,8 +276,8 @@ impl From<Identity> for LegIdentity {
     }
 }
 
-/// Bytes as a string in which each character is one byte (Latin-1): readable where they are ASCII,
-/// and lossless where they are not even UTF-8.
+/// Bytes; where people read, a string in which each character is one byte (Latin-1): readable where they are ASCII, and
+/// lossless where they are not even UTF-8.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Text(Bytes);
 
@@ -289,6 +290,9 @@ impl fmt::Debug for Text {
 
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_bytes(&self.0);
+        }
         let text: String = self.0.iter().map(|byte| char::from(*byte)).collect();
         serializer.serialize_str(&text)
     }
@@ -296,12 +300,34 @@ impl Serialize for Text {
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return deserializer.deserialize_byte_buf(Octets).map(|bytes| Self(bytes.into()));
+        }
         let text = String::deserialize(deserializer)?;
         text.chars()
             .map(|letter| u8::try_from(u32::from(letter)))
             .collect::<Result<Vec<u8>, _>>()
             .map(|bytes| Self(bytes.into()))
             .map_err(|_| serde::de::Error::custom("a character beyond U+00FF"))
+    }
+}
+
+/// Reads bytes.
+struct Octets;
+
+impl Visitor<'_> for Octets {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        Ok(bytes.to_vec())
+    }
+
+    fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+        Ok(bytes)
     }
 }
 

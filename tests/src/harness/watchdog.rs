@@ -58,8 +58,12 @@ fn tell_panics() {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |what| {
             let thread = thread::current();
-            let _ = writeln!(io::stderr(), "{}: {what}", thread.name().unwrap_or_default());
+            let told: String = what.to_string().chars().take(TOLD).collect();
+            let _ = writeln!(io::stderr(), "{}: {told}", thread.name().unwrap_or_default());
             usual(what);
         }));
     });
 }
+
+/// As much of it: comparisons of media are long.
+const TOLD: usize = 2_000;

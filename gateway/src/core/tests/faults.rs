@@ -151,7 +151,7 @@ fn a_relay_that_tells_no_figures_costs_the_figures_only() {
     world.core.handle_message(source, Message::parse(Bytes::from(text)).unwrap(), world.now);
     while let Some(output) = world.core.poll_output() {
         if let Output::Journal(Entry::Ended(r)) = output {
-            world.records.push(*r)
+            world.records.push(Arc::unwrap_or_clone(r));
         }
     }
     world.wait(Duration::from_secs(3600));

@@ -7,7 +7,7 @@ use sip_stack::leg;
 
 use super::*;
 use crate::call::Snapshot;
-use crate::journal::{CallId, Orphan, Restorable};
+use crate::journal::{CallId, Orphan, Restorable, form};
 
 /// What the journal of a process that dies now amounts to.
 fn left(world: &World) -> Vec<Restorable> {
@@ -15,13 +15,13 @@ fn left(world: &World) -> Vec<Restorable> {
     for entry in &world.journal {
         match entry {
             Entry::Begun(record) => {
-                let record = Box::new((**record).clone());
-                calls.insert(CallId::of(&record), Restorable::Begun(record));
+                calls.insert(CallId::of(record), Restorable::Begun(Arc::clone(record)));
             }
             Entry::Standing(snapshot) => {
                 // As the journal has it.
-                let json = serde_json::to_string(&snapshot).unwrap();
-                let snapshot = serde_json::from_str::<Box<Snapshot>>(&json).unwrap();
+                let mut bytes = Vec::new();
+                form::encode(&**snapshot, &mut bytes);
+                let snapshot = form::decode::<Box<Snapshot>>(&bytes).unwrap();
                 let call = CallId::of(snapshot.record());
                 calls.insert(call, Restorable::Stood { snapshot, media: None });
             }

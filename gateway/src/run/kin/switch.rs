@@ -37,7 +37,7 @@ impl Driver {
         self.durable.follow(dead);
         let late = ended.len();
         for record in ended {
-            self.durable.keep(&Entry::Ended(Box::new(record)));
+            self.durable.keep(&Entry::Ended(record));
         }
         let Restored { resumed, cut } = self.core.restore(calls, now);
         warn!(resumed, cut, late, unreadable, "taken up what a process that died had left");
