@@ -20,10 +20,15 @@ pub(super) fn reach_help(digits: &str, country: Option<&str>) -> bool {
 /// Whether they call for help in any country.
 pub(super) fn reach_help_somewhere(digits: &str) -> bool {
     let listed = |(_, numbers): &(&str, &str)| numbers.split(' ').any(|number| number == digits);
-    !digits.is_empty() && (UNKNOWN.contains(&digits) || COUNTRIES.iter().any(listed))
+    // Of all calls this is asked, and most call a number that is far longer.
+    (1..=LONGEST).contains(&digits.len())
+        && (UNKNOWN.contains(&digits) || COUNTRIES.iter().any(listed))
 }
 
 pub(super) const EVERYWHERE: [&str; 2] = ["112", "911"];
+
+/// Digits of any of them.
+const LONGEST: usize = 4;
 
 /// Where the country is not known: what calls for help in many.
 const UNKNOWN: [&str; 21] = [
@@ -128,7 +133,7 @@ mod tests {
             assert!(config::Country::parse(country).is_some(), "{country}");
             for number in numbers.split(' ').filter(|number| !number.is_empty()) {
                 let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-                assert!(digits && (2..=6).contains(&number.len()), "{number}");
+                assert!(digits && (2..=LONGEST).contains(&number.len()), "{number}");
                 assert!(!EVERYWHERE.contains(&number), "{country}: {number}");
             }
         }

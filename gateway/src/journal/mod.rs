@@ -184,7 +184,7 @@ impl<D: Disk> Journal<D> {
             }
             Entry::Ending(record) => {
                 let call = CallId::of(record);
-                frame::write(into, Kind::Ending, call, |into| cdr::write(record, into));
+                frame::write(into, Kind::Ending, call, |into| encode(&**record, into));
             }
             Entry::Ended(record) => {
                 let call = CallId::of(record);

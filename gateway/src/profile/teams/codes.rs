@@ -21,14 +21,16 @@ struct Code {
 /// What Microsoft says of the end of a call, if it says anything of its own: words say more than the number that several
 /// have in common.
 pub(super) fn verdict(message: &Message) -> Option<Verdict> {
+    let texts: Vec<&[u8]> = texts(message).collect();
     let said =
-        |code: &&Code| !code.words.is_empty() && texts(message).any(|text| holds(text, code.words));
-    let known = CODES.iter().find(said);
-    let known = known.or_else(|| numbers(message).find_map(|it| of_number(it, message.status())));
+        |code: &&Code| !code.words.is_empty() && texts.iter().any(|text| holds(text, code.words));
+    // Most messages say nothing.
+    let known = if texts.is_empty() { None } else { CODES.iter().find(said) };
+    let known = known.or_else(|| numbers(&texts).find_map(|it| of_number(it, message.status())));
     if let Some(code) = known {
         return Some(Verdict { code: code.code, advice: code.advice() });
     }
-    numbers(message).find_map(|code| Some(Verdict { code, advice: strange(code)? }))
+    numbers(&texts).find_map(|code| Some(Verdict { code, advice: strange(code)? }))
 }
 
 /// The table as the document has it.
@@ -67,20 +69,21 @@ const fn strange(number: u32) -> Option<Advice> {
     }
 }
 
-/// Where codes and their words may stand.
+/// Where codes and their words may stand, unless it is too short for any.
 fn texts(message: &Message) -> impl Iterator<Item = &[u8]> {
     let own = |name: &[u8]| name.get(..MARK.len()).is_some_and(|it| it.eq_ignore_ascii_case(MARK));
     let fields = message.fields().filter(move |field| {
         matches!(field.id, HeaderId::Reason | HeaderId::Warning) || own(field.name)
     });
-    std::iter::once(message.reason_phrase()).chain(fields.map(|field| field.value))
+    let all = std::iter::once(message.reason_phrase()).chain(fields.map(|field| field.value));
+    all.filter(|text| text.len() >= SHORTEST)
 }
 
 /// Numbers that stand alone: not those within a GUID, a name or an address.
-fn numbers(message: &Message) -> impl Iterator<Item = u32> {
+fn numbers(texts: &[&[u8]]) -> impl Iterator<Item = u32> {
     let words = |text| <[u8]>::split(text, |byte| b" ;,:/()[]\"=\t".contains(byte));
-    texts(message).flat_map(words).filter_map(|word| {
-        let fits = (4..=6).contains(&word.len()) && word.iter().all(u8::is_ascii_digit);
+    texts.iter().copied().flat_map(words).filter_map(|word| {
+        let fits = (SHORTEST..=6).contains(&word.len()) && word.iter().all(u8::is_ascii_digit);
         std::str::from_utf8(word).ok().filter(|_| fits)?.parse().ok()
     })
 }
@@ -100,6 +103,8 @@ const fn code(
 }
 
 const MARK: &[u8] = b"X-MS-";
+/// Of numbers; all words are longer.
+const SHORTEST: usize = 4;
 const OURS: Advice = Advice {
     meaning: "this gateway answered xyz to Teams",
     check: "this record's own cause: Microsoft only repeats it",
@@ -379,6 +384,7 @@ mod tests {
         for code in &CODES {
             assert!(!code.meaning.is_empty() && !code.check.is_empty(), "{}", code.code);
             assert!(!code.check.contains('"'), "the log escapes it: {}", code.code);
+            assert!(code.words.is_empty() || code.words.len() > SHORTEST, "{}", code.words);
         }
     }
 }
