@@ -54,7 +54,7 @@ deny: $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
 
 $(TOOLS)/bin/cargo-deny:
-	$(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --no-default-features --root $(TOOLS)
+	$(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --debug --no-default-features --root $(TOOLS)
 
 ci: ## the whole gate, with minutes per stage
 	@.ci/stages lint cores test docs deny

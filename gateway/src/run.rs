@@ -14,7 +14,6 @@ mod identities;
 mod kin;
 mod ledger;
 pub(crate) mod music;
-mod pace;
 mod pages;
 mod records;
 mod reload;

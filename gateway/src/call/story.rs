@@ -158,9 +158,9 @@ impl Story {
 
     /// The peer's own name for the leg with this Call-ID.
     pub(super) fn correlation(&mut self, call_id: &[u8], id: String) {
-        let mut legs = self.edit().legs.iter_mut();
-        if let Some(leg) = legs.find(|leg| leg.call_id.as_bytes() == call_id) {
-            leg.correlation_id = Some(id);
+        let legs = &self.record.legs;
+        if let Some(at) = legs.iter().position(|leg| leg.call_id.as_bytes() == call_id) {
+            self.edit().legs[at].correlation_id = Some(id);
         }
     }
 

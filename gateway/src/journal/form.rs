@@ -1,5 +1,5 @@
-//! How what an entry tells becomes bytes: MessagePack with the names of fields, so that a newer process knows what an older
-//! one wrote, and the other way round. Records of calls that are over are written as in the CDR file instead, as JSON.
+//! How what an entry tells becomes bytes: MessagePack with the names of fields, so that fields may be added and left out from
+//! version to version. The record of a call that has ended is JSON, as in the CDR file, and so is the head of a segment.
 //!
 //! A map of MessagePack does not begin as an object of JSON does, so each is told by its first byte: journals that have JSON
 //! throughout, as they once were, are read as well.

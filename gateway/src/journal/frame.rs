@@ -5,7 +5,7 @@
 //! crc     u32 LE   CRC-32 of what follows
 //! kind    u8
 //! call    16 bytes the call's UUID; zero in a head
-//! payload          as in `form`, or that sealed
+//! payload          as in `form`, or that sealed; JSON in a head, and of a call that has ended
 //! ```
 //!
 //! A segment begins with a head. What cannot be read ends a segment: a write that was cut short leaves a torn tail.

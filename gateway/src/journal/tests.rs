@@ -210,6 +210,26 @@ proptest! {
     }
 }
 
+#[test]
+#[allow(clippy::disallowed_methods, reason = "any instant will do to count from")]
+fn a_journal_of_json_is_read_as_well() {
+    let state = tempfile::tempdir().unwrap();
+    let mut older = open(state.path(), &MASTER, SECONDS, [1; 32]).unwrap();
+    for (number, kind) in [(1, Kind::Begun), (2, Kind::Begun), (2, Kind::Ending), (3, Kind::Ended)]
+    {
+        let record = Record { t_end: end(), ..record(number) };
+        let into = &mut older.journal.pending;
+        frame::write(into, kind, CallId::of(&record), |into| cdr::write(&record, into));
+    }
+    older.journal.commit(Instant::now(), drop).unwrap();
+    drop(older);
+    let left = open(state.path(), &MASTER, SECONDS, [2; 32]).unwrap().left;
+    let begun: Vec<_> = left.calls.into_iter().map(|call| call.call).collect();
+    assert!(matches!(&begun[..], [Restorable::Begun(it)] if it.id == record(1).id), "{begun:?}");
+    let ended: Vec<_> = left.ended.iter().map(|record| &record.id).collect();
+    assert_eq!((ended, left.unreadable), (vec![&record(2).id, &record(3).id], 0));
+}
+
 fn begin(opened: &mut Opened, calls: std::ops::Range<u8>) {
     for call in calls {
         opened.journal.add(&Entry::Begun(Arc::new(record(call))));

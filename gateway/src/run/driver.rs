@@ -7,7 +7,6 @@
 
 use std::mem::take;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use media_relay::{Command, Full, Relay};
@@ -18,7 +17,6 @@ use tracing::{error, info};
 
 use super::durable::Durable;
 use super::kin::Kindred;
-use super::pace::Pace;
 use super::reload::{self, Ready, Reloaded, Reloader};
 use super::signals::{Signal, Signals};
 use super::state_file::{CALLBACKS, Keeper, REGISTERED};
@@ -52,7 +50,6 @@ pub(super) struct Driver {
     pub(super) callbacks: Keeper<Callback>,
     pub(super) registered: Keeper<Kept>,
     pub(super) stop: Stop,
-    pace: Pace,
     gauges_at: Instant,
     inputs: Vec<Input>,
     intake: Intake,
@@ -105,7 +102,6 @@ impl Driver {
             health,
             reloader,
             stop: Stop::Serving,
-            pace: Pace::new(clock()),
             gauges_at: clock(),
             inputs: Vec::with_capacity(256),
             intake: Intake::new(),
@@ -145,7 +141,6 @@ impl Driver {
             self.serve_answers(now);
             self.serve_timers(now);
             self.finish_turn(now);
-            self.rest(now).await;
         }
         info!(calls = self.core.calls(), unfinished = self.core.unfinished(), "stopped");
     }
@@ -197,15 +192,6 @@ impl Driver {
         relay.stop();
         durable.ledger.close(core.spent());
         durable.close(core.calls(), now);
-    }
-
-    /// Lets messages gather under load. The whole thread sleeps, so that what comes on connections gathers as well; what this
-    /// turn sends on them leaves before.
-    async fn rest(&mut self, began: Instant) {
-        if let Some(until) = self.pace.rest(began) {
-            tokio::task::yield_now().await;
-            thread::sleep(until.saturating_duration_since(clock()));
-        }
     }
 
     async fn sleep(&mut self, signals: &mut Signals) -> Woken {

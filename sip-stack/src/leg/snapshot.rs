@@ -69,6 +69,7 @@ struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Heard {
     transport: Transport,
+    /// Without the scope of an IPv6 address, in a form that nobody reads.
     remote: SocketAddr,
     #[serde(default)]
     name: Option<String>,
@@ -344,12 +345,15 @@ mod tests {
 
     const WALL: Duration = Duration::from_secs(1_800_000_000);
 
-    /// Through JSON, as the journal would, `later` after it was taken.
+    /// Through a form that people read and one that they do not, `later` after it was taken.
     fn revived(rig: &Rig, later: Duration) -> Rig {
         let wall = UNIX_EPOCH + WALL;
         let snapshot = rig.leg.snapshot(rig.now, wall).unwrap();
         let json = serde_json::to_string(&snapshot).unwrap();
         let read: Snapshot = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, snapshot);
+        let read: Snapshot =
+            rmp_serde::from_slice(&rmp_serde::to_vec_named(&snapshot).unwrap()).unwrap();
         assert_eq!(read, snapshot);
         assert_eq!(read.dialog_id(), *rig.leg.id());
         let mut revived = Rig::talking();

@@ -61,6 +61,7 @@ fn one_rule_as_json() {
         report[0]["verdict"] == "kept" && report[0]["steps"][0]["sent"].is_string(),
         "{report}"
     );
+    assert!(report[0]["ladder"].is_null(), "nothing is broken: {report}");
     assert_eq!(said(&conformance(&["--list"])).lines().count(), 76);
     for wrong in [&["--rule", "TR-077"][..], &["--target", "127.0.0.1:5061"]] {
         assert_eq!(conformance(wrong).status.code(), Some(64), "{wrong:?}");

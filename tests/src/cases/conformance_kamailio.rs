@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use lab::pki::{Leaf, Pki};
@@ -58,27 +58,13 @@ fn start(place: Place, pki: &Pki, dir: &Path) -> Programs {
     programs
 }
 
-/// The names of Teams want an FQDN in Contact and get an address or nothing; REFER goes on to the trunk, which cannot know
-/// what to do with it; of two keys the first is answered, not the one that Teams takes. Statuses and RTCP are as they should
-/// be.
-#[test]
-fn the_known_faults_of_a_plain_proxy_are_found_and_no_others_of_these() {
-    let _watchdog = Watchdog::start("conformance_kamailio", Duration::from_secs(150));
+/// What the command says of these rules, and Kamailio of itself.
+fn play(rules: &[&str]) -> (Output, String) {
     let dir = TempDir::with_prefix("trunkgate-").unwrap();
     let (place, pki) = (Place::new(), Pki::create(&dir.path().join("pki")).unwrap());
     let teams = pki.issue("teams", &Leaf::teams("teams.test")).unwrap();
-    let _kamailio = start(place, &pki, dir.path());
+    let _programs = start(place, &pki, dir.path());
     let names: Vec<_> = (PROXY..PROXY + 3).map(|host| place.ip(host).to_string()).collect();
-    let expected = [
-        ("TR-002", "broken", "no Contact"),
-        ("TR-003", "broken", "no Contact"),
-        ("TR-017", "broken", "an address in Contact"),
-        ("TR-018", "not judged", "it takes"),
-        ("TR-037", "kept", ""),
-        ("TR-045", "broken", "tag 0 is answered"),
-        ("TR-048", "kept", ""),
-        ("TR-062", "broken", "REFER is relayed to the trunk"),
-    ];
     let mut command = Command::new(binary());
     command
         .args(["lab", "conformance", "--json", "--base", "sbc.test", "--patience", "12"])
@@ -92,10 +78,35 @@ fn the_known_faults_of_a_plain_proxy_are_found_and_no_others_of_these() {
         .args(["--trunk", &place.at(CARRIER_SIDE, 5060).to_string()])
         .args(["--carrier", &place.at(CARRIER_A, 5060).to_string()])
         .args(["--tenant", "t001.sbc.test=+15550010000"]);
-    for (rule, ..) in expected {
+    for rule in rules {
         command.args(["--rule", rule]);
     }
     let output = command.output().expect("the program starts");
+    let log = fs::read_to_string(dir.path().join("kamailio.log")).unwrap_or_default();
+    (output, log)
+}
+
+/// The names of Teams want an FQDN in Contact and get an address or nothing; REFER goes on to the trunk, which cannot know
+/// what to do with it; of two keys the first is answered, not the one that Teams takes. Statuses and RTCP are as they should
+/// be.
+#[test]
+fn the_known_faults_of_a_plain_proxy_are_found_and_no_others_of_these() {
+    let _watchdog = Watchdog::start("conformance_kamailio", Duration::from_secs(300));
+    let expected = [
+        ("TR-002", "broken", "no Contact"),
+        ("TR-003", "broken", "no Contact"),
+        ("TR-017", "broken", "an address in Contact"),
+        ("TR-018", "not judged", "it takes"),
+        ("TR-037", "kept", ""),
+        ("TR-045", "broken", "tag 0 is answered"),
+        ("TR-048", "kept", ""),
+        ("TR-062", "broken", "REFER is relayed to the trunk"),
+    ];
+    let rules = expected.map(|(rule, ..)| rule);
+    // A Kamailio that has spoilt its own memory (see its configuration) is nobody's SBC: it is played anew.
+    let mut plays = std::iter::repeat_with(|| play(&rules)).take(PLAYS);
+    let sound = plays.find(|(_, log)| !log.contains("BUG: "));
+    let (output, log) = sound.expect("a Kamailio whose memory is sound");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{told}"));
     let report = report.as_array().unwrap();
@@ -103,10 +114,14 @@ fn the_known_faults_of_a_plain_proxy_are_found_and_no_others_of_these() {
     for (entry, (rule, verdict, reason)) in report.iter().zip(expected) {
         let judged = (entry["rule"].as_str(), entry["verdict"].as_str());
         let ladder = entry["ladder"].as_str().unwrap_or_default();
-        assert_eq!(judged, (Some(rule), Some(verdict)), "{told}\n{ladder}");
+        assert_eq!(judged, (Some(rule), Some(verdict)), "{told}\n{ladder}\n{log}");
         assert!(entry["reason"].as_str().unwrap().contains(reason), "{entry}\n{told}");
+        // What is broken is shown.
+        assert_eq!(entry["ladder"].is_string(), verdict == "broken", "{entry}");
         // Whoever's SBC it is: no test of ours shows it.
         assert!(entry["test"].is_null());
     }
     assert_eq!(output.status.code(), Some(1));
 }
+
+const PLAYS: usize = 3;

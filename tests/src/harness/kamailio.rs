@@ -1,6 +1,7 @@
 //! Kamailio (and what runs beside it) as a child: started on a configuration, ended with this.
 
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -73,7 +74,12 @@ impl Drop for Programs {
     fn drop(&mut self) {
         for (child, log) in self.0.iter_mut().rev() {
             if thread::panicking() {
-                eprintln!("{}:\n{}", log.display(), fs::read_to_string(&*log).unwrap_or_default());
+                // Uncaptured: a run that is cut short shows it, too.
+                let said =
+                    String::from_utf8_lossy(&fs::read(&*log).unwrap_or_default()).into_owned();
+                let last: Vec<&str> = said.lines().rev().take(LINES).collect();
+                let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+                let _ = writeln!(io::stderr(), "{}:\n{last}", log.display());
             }
             watchdog::signal(child.id(), Signal::TERM);
             let end = Instant::now() + Duration::from_secs(5);
@@ -148,5 +154,7 @@ fn listening(at: SocketAddr, log: &Path) {
     }
 }
 
+/// As much is shown of what a peer said.
+const LINES: usize = 100;
 /// Programs that were installed a moment ago are read from the disk first.
 const START: Duration = Duration::from_secs(30);

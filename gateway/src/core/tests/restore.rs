@@ -27,7 +27,9 @@ fn left(world: &World) -> Vec<Restorable> {
             }
             Entry::Media { call, state } => {
                 if let Some(Restorable::Stood { media, .. }) = calls.get_mut(call) {
-                    *media = Some(state.clone());
+                    let mut bytes = Vec::new();
+                    form::encode(&**state, &mut bytes);
+                    *media = Some(form::decode(&bytes).unwrap());
                 }
             }
             Entry::Ending(record) => {
