@@ -299,7 +299,7 @@ impl fmt::Display for CallId {
 
 /// In place of a call.
 const NOBODY: CallId = CallId([0; 16]);
-/// What may wait for a disk that fails: at 5 kB a call, some 6,000 calls.
+/// What may wait for a disk that fails: at 7 kB a call, some 4,500 calls.
 pub const MOST_PENDING: usize = 32 << 20;
 /// A segment is closed when it is longer. Whole segments are read to make the journal shorter, so this is memory as well.
 const SEGMENT: u64 = 2 << 20;
