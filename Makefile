@@ -51,6 +51,7 @@ docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile ci --workspace --no-deps
 
 deny: $(TOOLS)/bin/cargo-deny
+	$(CARGO) fetch --locked
 	$(TOOLS)/bin/cargo-deny --offline check licenses bans sources
 
 $(TOOLS)/bin/cargo-deny:
