@@ -24,6 +24,7 @@ mod client;
 mod digest;
 mod identifier;
 mod key;
+mod replies;
 mod route;
 mod server;
 mod stateless;
@@ -49,6 +50,7 @@ pub use stateless::Shed;
 
 use client::{Branch, Client};
 use identifier::Identifiers;
+use replies::Replies;
 use server::Server;
 use timer_queue::TimerQueue;
 
@@ -249,8 +251,7 @@ pub struct Endpoint {
     branches: HashMap<Branch, ClientId>,
     servers: HashMap<ServerId, Box<Server>>,
     keys: HashMap<Arc<[u8]>, ServerId>,
-    /// The newest replies on connections, bounded.
-    replies: VecDeque<(ServerId, Target, Bytes)>,
+    replies: Replies,
     owned: BTreeSet<(Owner, Transaction)>,
     timers: TimerQueue<Transaction>,
     outputs: VecDeque<Output>,
@@ -292,7 +293,7 @@ impl Endpoint {
             branches: HashMap::new(),
             servers: HashMap::new(),
             keys: HashMap::new(),
-            replies: VecDeque::new(),
+            replies: Replies::new(),
             owned: BTreeSet::new(),
             timers: TimerQueue::new(),
             outputs: VecDeque::new(),

@@ -321,30 +321,20 @@ impl Endpoint {
         self.push_reply(server, target, bytes);
     }
 
-    /// A response did not leave: the connection of its request is gone. It is sent once more, on a new
-    /// connection to where the request came from and the sent-by port (§18.2.2), though its transaction
-    /// may be over. Of several, the last one alone: whoever has it needs none of those before.
+    /// A response did not leave: the connection of its request is gone. The last one is sent once more, on a new connection to
+    /// where the request came from and the sent-by port (§18.2.2).
     pub(super) fn reply_send_failed(&mut self, server: ServerId) {
         if let Some(found) = self.servers.get_mut(&server) {
             found.target.flow = None;
         }
-        let Some(at) = self.replies.iter().rposition(|(of, ..)| *of == server) else {
-            self.counters.lost_sends += 1;
-            return;
-        };
-        let Some((server, target, bytes)) = self.replies.remove(at) else { return };
-        self.replies.retain(|(of, ..)| *of != server);
-        self.push_reply(server, Target { flow: None, ..target }, bytes);
+        match self.replies.take_last(server) {
+            Some((target, bytes)) => self.push_reply(server, target, bytes),
+            None => self.counters.lost_sends += 1,
+        }
     }
 
-    /// Sends a reply, and keeps those on a connection for a moment, for [`Self::reply_send_failed`].
     fn push_reply(&mut self, server: ServerId, target: Target, bytes: Bytes) {
-        if target.flow.is_some() {
-            if self.replies.len() >= KEPT_REPLIES {
-                self.replies.pop_front();
-            }
-            self.replies.push_back((server, target.clone(), bytes.clone()));
-        }
+        self.replies.keep(server, &target, &bytes);
         let id = SendId(REPLIES | server.0);
         self.outputs.push_back(Output::Send { id, target, bytes });
     }
@@ -412,9 +402,6 @@ enum Phase {
     /// Over.
     Over,
 }
-
-/// Replies on connections that are kept for the case that they do not leave; above, the oldest goes.
-const KEPT_REPLIES: usize = 256;
 
 #[cfg(test)]
 mod tests {

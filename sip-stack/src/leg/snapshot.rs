@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::offer_answer::{Exchange, Offers};
@@ -292,7 +291,7 @@ impl fmt::Debug for Text {
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if !serializer.is_human_readable() {
-            return serializer.serialize_bytes(&self.0);
+            return self.0.serialize(serializer);
         }
         let text: String = self.0.iter().map(|byte| char::from(*byte)).collect();
         serializer.serialize_str(&text)
@@ -302,7 +301,7 @@ impl Serialize for Text {
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if !deserializer.is_human_readable() {
-            return deserializer.deserialize_byte_buf(Octets).map(|bytes| Self(bytes.into()));
+            return Bytes::deserialize(deserializer).map(Self);
         }
         let text = String::deserialize(deserializer)?;
         text.chars()
@@ -310,25 +309,6 @@ impl<'de> Deserialize<'de> for Text {
             .collect::<Result<Vec<u8>, _>>()
             .map(|bytes| Self(bytes.into()))
             .map_err(|_| serde::de::Error::custom("a character beyond U+00FF"))
-    }
-}
-
-/// Reads bytes.
-struct Octets;
-
-impl Visitor<'_> for Octets {
-    type Value = Vec<u8>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("bytes")
-    }
-
-    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-        Ok(bytes.to_vec())
-    }
-
-    fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-        Ok(bytes)
     }
 }
 

@@ -124,4 +124,5 @@ fn the_known_faults_of_a_plain_proxy_are_found_and_no_others_of_these() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+/// So often in a row it did not happen yet.
 const PLAYS: usize = 3;

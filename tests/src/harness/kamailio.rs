@@ -75,10 +75,10 @@ impl Drop for Programs {
         for (child, log) in self.0.iter_mut().rev() {
             if thread::panicking() {
                 // Uncaptured: a run that is cut short shows it, too.
-                let said =
-                    String::from_utf8_lossy(&fs::read(&*log).unwrap_or_default()).into_owned();
-                let last: Vec<&str> = said.lines().rev().take(LINES).collect();
-                let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+                let said = fs::read(&*log).unwrap_or_default();
+                let said = String::from_utf8_lossy(&said);
+                let lines: Vec<&str> = said.lines().collect();
+                let last = lines[lines.len().saturating_sub(LINES)..].join("\n");
                 let _ = writeln!(io::stderr(), "{}:\n{last}", log.display());
             }
             watchdog::signal(child.id(), Signal::TERM);
