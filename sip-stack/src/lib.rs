@@ -17,6 +17,7 @@ pub mod locate;
 pub mod message;
 #[cfg(feature = "net")]
 pub mod net;
+mod own_map;
 mod random;
 pub mod sdp;
 pub mod transaction;

@@ -3,6 +3,9 @@
 //! Tags and branches must not be guessed (RFC 3261 §19.3), and two runs with the same seed must give
 //! the same output; a seeded stream cipher is both. Fresh seeds come from whoever makes the core.
 
+use chacha20::ChaCha20;
+use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
+
 /// An endless stream of random numbers from one seed.
 #[derive(Clone)]
 pub(crate) struct Random {
@@ -38,47 +41,11 @@ impl Random {
 
 /// One block of key stream (RFC 8439 §2.3.1).
 pub(crate) fn chacha20_block(key: &[u8; 32], counter: u32, nonce: &[u8; 12]) -> [u8; 64] {
-    let word = |bytes: &[u8], i: usize| {
-        u32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
-    };
-    let mut start = [0_u32; 16];
-    start[..4].copy_from_slice(&[0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574]);
-    for i in 0..8 {
-        start[4 + i] = word(key, i);
-    }
-    start[12] = counter;
-    for i in 0..3 {
-        start[13 + i] = word(nonce, i);
-    }
-
-    let mut state = start;
-    for _ in 0..10 {
-        quarter_round(&mut state, 0, 4, 8, 12);
-        quarter_round(&mut state, 1, 5, 9, 13);
-        quarter_round(&mut state, 2, 6, 10, 14);
-        quarter_round(&mut state, 3, 7, 11, 15);
-        quarter_round(&mut state, 0, 5, 10, 15);
-        quarter_round(&mut state, 1, 6, 11, 12);
-        quarter_round(&mut state, 2, 7, 8, 13);
-        quarter_round(&mut state, 3, 4, 9, 14);
-    }
-
+    let mut cipher = ChaCha20::new(key.into(), nonce.into());
     let mut block = [0; 64];
-    for (i, out) in block.chunks_exact_mut(4).enumerate() {
-        out.copy_from_slice(&state[i].wrapping_add(start[i]).to_le_bytes());
-    }
+    cipher.seek(u64::from(counter) * block.len() as u64);
+    cipher.apply_keystream(&mut block);
     block
-}
-
-const fn quarter_round(state: &mut [u32; 16], a: usize, b: usize, c: usize, d: usize) {
-    state[a] = state[a].wrapping_add(state[b]);
-    state[d] = (state[d] ^ state[a]).rotate_left(16);
-    state[c] = state[c].wrapping_add(state[d]);
-    state[b] = (state[b] ^ state[c]).rotate_left(12);
-    state[a] = state[a].wrapping_add(state[b]);
-    state[d] = (state[d] ^ state[a]).rotate_left(8);
-    state[c] = state[c].wrapping_add(state[d]);
-    state[b] = (state[b] ^ state[c]).rotate_left(7);
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::message::{Draft, HeaderId, Message, ParseError, Via};
+use crate::own_map::OwnMap;
 use crate::transaction::Timing;
 use crate::transport::{Source, Target};
 
@@ -247,9 +248,9 @@ pub struct Endpoint {
     identifiers: Identifiers,
     /// Boxed, as servers are: a map that grows moves all it has, and a hundred thousand transactions would take longer
     /// than a new call may wait.
-    clients: HashMap<ClientId, Box<Client>>,
-    branches: HashMap<Branch, ClientId>,
-    servers: HashMap<ServerId, Box<Server>>,
+    clients: OwnMap<ClientId, Box<Client>>,
+    branches: OwnMap<Branch, ClientId>,
+    servers: OwnMap<ServerId, Box<Server>>,
     keys: HashMap<Arc<[u8]>, ServerId>,
     replies: Replies,
     owned: BTreeSet<(Owner, Transaction)>,
@@ -289,9 +290,9 @@ impl Endpoint {
         Self {
             identifiers: Identifiers::new(origin, settings.mask, seed),
             settings,
-            clients: HashMap::new(),
-            branches: HashMap::new(),
-            servers: HashMap::new(),
+            clients: OwnMap::default(),
+            branches: OwnMap::default(),
+            servers: OwnMap::default(),
             keys: HashMap::new(),
             replies: Replies::new(),
             owned: BTreeSet::new(),

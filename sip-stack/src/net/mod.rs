@@ -43,6 +43,7 @@ use self::pool::{Connection, Peer};
 pub use self::reconfigure::{ReconfigureError, Reconfigured};
 use crate::endpoint::SendId;
 use crate::message::{Message, ParseError};
+use crate::own_map::OwnMap;
 use crate::transport::{FlowId, LocalId, Source, Target, Transport};
 
 /// One identity of ours: where it listens, what it shows and whom it lets in.
@@ -200,11 +201,11 @@ pub enum BindError {
 /// The sockets and connections of all identities.
 #[derive(Debug)]
 pub struct Net {
-    locals: HashMap<LocalId, Local>,
+    locals: OwnMap<LocalId, Local>,
     sockets: Vec<Datagrams>,
     heard: Heard,
     listeners: Vec<Listener>,
-    connections: HashMap<FlowId, Connection>,
+    connections: OwnMap<FlowId, Connection>,
     /// Connections that take new messages, by whom they lead to.
     pool: HashMap<Peer, FlowId>,
     /// Accepted connections, by address.
@@ -285,11 +286,11 @@ impl Net {
     ) -> Result<Self, BindError> {
         let (reports, events) = mpsc::channel(EVENTS);
         let mut net = Self {
-            locals: HashMap::new(),
+            locals: OwnMap::default(),
             sockets: Vec::new(),
             heard: Heard::default(),
             listeners: Vec::new(),
-            connections: HashMap::new(),
+            connections: OwnMap::default(),
             pool: HashMap::new(),
             addresses: HashMap::new(),
             held: Held::default(),
