@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer as Text;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
 
@@ -38,7 +40,8 @@ pub fn start(log: config::Log) -> io::Result<(Log, Levels)> {
     let (handle, queue) = open(io::stderr())?;
     let (level, levels) = reload::Layer::new(filter(log.level));
     let registry = tracing_subscriber::registry().with(level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(queue).with_ansi(false);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(queue).with_timer(Clock).with_ansi(false);
     match log.format {
         config::LogFormat::Text => registry.with(lines.with_target(false)).init(),
         config::LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
@@ -119,6 +122,16 @@ impl Burst {
         }
         self.untold += 1;
         None
+    }
+}
+
+/// When a line was written: UTC with microseconds. What tracing-subscriber writes of itself is the same, at three times
+/// the price.
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, into: &mut Text<'_>) -> std::fmt::Result {
+        write!(into, "{:.6}", jiff::Timestamp::now())
     }
 }
 

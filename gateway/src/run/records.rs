@@ -198,8 +198,8 @@ fn note(result: io::Result<()>, failed: &Tally, failing: &mut bool) {
 const QUEUE: usize = 4096;
 /// Lines that may wait for the disk: at 50 calls/s, 20 minutes; some 60 MB.
 const MOST_LINES: usize = 65_536;
-/// Lines that come within as long go into one write.
-const GATHER: Duration = Duration::from_millis(10);
+/// Lines that come within as long go into one write. Until then they are in the journal.
+const GATHER: Duration = Duration::from_millis(50);
 /// How long the end of the process waits for the disk.
 const CLOSING: Duration = Duration::from_secs(2);
 
