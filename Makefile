@@ -3,10 +3,13 @@ CARGO ?= cargo
 TOOLS := $(CURDIR)/target/tools
 DENY_VERSION := 0.20.2
 
-.PHONY: demo test soak bench fuzz faults lint ci peers cores docs deny build
+.PHONY: demo dist test soak bench fuzz faults lint ci peers cores docs deny build
 
 demo: ## two tenants, two carriers, calls in both directions; nothing else needed
 	$(CARGO) run --release -- demo
+
+dist: ## the program as it is shipped, target/dist/trunkgate: twice built, the second time by a profile of calls; half an hour
+	@CARGO=$(CARGO) benches/guided
 
 build:
 	$(CARGO) build --profile ci -p gateway
@@ -39,8 +42,7 @@ fuzz: ## everything that reads bytes of others, FUZZ_SECONDS (60) each; fails on
 faults: ## a gateway with seeded faults: `trunkgate lab conformance` finds each of them
 	@CARGO=$(CARGO) tests/faults/run
 
-bench: ## parts beside their peers, the whole gateway beside Kamailio and rtpengine; fails when a bound is missed
-	$(CARGO) build --profile dist -p gateway
+bench: dist ## parts beside their peers, the whole gateway beside Kamailio and rtpengine; fails when a bound is missed
 	$(CARGO) bench --profile dist -p benches --no-fail-fast
 
 lint:
