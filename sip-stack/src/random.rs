@@ -24,11 +24,11 @@ impl Random {
     /// The next eight bytes.
     pub(crate) fn bytes(&mut self) -> [u8; 8] {
         if self.used == self.block.len() {
-            // 2^70 bytes until the counter wraps.
-            let [c0, c1, c2, c3, c4, c5, c6, c7] = self.counter.to_le_bytes();
-            let counter = u32::from_le_bytes([c0, c1, c2, c3]);
-            let nonce = [c4, c5, c6, c7, 0, 0, 0, 0, 0, 0, 0, 0];
-            self.block = chacha20_block(&self.key, counter, &nonce);
+            // A nonce has 2^31 blocks, half of what it could have: the crate refuses the last one. 2^70 bytes until
+            // the counter wraps.
+            let mut nonce = [0; 12];
+            nonce[..8].copy_from_slice(&(self.counter >> 31).to_le_bytes());
+            self.block = chacha20_block(&self.key, self.counter as u32 & 0x7fff_ffff, &nonce);
             self.counter = self.counter.wrapping_add(1);
             self.used = 0;
         }
@@ -39,7 +39,7 @@ impl Random {
     }
 }
 
-/// One block of key stream (RFC 8439 §2.3.1).
+/// One block of key stream (RFC 8439 §2.3.1); `counter` is not the largest there is.
 pub(crate) fn chacha20_block(key: &[u8; 32], counter: u32, nonce: &[u8; 12]) -> [u8; 64] {
     let mut cipher = ChaCha20::new(key.into(), nonce.into());
     let mut block = [0; 64];
@@ -64,6 +64,15 @@ mod tests {
             0xcb, 0xd0, 0x83, 0xe8, 0xa2, 0x50, 0x3c, 0x4e,
         ];
         assert_eq!(chacha20_block(&key, 1, &nonce), expected);
+    }
+
+    #[test]
+    fn the_stream_goes_on_after_the_last_block_of_a_nonce() {
+        let mut seen = std::collections::HashSet::new();
+        for last in [(1 << 31) - 1, (1 << 32) - 1, u64::MAX] {
+            let mut random = Random { counter: last - 1, ..Random::new([7; 32]) };
+            assert!((0..32).all(|_| seen.insert(random.bytes())), "after block {last}");
+        }
     }
 
     #[test]

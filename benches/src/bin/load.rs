@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let mut plan = Plan::new(500.0, Duration::from_secs(10));
-    let (mut server, mut repeat, mut tail) = ("trunkgate".to_owned(), 1, 0);
+    let (mut server, mut repeat, mut tail, mut demand) = ("trunkgate".to_owned(), 1, 0, 0.0);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} lacks its value"));
@@ -35,6 +35,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             "--patience" => plan.patience = Duration::from_secs_f64(value()?.parse()?),
             "--repeat" => repeat = value()?.parse()?,
             "--tail" => tail = value()?.parse()?,
+            "--demand" => demand = value()?.parse()?,
             "--no-ring" => plan.ring = false,
             "--from-teams" => plan.direction = Direction::FromTeams,
             "--server" => server = value()?,
@@ -58,9 +59,13 @@ fn run() -> Result<(), Box<dyn Error>> {
         load.idle(Duration::from_secs(tail))?;
         let cpu = server.cpu() - before;
         writeln!(out, "{}", table::line(&report, cpu, server.resident()))?;
+        let served = report.answered.min(report.byes_served) as f64 / report.begun.max(1) as f64;
+        if served < demand {
+            return Err(format!("{served:.3} of all calls were answered and ended").into());
+        }
     }
     Ok(())
 }
 
 const USAGE: &str = "usage: load [--server trunkgate|kamailio|kamailio+rtpengine] [--rate CALLS] [--seconds S] \
-[--hold S] [--standing CALLS] [--patience S] [--repeat N] [--tail S] [--no-ring] [--from-teams]";
+[--hold S] [--standing CALLS] [--patience S] [--repeat N] [--tail S] [--demand SHARE] [--no-ring] [--from-teams]";
