@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 
-use super::scan::{Params, are_quotes_closed, is_lws, is_unfit_for_uri, quoted_len, trim, unquote};
+use super::scan::{
+    Params, are_quotes_closed, find, is_lws, is_unfit_for_uri, quoted_len, trim, unquote,
+};
 
 /// One address with its header parameters. Borrows the value that was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ impl<'a> NameAddr<'a> {
         let [b'<', rest @ ..] = rest else {
             return Err(NameAddrError::Bracket);
         };
-        let end = memchr::memchr(b'>', rest).ok_or(NameAddrError::Bracket)?;
+        let end = find::<b'>'>(rest).ok_or(NameAddrError::Bracket)?;
         let params = trim_start(&rest[end + 1..]);
         if !matches!(params.first(), None | Some(b';')) {
             return Err(NameAddrError::Trailing);
@@ -112,7 +114,7 @@ fn trim_start(value: &[u8]) -> &[u8] {
 }
 
 fn checked_uri(uri: &[u8]) -> Result<&[u8], NameAddrError> {
-    let scheme = memchr::memchr(b':', uri).ok_or(NameAddrError::Uri)?;
+    let scheme = find::<b':'>(uri).ok_or(NameAddrError::Uri)?;
     if scheme == 0 || !uri[0].is_ascii_alphabetic() || is_unfit_for_uri(uri) {
         return Err(NameAddrError::Uri);
     }
