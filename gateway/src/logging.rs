@@ -125,8 +125,8 @@ impl Burst {
     }
 }
 
-/// When a line was written: UTC with microseconds, as tracing-subscriber writes it of itself by 2,100 instructions (this
-/// takes 750, callgrind).
+/// When a line was written: UTC with microseconds, as tracing-subscriber writes it of itself by 2,100 instructions; by jiff
+/// the time of a CDR takes 750 (callgrind).
 struct Clock;
 
 impl FormatTime for Clock {
