@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::message::{Params, is_unfit_for_uri};
+use crate::message::{Params, find, is_unfit_for_uri};
 
 /// A parsed view of a URI. Borrows the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// See [`UriError`].
     pub fn parse(raw: &'a [u8]) -> Result<Self, UriError> {
-        let colon = memchr::memchr(b':', raw).ok_or(UriError::Scheme)?;
+        let colon = find(b':', raw).ok_or(UriError::Scheme)?;
         let (scheme, rest) = (&raw[..colon], &raw[colon + 1..]);
         let named = scheme.iter().all(|&b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
         if !named || !scheme.first().is_some_and(u8::is_ascii_alphabetic) {
@@ -113,9 +113,9 @@ impl<'a> Uri<'a> {
         // The user part may hold `;` and `?`, never `@`: so the first `@` ends it, unless it stands
         // behind the host part's own `?` or `;`, which an unescaped `@` there forbids.
         let mut tail = rest;
-        if let Some(at) = memchr::memchr(b'@', rest) {
+        if let Some(at) = find(b'@', rest) {
             let info = &rest[..at];
-            let (user, password) = match memchr::memchr(b':', info) {
+            let (user, password) = match find(b':', info) {
                 Some(colon) => (&info[..colon], Some(&info[colon + 1..])),
                 None => (info, None),
             };
@@ -126,11 +126,11 @@ impl<'a> Uri<'a> {
             uri.password = password;
             tail = &rest[at + 1..];
         }
-        if let Some(question) = memchr::memchr(b'?', tail) {
+        if let Some(question) = find(b'?', tail) {
             uri.headers = Some(&tail[question + 1..]);
             tail = &tail[..question];
         }
-        if let Some(semicolon) = memchr::memchr(b';', tail) {
+        if let Some(semicolon) = find(b';', tail) {
             uri.params = &tail[semicolon..];
             tail = &tail[..semicolon];
         }
@@ -140,7 +140,7 @@ impl<'a> Uri<'a> {
 
     fn tel(raw: &'a [u8], rest: &'a [u8]) -> Result<Self, UriError> {
         let mut uri = Self::empty(raw, Scheme::Tel);
-        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+        let end = find(b';', rest).unwrap_or(rest.len());
         let number = &rest[..end];
         let digits = number.strip_prefix(b"+").unwrap_or(number);
         let dialable =
@@ -211,7 +211,7 @@ impl<'a> Uri<'a> {
     /// The first embedded header of that name, in any case, still escaped.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers?.split(|&b| b == b'&').find_map(|item| {
-            let equals = memchr::memchr(b'=', item)?;
+            let equals = find(b'=', item)?;
             let known = unescape(&item[..equals]);
             known.eq_ignore_ascii_case(name.as_bytes()).then(|| &item[equals + 1..])
         })
@@ -266,8 +266,8 @@ fn host_port(text: &[u8]) -> Result<(Host<'_>, Option<u16>), UriError> {
             }
         }
         None => {
-            let (name, port) = match text.split_once(':') {
-                Some((name, port)) => (name, Some(port)),
+            let (name, port) = match find(b':', text.as_bytes()) {
+                Some(colon) => (&text[..colon], Some(&text[colon + 1..])),
                 None => (text, None),
             };
             let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));

@@ -3,6 +3,8 @@
 //!
 //! A name that is not in the list is [`HeaderId::Other`]; its bytes stay in the message.
 
+use super::near::folded_same;
+
 macro_rules! headers {
     ($($(#[$doc:meta])* $id:ident = $name:literal $(/ $short:literal)?),+ $(,)?) => {
         /// A header that the stack knows by name, or [`HeaderId::Other`].
@@ -114,14 +116,38 @@ headers! {
 impl HeaderId {
     /// The header that a name or compact name stands for, in any case.
     pub fn from_name(name: &[u8]) -> Self {
+        Self::of_name(name, name.len())
+    }
+
+    /// [`Self::from_name`] of the first `len` bytes of `text`: what stands behind a name is read with it, sixteen
+    /// bytes at once.
+    pub(crate) fn of_name(text: &[u8], len: usize) -> Self {
+        let (Some(head), 2..=16) = (text.first_chunk(), len) else {
+            return Self::of_odd_name(&text[..len]);
+        };
+        let mut slot = hash(len, head[0], head[len - 1]);
+        let all = u32::MAX << len;
+        while let Some(known) = KNOWN.get(usize::from(SLOTS[slot])) {
+            // Known names are letters and `-`, so that bit 0x20 is all that case changes.
+            if len == known.name.len() && folded_same(head, &known.head) | all == u32::MAX {
+                return known.id;
+            }
+            slot = (slot + 1) % SLOTS.len();
+        }
+        Self::Other
+    }
+
+    /// A name of one letter, a long one, or one with little behind it.
+    #[inline(never)]
+    fn of_odd_name(name: &[u8]) -> Self {
         match name {
             [] => Self::Other,
             [short] => COMPACT[usize::from(*short)],
             [first, .., last] => {
                 let mut slot = hash(name.len(), *first, *last);
-                while let Some((id, known, _)) = NAMES.get(usize::from(SLOTS[slot])) {
-                    if is_same(name, known.as_bytes()) {
-                        return *id;
+                while let Some(known) = KNOWN.get(usize::from(SLOTS[slot])) {
+                    if name.eq_ignore_ascii_case(known.name) {
+                        return known.id;
                     }
                     slot = (slot + 1) % SLOTS.len();
                 }
@@ -166,30 +192,29 @@ impl HeaderId {
     }
 }
 
-/// Whether a name is a known one in any case. Known names are letters and `-`, so that bit 0x20 is
-/// all that case changes: words are compared instead of bytes, the last one overlapping.
-fn is_same(name: &[u8], known: &[u8]) -> bool {
-    if name.len() != known.len() {
-        return false;
-    }
-    if let (Some(a), Some(b)) = (name.last_chunk(), known.last_chunk()) {
-        let (name, known) = (name.as_chunks().0, known.as_chunks().0);
-        return is_same_word(a, b) && name.iter().zip(known).all(|(a, b)| is_same_word(a, b));
-    }
-    let ends = (name.first_chunk(), known.first_chunk(), name.last_chunk(), known.last_chunk());
-    if let (Some(a), Some(b), Some(c), Some(d)) = ends {
-        return is_same_half(a, b) && is_same_half(c, d);
-    }
-    name.eq_ignore_ascii_case(known)
+/// A name, and its first 16 bytes in lower case.
+struct Known {
+    head: [u8; 16],
+    name: &'static [u8],
+    id: HeaderId,
 }
 
-const fn is_same_word(a: &[u8; 8], b: &[u8; 8]) -> bool {
-    (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)) & !0x2020_2020_2020_2020 == 0
-}
-
-const fn is_same_half(a: &[u8; 4], b: &[u8; 4]) -> bool {
-    (u32::from_ne_bytes(*a) ^ u32::from_ne_bytes(*b)) & !0x2020_2020 == 0
-}
+static KNOWN: [Known; NAMES.len()] = {
+    let mut all = [const { Known { head: [0; 16], name: &[], id: HeaderId::Other } }; NAMES.len()];
+    let mut at = 0;
+    while at < NAMES.len() {
+        let (id, name, _) = NAMES[at];
+        all[at].id = id;
+        all[at].name = name.as_bytes();
+        let mut byte = 0;
+        while byte < name.len() && byte < 16 {
+            all[at].head[byte] = name.as_bytes()[byte].to_ascii_lowercase();
+            byte += 1;
+        }
+        at += 1;
+    }
+    all
+};
 
 const fn hash(len: usize, first: u8, last: u8) -> usize {
     let first = (first | 0x20) as usize;

@@ -16,9 +16,11 @@ mod draft;
 mod error;
 mod header;
 mod limits;
+mod lines;
 mod method;
 mod multipart;
 mod name_addr;
+mod near;
 mod parse;
 mod replaces;
 pub(crate) mod scan;
@@ -42,8 +44,10 @@ pub use scan::{Elements, Params, unquote};
 pub use status::default_phrase;
 pub use via::{Via, stamp as stamp_via};
 
-pub(crate) use parse::{content_length, line_end};
-pub(crate) use scan::{are_quotes_closed, is_token, is_unfit_for_uri, number, trim};
+pub(crate) use lines::line_end;
+pub(crate) use near::{find, is_unfit_for_uri};
+pub(crate) use parse::content_length;
+pub(crate) use scan::{are_quotes_closed, is_token, number, trim};
 
 use parse::{Entry, Index, Start};
 

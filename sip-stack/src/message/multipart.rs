@@ -7,8 +7,10 @@
 use bytes::Bytes;
 
 use super::header::HeaderId;
+use super::lines::Lines;
+use super::near::find;
 use super::scan::{Params, trim, unquote};
-use super::{Draft, Message, line_end};
+use super::{Draft, Message};
 
 /// One part of a multipart body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,23 +172,16 @@ fn delimiter_line(body: &[u8], line: usize, after: usize) -> Option<Delimiter> {
 fn part(bytes: &Bytes) -> Result<Part, MultipartError> {
     let block = &bytes[..bytes.len().min(PART_HEADERS)];
     let mut content_type = Bytes::new();
-    let mut at = 0;
-    loop {
-        let mut end = line_end(block, at).map_err(|_| MultipartError::PartHeaders)?;
-        if end == at {
-            let headers = bytes.slice(..at);
-            return Ok(Part { content_type, headers, body: bytes.slice(at + 2..) });
-        }
-        while matches!(block.get(end + 2), Some(b' ' | b'\t')) {
-            end = line_end(block, end + 2).map_err(|_| MultipartError::PartHeaders)?;
-        }
-        let line = &block[at..end];
-        let colon = memchr::memchr(b':', line).ok_or(MultipartError::PartHeaders)?;
+    let mut lines = Lines::new(block, 0);
+    while let Some(line) = lines.next().map_err(|_| MultipartError::PartHeaders)? {
+        let line = &block[line.start..line.end];
+        let colon = find(b':', line).ok_or(MultipartError::PartHeaders)?;
         if HeaderId::from_name(trim(&line[..colon])) == HeaderId::ContentType {
             content_type = bytes.slice_ref(trim(&line[colon + 1..]));
         }
-        at = end + 2;
     }
+    let body = lines.at;
+    Ok(Part { content_type, headers: bytes.slice(..body - 2), body: bytes.slice(body..) })
 }
 
 #[cfg(test)]

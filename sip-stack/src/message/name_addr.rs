@@ -6,9 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::scan::{
-    Params, are_quotes_closed, find, is_lws, is_unfit_for_uri, quoted_len, trim, unquote,
-};
+use super::near::{find, find_any, is_unfit_for_uri};
+use super::scan::{Params, are_quotes_closed, is_lws, quoted_len, trim, unquote};
 
 /// One address with its header parameters. Borrows the value that was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl<'a> NameAddr<'a> {
         let value = trim(value);
         let before = match value.first() {
             Some(b'"') => quoted_len(value).ok_or(NameAddrError::Quote)?,
-            Some(_) => match memchr::memchr3(b'<', b';', b'"', value) {
+            Some(_) => match find_any([b'<', b';', b'"'], value) {
                 Some(at) if value[at] == b'<' => at,
                 Some(at) if value[at] == b'"' => return Err(NameAddrError::Quote),
                 Some(at) => return Self::bare(&value[..at], &value[at..]),
@@ -64,7 +63,7 @@ impl<'a> NameAddr<'a> {
         let [b'<', rest @ ..] = rest else {
             return Err(NameAddrError::Bracket);
         };
-        let end = find::<b'>'>(rest).ok_or(NameAddrError::Bracket)?;
+        let end = find(b'>', rest).ok_or(NameAddrError::Bracket)?;
         let params = trim_start(&rest[end + 1..]);
         if !matches!(params.first(), None | Some(b';')) {
             return Err(NameAddrError::Trailing);
@@ -78,7 +77,7 @@ impl<'a> NameAddr<'a> {
 
     fn bare(uri: &'a [u8], params: &'a [u8]) -> Result<Self, NameAddrError> {
         let uri = checked_uri(trim(uri))?;
-        if memchr::memchr2(b'?', b',', uri).is_some() {
+        if uri.iter().any(|b| matches!(b, b'?' | b',')) {
             return Err(NameAddrError::Unbracketed);
         }
         if !are_quotes_closed(params) {
@@ -114,7 +113,7 @@ fn trim_start(value: &[u8]) -> &[u8] {
 }
 
 fn checked_uri(uri: &[u8]) -> Result<&[u8], NameAddrError> {
-    let scheme = find::<b':'>(uri).ok_or(NameAddrError::Uri)?;
+    let scheme = find(b':', uri).ok_or(NameAddrError::Uri)?;
     if scheme == 0 || !uri[0].is_ascii_alphabetic() || is_unfit_for_uri(uri) {
         return Err(NameAddrError::Uri);
     }

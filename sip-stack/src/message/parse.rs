@@ -10,8 +10,10 @@ use bytes::Bytes;
 use super::error::ParseErrorKind as Fault;
 use super::header::HeaderId;
 use super::limits::Limits;
+use super::lines::{Lines, line_end};
 use super::method::Method;
 use super::name_addr::NameAddr;
+use super::near::{find, is_unfit_for_call_id, is_unfit_for_tag};
 use super::scan::{self, Elements, Params, is_lws, is_token, number, trim};
 use super::via::Via;
 use crate::uri::{Scheme, Uri};
@@ -79,34 +81,14 @@ pub(super) fn index(raw: &Bytes, limits: &Limits) -> Result<Index, Fault> {
     }
     let block = &raw[..raw.len().min(limits.header_bytes)];
     let cut = block.len() < raw.len();
-    let line_end = |from| match line_end(block, from) {
-        Err(Fault::Unterminated) if cut => Err(Fault::TooLarge),
-        other => other,
-    };
+    let or_cut = |fault| if cut && fault == Fault::Unterminated { Fault::TooLarge } else { fault };
 
-    let end = line_end(0)?;
+    let end = line_end(block, 0).map_err(or_cut)?;
     let (start, mut method) = start_line(raw, end)?;
-    let mut at = end + 2;
     let mut entries = Vec::with_capacity(LINES);
     let mut seen = Seen::new();
-    loop {
-        let mut end = line_end(at)?;
-        if end == at {
-            at += 2;
-            break;
-        }
-        while matches!(block.get(end + 2), Some(b' ' | b'\t')) {
-            end = line_end(end + 2)?;
-        }
-        if entries.len() == limits.headers {
-            return Err(Fault::TooLarge);
-        }
-        let (id, name, colon) = header_name(&block[at..end])?;
-        seen.note(id, entries.len())?;
-        let value = header_value(block, at + colon + 1, end);
-        entries.push(Entry { name: Span::new(at, at + name), value, id });
-        at = end + 2;
-    }
+    let at =
+        header_lines(block, end + 2, limits.headers, &mut entries, &mut seen).map_err(or_cut)?;
 
     let value = |id: HeaderId| match seen.at(id) {
         Some(line) => Ok(entries[line].value.of(raw)),
@@ -122,9 +104,7 @@ pub(super) fn index(raw: &Bytes, limits: &Limits) -> Result<Index, Fault> {
     let from_tag = tag(HeaderId::From, value(HeaderId::From)?)?;
     let to_tag = tag(HeaderId::To, value(HeaderId::To)?)?;
     let call_id = value(HeaderId::CallId)?;
-    // Without branches, so that the compiler makes vector code of it.
-    let unfit = |b: u8| u8::from(b <= b' ' || b == 0x7f);
-    if call_id.is_empty() || call_id.iter().fold(0, |bad, &b| bad | unfit(b)) != 0 {
+    if call_id.is_empty() || is_unfit_for_call_id(call_id) {
         return Err(Fault::Malformed(HeaderId::CallId));
     }
     let (cseq, cseq_method) =
@@ -171,43 +151,45 @@ pub(super) fn index(raw: &Bytes, limits: &Limits) -> Result<Index, Fault> {
     })
 }
 
+/// Reads the header lines from `at` on, `most` of them; says where the body begins. A function of its own, for the
+/// loop needs every register.
+#[inline(never)]
+fn header_lines(
+    block: &[u8],
+    at: usize,
+    most: usize,
+    entries: &mut Vec<Entry>,
+    seen: &mut Seen,
+) -> Result<usize, Fault> {
+    let mut lines = Lines::new(block, at);
+    while let Some(line) = lines.next()? {
+        if entries.len() == most {
+            return Err(Fault::TooLarge);
+        }
+        let (id, name, value) = line.read(block)?;
+        seen.note(id, entries.len())?;
+        entries.push(Entry { name, value, id });
+    }
+    Ok(lines.at)
+}
+
 /// The value of Content-Length in a header block that ends with its blank line: for framing, before
 /// the message is whole. `Ok(None)` when there is none.
 pub(crate) fn content_length(block: &[u8]) -> Result<Option<u64>, Fault> {
-    let mut at = line_end(block, 0)? + 2;
+    let mut lines = Lines::new(block, line_end(block, 0)? + 2);
     let mut length = None;
-    loop {
-        let mut end = line_end(block, at)?;
-        if end == at {
-            return Ok(length);
-        }
-        while matches!(block.get(end + 2), Some(b' ' | b'\t')) {
-            end = line_end(block, end + 2)?;
-        }
-        if matches!(block[at] | 0x20, b'c' | b'l') {
-            let (id, _, colon) = header_name(&block[at..end])?;
+    while let Some(line) = lines.next()? {
+        if matches!(block[line.start] | 0x20, b'c' | b'l') {
+            let (id, _, value) = line.read(block)?;
             if id == HeaderId::ContentLength {
                 if length.is_some() {
                     return Err(Fault::Doubled(id));
                 }
-                let value = number(trim(&block[at + colon + 1..end]));
-                length = Some(value.ok_or(Fault::Malformed(id))?);
+                length = Some(number(value.of(block)).ok_or(Fault::Malformed(id))?);
             }
         }
-        at = end + 2;
     }
-}
-
-/// Where the line that begins at `from` ends: the place of its CRLF.
-pub(crate) fn line_end(block: &[u8], from: usize) -> Result<usize, Fault> {
-    let rest = block.get(from..).ok_or(Fault::Unterminated)?;
-    let end = from + scan::find_line_break(rest).ok_or(Fault::Unterminated)?;
-    match (block[end], block.get(end + 1)) {
-        (b'\r', Some(b'\n')) => Ok(end),
-        (b'\r', None) => Err(Fault::Unterminated),
-        (0, _) => Err(Fault::Nul),
-        _ => Err(Fault::BareLineEnd),
-    }
+    Ok(length)
 }
 
 fn start_line(raw: &Bytes, end: usize) -> Result<(Start, Method), Fault> {
@@ -215,8 +197,8 @@ fn start_line(raw: &Bytes, end: usize) -> Result<(Start, Method), Fault> {
     if let Some(rest) = strip_prefix_ignore_case(line, b"SIP/2.0 ") {
         return status_line(rest, end);
     }
-    let first = scan::find::<b' '>(line).ok_or(Fault::StartLine)?;
-    let last = memchr::memrchr(b' ', line).ok_or(Fault::StartLine)?;
+    let first = find(b' ', line).ok_or(Fault::StartLine)?;
+    let last = line.iter().rposition(|&b| b == b' ').ok_or(Fault::StartLine)?;
     let version = &line[last + 1..];
     if first == 0 || first == last || !line[..first].iter().all(|&b| is_token(b)) {
         return Err(Fault::StartLine);
@@ -254,33 +236,6 @@ fn request_uri(uri: &[u8]) -> Result<(), Fault> {
         Scheme::Sip | Scheme::Sips if parsed.headers().is_some() => Err(Fault::RequestUri),
         Scheme::Sip | Scheme::Sips | Scheme::Tel | Scheme::Other => Ok(()),
     }
-}
-
-/// Which header a line is, the length of its name, and the place of its colon.
-fn header_name(line: &[u8]) -> Result<(HeaderId, usize, usize), Fault> {
-    let colon = scan::find::<b':'>(line).ok_or(Fault::HeaderLine)?;
-    let mut len = colon;
-    while len > 0 && matches!(line[len - 1], b' ' | b'\t') {
-        len -= 1;
-    }
-    let name = &line[..len];
-    let id = HeaderId::from_name(name);
-    // A known name holds nothing but token bytes.
-    if name.is_empty() || id == HeaderId::Other && !name.iter().all(|&b| is_token(b)) {
-        return Err(Fault::HeaderLine);
-    }
-    Ok((id, len, colon))
-}
-
-/// A value without the white space at its ends.
-fn header_value(block: &[u8], mut start: usize, mut end: usize) -> Span {
-    while start < end && is_lws(block[start]) {
-        start += 1;
-    }
-    while start < end && is_lws(block[end - 1]) {
-        end -= 1;
-    }
-    Span::new(start, end)
 }
 
 /// The first line of each header: its number plus one, 0 for none.
@@ -332,8 +287,7 @@ fn tag(id: HeaderId, value: &[u8]) -> Result<Option<&[u8]>, Fault> {
 /// Tags and branches should be tokens; peers put more into them, which does no harm as long as nothing can end
 /// one early.
 fn is_tag(tag: &[u8]) -> bool {
-    let harmless = |&b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';' | b'<' | b'>');
-    !tag.is_empty() && tag.iter().all(harmless)
+    !tag.is_empty() && !is_unfit_for_tag(tag)
 }
 
 /// CSeq: a number below 2^31 and a method (RFC 3261 §8.1.1.5, §20.16).

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use super::near::{find, find_any};
+
 /// Whether a byte is linear white space inside a header value.
 pub(crate) const fn is_lws(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
@@ -16,42 +18,6 @@ pub(crate) const fn is_token(byte: u8) -> bool {
     TOKEN[byte as usize]
 }
 
-/// Where the first byte stands that `FLIP` makes less than `BELOW` (128 at most): eight at a time. What is looked for in a
-/// message is near, a few dozen bytes away, where a call of memchr costs more than it saves.
-fn first<const FLIP: u8, const BELOW: u8>(text: &[u8]) -> Option<usize> {
-    const fn all(byte: u8) -> u64 {
-        u64::from_ne_bytes([byte; 8])
-    }
-    let (words, rest) = text.as_chunks();
-    for (place, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word) ^ all(FLIP);
-        // The highest bit of each byte that is less. A borrow reaches only those behind the first one.
-        let less = word.wrapping_sub(all(BELOW)) & !word & all(0x80);
-        if less != 0 {
-            return Some(8 * place + less.trailing_zeros() as usize / 8);
-        }
-    }
-    rest.iter().position(|byte| byte ^ FLIP < BELOW).map(|at| 8 * words.len() + at)
-}
-
-/// Where a byte stands first.
-pub(crate) fn find<const BYTE: u8>(text: &[u8]) -> Option<usize> {
-    first::<BYTE, 1>(text)
-}
-
-/// Where the first CR, LF or NUL stands.
-pub(crate) fn find_line_break(text: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    loop {
-        // All three are below 14, and of what else is there, tab alone is usual.
-        let at = from + first::<0, 14>(&text[from..])?;
-        if matches!(text[at], b'\r' | b'\n' | 0) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
-}
-
 /// `value` without white space at both ends.
 pub(crate) fn trim(value: &[u8]) -> &[u8] {
     let Some(start) = value.iter().position(|&b| !is_lws(b)) else {
@@ -59,13 +25,6 @@ pub(crate) fn trim(value: &[u8]) -> &[u8] {
     };
     let end = value.iter().rposition(|&b| !is_lws(b)).map_or(start, |at| at + 1);
     &value[start..end]
-}
-
-/// Whether any byte cannot stand in a URI: controls, space, quotes, angle brackets. Looks at every
-/// byte without branching, so that the compiler makes vector code of it.
-pub(crate) fn is_unfit_for_uri(text: &[u8]) -> bool {
-    let unfit = |b: u8| b <= b' ' || b == 0x7f || b == b'<' || b == b'>' || b == b'"';
-    text.iter().fold(0, |bad, &b| bad | u8::from(unfit(b))) != 0
 }
 
 /// Where `part` stands inside `whole`, in bytes; both must be of one buffer.
@@ -79,7 +38,7 @@ pub(crate) fn offset(whole: &[u8], part: &[u8]) -> Option<usize> {
 pub(crate) fn quoted_len(value: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
-        at += memchr::memchr2(b'"', b'\\', value.get(at..)?)?;
+        at += find_any([b'"', b'\\'], value.get(at..)?)?;
         if value[at] == b'"' {
             return Some(at + 1);
         }
@@ -91,7 +50,7 @@ pub(crate) fn quoted_len(value: &[u8]) -> Option<usize> {
 /// it.
 pub(crate) fn are_quotes_closed(text: &[u8]) -> bool {
     let mut at = 0;
-    while let Some(found) = find::<b'"'>(&text[at..]) {
+    while let Some(found) = find(b'"', &text[at..]) {
         let Some(len) = quoted_len(&text[at + found..]) else { return false };
         at += found + len;
     }
@@ -157,12 +116,12 @@ impl<'a> Iterator for Elements<'a> {
 
 fn element_len(value: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(found) = memchr::memchr3(b',', b'"', b'<', &value[at..]) {
+    while let Some(found) = find_any([b',', b'"', b'<'], &value[at..]) {
         at += found;
         let skip = match value[at] {
             b',' => return at,
             b'"' => quoted_len(&value[at..]),
-            _ => memchr::memchr(b'>', &value[at..]).map(|end| end + 1),
+            _ => find(b'>', &value[at..]).map(|end| end + 1),
         };
         match skip {
             Some(len) => at += len,
@@ -182,7 +141,7 @@ pub struct Params<'a> {
 impl<'a> Params<'a> {
     /// The parameters in `text`, which begins at or before the first `;`.
     pub fn new(text: &'a [u8]) -> Self {
-        let start = find::<b';'>(text).map_or(text.len(), |at| at + 1);
+        let start = find(b';', text).map_or(text.len(), |at| at + 1);
         Self { rest: &text[start..] }
     }
 
@@ -225,22 +184,21 @@ impl<'a> Iterator for Params<'a> {
 fn param_len(text: &[u8]) -> (usize, Option<usize>) {
     let mut at = 0;
     let mut equals = None;
-    while let Some(&byte) = text.get(at) {
-        match byte {
+    while let Some(found) = find_any([b';', b'=', b'"'], &text[at..]) {
+        at += found;
+        at += match text[at] {
             b';' => return (at, equals),
-            b'=' if equals.is_none() => equals = Some(at),
-            b'"' => match quoted_len(&text[at..]) {
-                Some(len) => {
-                    at += len;
-                    continue;
-                }
-                None => return (text.len(), equals),
+            b'=' => {
+                equals = equals.or(Some(at));
+                1
+            }
+            _ => match quoted_len(&text[at..]) {
+                Some(len) => len,
+                None => break,
             },
-            _ => {}
-        }
-        at += 1;
+        };
     }
-    (at, equals)
+    (text.len(), equals)
 }
 
 static TOKEN: [bool; 256] = {
@@ -304,43 +262,6 @@ mod tests {
         assert_eq!(unquote(b"\"plain\"").as_ref(), b"plain");
         assert_eq!(unquote(b"token").as_ref(), b"token");
         assert_eq!(unquote(b"\"").as_ref(), b"\"");
-    }
-
-    #[test]
-    fn bytes_unfit_for_a_uri_are_seen_anywhere() {
-        for len in [1, 15, 16, 17, 31, 32, 33, 100] {
-            let clean = vec![b'a'; len];
-            assert!(!is_unfit_for_uri(&clean));
-            for at in 0..len {
-                for bad in [0, b'\r', b' ', 0x7f, b'<', b'>', b'"'] {
-                    let mut text = clean.clone();
-                    text[at] = bad;
-                    assert!(is_unfit_for_uri(&text), "{bad} at {at} of {len}");
-                }
-            }
-        }
-        assert!(!is_unfit_for_uri(b"") && !is_unfit_for_uri(b"\xff!#;?%[]"));
-    }
-
-    #[test]
-    fn bytes_are_found_where_a_slow_search_finds_them() {
-        let mut text = Vec::new();
-        for len in 0..40 {
-            for at in 0..=len {
-                for (behind, byte) in
-                    [(b'a', b':'), (b':', b':'), (0xff, 0), (b'\r', b'\n'), (0x80, b'\r')]
-                {
-                    text.clear();
-                    text.extend((0..at).map(|i| [b';', b'\t', 0x0b, 0xba, 0x8a, 1][i % 6]));
-                    text.push(byte);
-                    text.resize(text.len().max(len), behind);
-                    let slow = text.iter().position(|b| *b == b':');
-                    assert_eq!(find::<b':'>(&text), slow, "{text:?}");
-                    let slow = text.iter().position(|b| matches!(b, b'\r' | b'\n' | 0));
-                    assert_eq!(find_line_break(&text), slow, "{text:?}");
-                }
-            }
-        }
     }
 
     #[test]

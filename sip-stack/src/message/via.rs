@@ -22,13 +22,14 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// Reads one element; `None` when it is malformed.
     pub fn parse(element: &'a [u8]) -> Option<Self> {
-        let mut rest = Rest(trim(element));
-        let name = rest.token()?;
-        rest.expect(b'/')?;
-        let version = rest.token()?;
-        rest.expect(b'/')?;
+        let element = trim(element);
+        let mut rest = Rest(element.strip_prefix(b"SIP/2.0/").unwrap_or(element));
+        if rest.0.len() == element.len() {
+            rest.protocol()?;
+        }
+        rest.skip_lws();
         let transport = rest.token()?;
-        if !name.eq_ignore_ascii_case(b"SIP") || version != b"2.0" || !rest.skip_lws() {
+        if !rest.skip_lws() {
             return None;
         }
         let host = rest.host()?;
@@ -167,6 +168,15 @@ impl<'a> Rest<'a> {
     fn token(&mut self) -> Option<&'a [u8]> {
         let len = self.0.iter().take_while(|&&b| is_token(b)).count();
         (len > 0).then(|| self.take(len))
+    }
+
+    /// The name and version of the protocol, however it is written.
+    fn protocol(&mut self) -> Option<()> {
+        let name = self.token()?;
+        self.expect(b'/')?;
+        let version = self.token()?;
+        self.expect(b'/')?;
+        (name.eq_ignore_ascii_case(b"SIP") && version == b"2.0").then_some(())
     }
 
     /// One separator with white space on both sides.
