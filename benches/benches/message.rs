@@ -1,5 +1,5 @@
 //! Reading a message: our index of a 1.5 kB INVITE, with the accessors a transaction needs, beside rsip's parse of the
-//! same bytes in the same run.
+//! same bytes in the same run. One message for ever: the processor has learnt every branch of both.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ const INVITE: &str = concat!(
     "RECORD-ROUTE: <sip:sip-du-a-eu.example.com:5061;transport=tls;lr>\r\n",
     "P-ASSERTED-IDENTITY: <tel:+14255550123>,<sip:john.doe@example.com>\r\nPRIVACY: id\r\n",
     "HISTORY-INFO: <sip:+14255550100@sip.example.com:5061;user=phone>;index=1\r\n",
-    "MIN-SE: 300\r\nSUPPORTED: timer\r\nUSER-AGENT: Proxy v.2024.2.6.5 i.USEA.5\r\n",
+    "X-CHARGE: 14255550100\r\nMIN-SE: 300\r\nSUPPORTED: timer\r\nUSER-AGENT: Proxy v.2024.2.6.5 i.USEA.5\r\n",
     "CONTENT-TYPE: application/sdp\r\nALLOW: INVITE,ACK,OPTIONS,CANCEL,BYE,NOTIFY\r\n",
     "SESSION-EXPIRES: 3600\r\nCONTENT-LENGTH: 555\r\n\r\n",
     "v=0\r\no=- 31201 0 IN IP4 192.0.2.1\r\ns=session\r\nc=IN IP4 192.0.2.78\r\nb=CT:10000000\r\nt=0 0\r\n",
@@ -44,6 +44,7 @@ fn message(c: &mut Criterion) {
     group.bench_function("index", |b| {
         b.iter(|| {
             let message = Message::parse(black_box(bytes.clone())).expect("a good INVITE");
+            black_box(&message);
             black_box((message.branch().len(), message.call_id().len(), message.cseq()))
         });
     });
@@ -66,6 +67,6 @@ fn main() -> ExitCode {
     verdicts.below("index of a 1.5 kB INVITE", index, 1000.0, "ns");
     let rsip = nanoseconds(results.path(), "message/rsip");
     let ratio = index.zip(rsip).map(|(index, rsip)| index / rsip);
-    verdicts.below("index beside rsip's parse", ratio, 0.25, "");
+    verdicts.below("index beside rsip's parse", ratio, 0.2, "");
     verdicts.conclude()
 }

@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::message::{Params, find, is_unfit_for_uri};
+use crate::message::Params;
+use crate::message::vector::{find, is_unfit_for_uri};
 
 /// A parsed view of a URI. Borrows the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

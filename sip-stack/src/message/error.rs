@@ -125,7 +125,7 @@ const COPIED: [HeaderId; 4] = [HeaderId::From, HeaderId::To, HeaderId::CallId, H
 const REPLY_LINES: usize = 64;
 
 fn reply(kind: ParseErrorKind, raw: &Bytes) -> Option<Draft> {
-    let mut lines = Lines::new(&raw[..raw.len().min(Limits::default().header_bytes)]);
+    let mut lines = LooseLines::new(&raw[..raw.len().min(Limits::default().header_bytes)]);
     let start = lines.find(|line| !line.is_empty())?;
     let method_len = start.iter().take_while(|&&b| is_token(b)).count();
     let is_request = method_len > 0 && start.get(method_len) == Some(&b' ');
@@ -160,20 +160,20 @@ fn reply(kind: ParseErrorKind, raw: &Bytes) -> Option<Draft> {
     Some(draft)
 }
 
-/// Lines of a header block: what stands before any CR or LF. The next line begins behind a CRLF, or where there is no
+/// Lines of a header block that may be broken: what stands before any CR or LF. The next line begins behind a CRLF, or where there is no
 /// CRLF at all behind any line end.
-struct Lines<'a> {
+struct LooseLines<'a> {
     rest: &'a [u8],
     crlf: bool,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> LooseLines<'a> {
     fn new(block: &'a [u8]) -> Self {
         Self { rest: block, crlf: memchr::memmem::find(block, b"\r\n").is_some() }
     }
 }
 
-impl<'a> Iterator for Lines<'a> {
+impl<'a> Iterator for LooseLines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {

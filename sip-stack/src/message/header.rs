@@ -3,7 +3,7 @@
 //!
 //! A name that is not in the list is [`HeaderId::Other`]; its bytes stay in the message.
 
-use super::near::folded_same;
+use super::vector::equal_with;
 
 macro_rules! headers {
     ($($(#[$doc:meta])* $id:ident = $name:literal $(/ $short:literal)?),+ $(,)?) => {
@@ -119,39 +119,28 @@ impl HeaderId {
         Self::of_name(name, name.len())
     }
 
-    /// [`Self::from_name`] of the first `len` bytes of `text`: what stands behind a name is read with it, sixteen
-    /// bytes at once.
+    /// [`Self::from_name`] of the first `len` bytes of `text`; quicker with sixteen bytes to look at, whatever they
+    /// are behind the name.
     pub(crate) fn of_name(text: &[u8], len: usize) -> Self {
-        let (Some(head), 2..=16) = (text.first_chunk(), len) else {
-            return Self::of_odd_name(&text[..len]);
-        };
-        let mut slot = hash(len, head[0], head[len - 1]);
-        let all = u32::MAX << len;
-        while let Some(known) = KNOWN.get(usize::from(SLOTS[slot])) {
-            // Known names are letters and `-`, so that bit 0x20 is all that case changes.
-            if len == known.name.len() && folded_same(head, &known.head) | all == u32::MAX {
-                return known.id;
+        match (text.first_chunk(), len) {
+            (Some(head), 2..=16) => {
+                let beyond = u32::MAX << len;
+                probe(len, head[0], head[len - 1], |known, at| {
+                    known.len() == len && HEADS[at].same(head) | beyond == u32::MAX
+                })
             }
-            slot = (slot + 1) % SLOTS.len();
+            _ => Self::of_odd_name(&text[..len]),
         }
-        Self::Other
     }
 
-    /// A name of one letter, a long one, or one with little behind it.
-    #[inline(never)]
+    /// The rest: no name, one letter, a long one, one with little behind it. Rare, and kept out of the way.
+    #[cold]
     fn of_odd_name(name: &[u8]) -> Self {
         match name {
             [] => Self::Other,
             [short] => COMPACT[usize::from(*short)],
             [first, .., last] => {
-                let mut slot = hash(name.len(), *first, *last);
-                while let Some(known) = KNOWN.get(usize::from(SLOTS[slot])) {
-                    if name.eq_ignore_ascii_case(known.name) {
-                        return known.id;
-                    }
-                    slot = (slot + 1) % SLOTS.len();
-                }
-                Self::Other
+                probe(name.len(), *first, *last, |known, _| name.eq_ignore_ascii_case(known))
             }
         }
     }
@@ -192,28 +181,51 @@ impl HeaderId {
     }
 }
 
-/// A name, and its first 16 bytes in lower case.
-struct Known {
-    head: [u8; 16],
-    name: &'static [u8],
-    id: HeaderId,
+/// The header whose name, its place in [`NAMES`] beside it, `is` the one looked for.
+#[inline]
+fn probe(len: usize, first: u8, last: u8, is: impl Fn(&[u8], usize) -> bool) -> HeaderId {
+    let mut slot = hash(len, first, last);
+    loop {
+        let at = usize::from(SLOTS[slot]);
+        let Some((id, known, _)) = NAMES.get(at) else {
+            return HeaderId::Other;
+        };
+        if is(known.as_bytes(), at) {
+            return *id;
+        }
+        slot = (slot + 1) % SLOT_COUNT;
+    }
 }
 
-static KNOWN: [Known; NAMES.len()] = {
-    let mut all = [const { Known { head: [0; 16], name: &[], id: HeaderId::Other } }; NAMES.len()];
+/// The first 16 bytes of a name in lower case, and the bit that case changes where there is a letter.
+struct Head {
+    lower: [u8; 16],
+    case: [u8; 16],
+}
+
+impl Head {
+    /// A bit for each byte that is the same in any case.
+    #[inline]
+    fn same(&self, name: &[u8; 16]) -> u32 {
+        equal_with(name, &self.case, &self.lower)
+    }
+}
+
+/// Beside [`NAMES`].
+static HEADS: [Head; NAMES.len()] = {
+    let mut heads = [const { Head { lower: [0; 16], case: [0; 16] } }; NAMES.len()];
     let mut at = 0;
     while at < NAMES.len() {
-        let (id, name, _) = NAMES[at];
-        all[at].id = id;
-        all[at].name = name.as_bytes();
+        let name = NAMES[at].1.as_bytes();
         let mut byte = 0;
         while byte < name.len() && byte < 16 {
-            all[at].head[byte] = name.as_bytes()[byte].to_ascii_lowercase();
+            heads[at].lower[byte] = name[byte].to_ascii_lowercase();
+            heads[at].case[byte] = if name[byte].is_ascii_alphabetic() { 0x20 } else { 0 };
             byte += 1;
         }
         at += 1;
     }
-    all
+    heads
 };
 
 const fn hash(len: usize, first: u8, last: u8) -> usize {
@@ -269,6 +281,40 @@ mod tests {
                 assert_eq!(HeaderId::from_name(&[short]), id);
                 assert_eq!(HeaderId::from_name(&[short.to_ascii_uppercase()]), id);
             }
+        }
+    }
+
+    /// As [`HeaderId::from_name`], without any table.
+    fn slowly(name: &[u8]) -> HeaderId {
+        let known = HeaderId::all().find(|id| {
+            let short = id.compact().is_some_and(|short| name.eq_ignore_ascii_case(&[short]));
+            short || name.eq_ignore_ascii_case(id.name().as_bytes())
+        });
+        known.unwrap_or(HeaderId::Other)
+    }
+
+    #[test]
+    fn a_name_with_one_byte_changed_is_another() {
+        let look_up = |name: &[u8]| {
+            let expected = slowly(name);
+            assert_eq!(HeaderId::from_name(name), expected, "{name:?}");
+            for behind in [&b": sixteen bytes and more"[..], b":short", &[0; 20]] {
+                let line = [name, behind].concat();
+                assert_eq!(HeaderId::of_name(&line, name.len()), expected, "{line:?}");
+            }
+        };
+        for id in HeaderId::all() {
+            let name = id.name().as_bytes();
+            for at in 0..name.len() {
+                for byte in 0..=255 {
+                    let mut changed = name.to_vec();
+                    changed[at] = byte;
+                    look_up(&changed);
+                }
+                look_up(&name[..at]);
+            }
+            look_up(&[name, b"-"].concat());
+            look_up(&id.compact().map(|short| vec![short]).unwrap_or_default());
         }
     }
 

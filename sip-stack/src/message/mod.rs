@@ -20,11 +20,12 @@ mod lines;
 mod method;
 mod multipart;
 mod name_addr;
-mod near;
 mod parse;
 mod replaces;
 pub(crate) mod scan;
+mod span;
 mod status;
+pub(crate) mod vector;
 mod via;
 
 use std::fmt;
@@ -45,7 +46,6 @@ pub use status::default_phrase;
 pub use via::{Via, stamp as stamp_via};
 
 pub(crate) use lines::line_end;
-pub(crate) use near::{find, is_unfit_for_uri};
 pub(crate) use parse::content_length;
 pub(crate) use scan::{are_quotes_closed, is_token, number, trim};
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::header::HeaderId;
 use super::lines::Lines;
-use super::near::find;
 use super::scan::{Params, trim, unquote};
+use super::vector::find;
 use super::{Draft, Message};
 
 /// One part of a multipart body.
@@ -33,7 +33,7 @@ pub enum MultipartError {
     /// No first boundary line, or no closing one.
     #[error("multipart body is not closed")]
     Unclosed,
-    /// A part's header block is malformed or larger than 4 kB.
+    /// A part's header block is malformed, larger than 4 kB, or has two Content-Types.
     #[error("malformed part headers")]
     PartHeaders,
     /// More than 16 parts.
@@ -45,13 +45,16 @@ pub enum MultipartError {
 }
 
 impl Part {
-    /// The first header of that name in the part.
+    /// The first header of that name in the part, outer white space trimmed; folds inside are kept.
     pub fn header(&self, id: HeaderId) -> Option<&[u8]> {
-        let mut lines = self.headers.split(|byte| *byte == b'\n');
-        lines.find_map(|line| {
-            let colon = memchr::memchr(b':', line)?;
-            (HeaderId::from_name(trim(&line[..colon])) == id).then(|| trim(&line[colon + 1..]))
-        })
+        let mut lines = Lines::new(&self.headers, 0);
+        while let Ok(Some(line)) = lines.next() {
+            let (known, _, value) = line.read(&self.headers).ok()?;
+            if known == id {
+                return Some(value.of(&self.headers));
+            }
+        }
+        None
     }
 
     /// Whether the part is of that type, in any case.
@@ -112,7 +115,7 @@ pub(super) fn parts(message: &Message) -> Option<Result<Vec<Part>, MultipartErro
 /// Whether a Content-Type value names that type; any subtype when `subtype` is `None`.
 fn is_type(value: &[u8], kind: &[u8], subtype: Option<&[u8]>) -> bool {
     let media = value.split(|&b| b == b';').next().unwrap_or_default();
-    let Some(slash) = memchr::memchr(b'/', media) else { return false };
+    let Some(slash) = find(b'/', media) else { return false };
     trim(&media[..slash]).eq_ignore_ascii_case(kind)
         && subtype.is_none_or(|sub| trim(&media[slash + 1..]).eq_ignore_ascii_case(sub))
 }
@@ -171,17 +174,21 @@ fn delimiter_line(body: &[u8], line: usize, after: usize) -> Option<Delimiter> {
 
 fn part(bytes: &Bytes) -> Result<Part, MultipartError> {
     let block = &bytes[..bytes.len().min(PART_HEADERS)];
-    let mut content_type = Bytes::new();
+    let mut content_type = None;
     let mut lines = Lines::new(block, 0);
     while let Some(line) = lines.next().map_err(|_| MultipartError::PartHeaders)? {
-        let line = &block[line.start..line.end];
-        let colon = find(b':', line).ok_or(MultipartError::PartHeaders)?;
-        if HeaderId::from_name(trim(&line[..colon])) == HeaderId::ContentType {
-            content_type = bytes.slice_ref(trim(&line[colon + 1..]));
+        let (id, _, value) = line.read(block).map_err(|_| MultipartError::PartHeaders)?;
+        let is_type = id == HeaderId::ContentType;
+        if is_type && content_type.replace(bytes.slice_ref(value.of(block))).is_some() {
+            return Err(MultipartError::PartHeaders);
         }
     }
-    let body = lines.at;
-    Ok(Part { content_type, headers: bytes.slice(..body - 2), body: bytes.slice(body..) })
+    let body = lines.at();
+    Ok(Part {
+        content_type: content_type.unwrap_or_default(),
+        headers: bytes.slice(..body - 2),
+        body: bytes.slice(body..),
+    })
 }
 
 #[cfg(test)]
@@ -268,6 +275,17 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_a_fold_is_no_header() {
+        let part = part(&Bytes::from_static(
+            b"X: a\r\n Content-ID: <no>\r\nContent-ID :\r\n <x>\r\nContent-Type: a/b;\r\n\tc=d\r\n\r\n",
+        ))
+        .unwrap();
+        assert_eq!(part.header(HeaderId::ContentId), Some(&b"<x>"[..]));
+        assert_eq!(part.header(HeaderId::ContentType), Some(&b"a/b;\r\n\tc=d"[..]));
+        assert_eq!(part.content_type, "a/b;\r\n\tc=d");
+    }
+
+    #[test]
     fn what_is_refused() {
         let many = format!("{}--b--", "--b\r\n\r\nx\r\n".repeat(17));
         let header = format!("--b\r\nX: {}\r\n\r\nx\r\n--b--", "y".repeat(5000));
@@ -285,6 +303,12 @@ mod tests {
             (";boundary=b", "--b\r\n--b--", MultipartError::PartHeaders),
             (";boundary=b", "--b\r\nnonsense\r\n\r\nx\r\n--b--", MultipartError::PartHeaders),
             (";boundary=b", "--b\r\nX: a\nY: b\r\n\r\nx\r\n--b--", MultipartError::PartHeaders),
+            (";boundary=b", "--b\r\n c: a/b\r\n\r\nx\r\n--b--", MultipartError::PartHeaders),
+            (
+                ";boundary=b",
+                "--b\r\nc: a/b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b--",
+                MultipartError::PartHeaders,
+            ),
             (";boundary=b", &header, MultipartError::PartHeaders),
             (";boundary=b", &many, MultipartError::TooMany),
             (";boundary=b", &twice, MultipartError::Ambiguous),

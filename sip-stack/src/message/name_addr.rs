@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::near::{find, find_any, is_unfit_for_uri};
 use super::scan::{Params, are_quotes_closed, is_lws, quoted_len, trim, unquote};
+use super::vector::{find, find_any, is_unfit_for_uri};
 
 /// One address with its header parameters. Borrows the value that was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl<'a> NameAddr<'a> {
 
     fn bare(uri: &'a [u8], params: &'a [u8]) -> Result<Self, NameAddrError> {
         let uri = checked_uri(trim(uri))?;
-        if uri.iter().any(|b| matches!(b, b'?' | b',')) {
+        if find_any([b'?', b','], uri).is_some() {
             return Err(NameAddrError::Unbracketed);
         }
         if !are_quotes_closed(params) {

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::near::{find, find_any};
+use super::vector::{find, find_any};
 
 /// Whether a byte is linear white space inside a header value.
 pub(crate) const fn is_lws(byte: u8) -> bool {
@@ -184,12 +184,18 @@ impl<'a> Iterator for Params<'a> {
 fn param_len(text: &[u8]) -> (usize, Option<usize>) {
     let mut at = 0;
     let mut equals = None;
-    while let Some(found) = find_any([b';', b'=', b'"'], &text[at..]) {
+    loop {
+        let rest = &text[at..];
+        let found = match equals {
+            None => find_any([b';', b'=', b'"'], rest),
+            Some(_) => find_any([b';', b'"'], rest),
+        };
+        let Some(found) = found else { break };
         at += found;
         at += match text[at] {
             b';' => return (at, equals),
             b'=' => {
-                equals = equals.or(Some(at));
+                equals = Some(at);
                 1
             }
             _ => match quoted_len(&text[at..]) {
@@ -249,6 +255,15 @@ mod tests {
         assert_eq!(params.clone().find("LR"), Some(None));
         assert_eq!(params.find("none"), None);
         assert_eq!(Params::new(b"no semicolon").next(), None);
+        let odd: Vec<_> = Params::new(b";a=b=c;d==\"x;=\"=;e=\"open;f=g").collect();
+        assert_eq!(
+            odd,
+            [
+                (&b"a"[..], Some(&b"b=c"[..])),
+                (b"d", Some(b"=\"x;=\"=")),
+                (b"e", Some(b"\"open;f=g"))
+            ]
+        );
     }
 
     #[test]

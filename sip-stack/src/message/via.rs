@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use super::scan::{Elements, Params, are_quotes_closed, is_lws, is_token, number, trim};
+use super::vector::find;
 
 /// One Via element. Borrows the value that was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +24,10 @@ impl<'a> Via<'a> {
     /// Reads one element; `None` when it is malformed.
     pub fn parse(element: &'a [u8]) -> Option<Self> {
         let element = trim(element);
-        let mut rest = Rest(element.strip_prefix(b"SIP/2.0/").unwrap_or(element));
-        if rest.0.len() == element.len() {
-            rest.protocol()?;
+        let mut rest = Rest(element);
+        match element.strip_prefix(b"SIP/2.0/") {
+            Some(behind) => rest = Rest(behind),
+            None => rest.protocol()?,
         }
         rest.skip_lws();
         let transport = rest.token()?;
@@ -192,7 +194,7 @@ impl<'a> Rest<'a> {
 
     fn host(&mut self) -> Option<&'a [u8]> {
         if self.0.first() == Some(&b'[') {
-            let end = memchr::memchr(b']', self.0)?;
+            let end = find(b']', self.0)?;
             let inner = &self.0[1..end];
             let plain = inner.iter().all(|&b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
             return (plain && !inner.is_empty()).then(|| self.take(end + 1));
@@ -228,6 +230,10 @@ mod tests {
             Via::parse(b"SIP  / 2.0\r\n /UDP\r\n    192.0.2.2 : 5060 ;branch = 390skdjuw").unwrap();
         assert_eq!((wild.host, wild.port), (&b"192.0.2.2"[..], Some(5060)));
         assert_eq!(wild.branch(), b"390skdjuw");
+        for odd in ["SIP/2.0/ UDP h", "sip/2.0/UDP h", "Sip /2.0/UDP\th", " SIP/2.0/UDP h"] {
+            let via = Via::parse(odd.as_bytes()).unwrap();
+            assert_eq!((via.transport, via.host), (&b"UDP"[..], &b"h"[..]), "{odd}");
+        }
     }
 
     #[test]
@@ -245,6 +251,7 @@ mod tests {
             "SIP/2.0/UDP [::1",
             "SIP/2.0/UDP []",
             "SIP/2.0/UDP [x]",
+            "SIP/2.0//UDP h",
             "SIP/2.0/UDP h i;branch=x",
             "SIP/2.0/UDPh",
         ] {

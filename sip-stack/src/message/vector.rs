@@ -1,35 +1,39 @@
-//! Searching for what is near. What is looked for in a message is a few dozen bytes away, where a call of memchr
-//! costs more than it saves: these look at sixteen bytes at once, in line with their caller.
+//! Bytes looked at sixteen at a time, by the crate wide: searches, judgements, comparisons.
+//!
+//! For values of a few dozen bytes, where what is looked for is near: the first sixteen are looked at in line with
+//! the caller, and what lies beyond in one function for each kind of search. memchr, made for long texts, is called
+//! for each byte that is found: with it an INVITE's index took 1.25 us, with words of eight bytes 1.21, with these
+//! 1.10 (`--bench message`, beside each other).
 
 use wide::u8x16;
 
 /// Where the first byte stands that `is_wanted` marks.
 #[inline]
 fn first(text: &[u8], is_wanted: impl Fn(u8x16) -> u8x16) -> Option<usize> {
-    let marks = |bytes: &[u8; 16]| is_wanted(u8x16::new(*bytes)).to_bitmask();
+    let marks_of = |bytes: &[u8; 16]| is_wanted(u8x16::new(*bytes)).to_bitmask();
     let Some(head) = text.first_chunk() else {
-        let marks = marks(&padded(text)) & !(u32::MAX << text.len());
+        let marks = marks_of(&padded(text)) & !(u32::MAX << text.len());
         return (marks != 0).then(|| marks.trailing_zeros() as usize);
     };
-    match marks(head) {
-        0 => behind_head(text, marks),
+    match marks_of(head) {
+        0 => behind_head(text, marks_of),
         marks => Some(marks.trailing_zeros() as usize),
     }
 }
 
 /// [`first`] of 16 bytes and more, of which the first 16 have no marks.
 #[inline(never)]
-fn behind_head(text: &[u8], marks: impl Fn(&[u8; 16]) -> u32) -> Option<usize> {
+fn behind_head(text: &[u8], marks_of: impl Fn(&[u8; 16]) -> u32) -> Option<usize> {
     let mut at = 16;
     while let Some(chunk) = text[at..].first_chunk() {
-        let marks = marks(chunk);
+        let marks = marks_of(chunk);
         if marks != 0 {
             return Some(at + marks.trailing_zeros() as usize);
         }
         at += 16;
     }
     // Of the last sixteen, those in front were seen already.
-    let marks = marks(text.last_chunk()?);
+    let marks = marks_of(text.last_chunk()?);
     (marks != 0).then(|| text.len() - 16 + marks.trailing_zeros() as usize)
 }
 
@@ -87,7 +91,7 @@ pub(crate) fn find_any<const N: usize>(wanted: [u8; N], text: &[u8]) -> Option<u
     first(text, |bytes| any_of(bytes, wanted))
 }
 
-/// A bit for each of the first 64 bytes that is below 14, so for each that may end a line.
+/// A bit for each of the first 64 bytes that is below 14: CR, LF and NUL, and of what else is there TAB.
 #[inline]
 pub(crate) fn low_bytes(text: &[u8]) -> u64 {
     let Some(bytes) = text.first_chunk::<64>() else {
@@ -100,10 +104,10 @@ pub(crate) fn low_bytes(text: &[u8]) -> u64 {
     })
 }
 
-/// A bit for each byte of `text` that is that of `known`, once bit 0x20 is set in it.
+/// A bit for each byte of `text` that, with the bits of `set`, is the one in `known`.
 #[inline]
-pub(crate) fn folded_same(text: &[u8; 16], known: &[u8; 16]) -> u32 {
-    (u8x16::new(*text) | u8x16::splat(0x20)).simd_eq(u8x16::new(*known)).to_bitmask()
+pub(crate) fn equal_with(text: &[u8; 16], set: &[u8; 16], known: &[u8; 16]) -> u32 {
+    (u8x16::new(*text) | u8x16::new(*set)).simd_eq(u8x16::new(*known)).to_bitmask()
 }
 
 /// Whether any byte cannot stand in a URI: controls, space, quotes, angle brackets.
